@@ -1,0 +1,156 @@
+//! The operations that are told apart: the unit of counting and of breaking.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Query;
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// One operation of the service, named as Microsoft's REST pages name it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum Op {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Op {
+            /// Every operation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name used in counts and in fault rules.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+operations! {
+    /// Entra: a client secret or assertion exchanged for a token.
+    Token,
+    /// The managed-identity endpoint of a virtual machine.
+    ManagedIdentityToken,
+    /// Entra: the tenant's OpenID metadata.
+    Discovery,
+    /// `POST ?restype=service&comp=userdelegationkey`.
+    GetUserDelegationKey,
+    /// `GET ?restype=service&comp=properties`.
+    GetServiceProperties,
+    /// `GET ?restype=account&comp=properties`.
+    GetAccountInfo,
+    /// `GET ?comp=list`.
+    ListContainers,
+    /// `PUT container?restype=container`.
+    CreateContainer,
+    /// `GET` or `HEAD container?restype=container`.
+    GetContainerProperties,
+    /// `DELETE container?restype=container`.
+    DeleteContainer,
+    /// `GET container?restype=container&comp=list`.
+    ListBlobs,
+    /// `PUT blob`.
+    PutBlob,
+    /// `PUT blob?comp=block`.
+    PutBlock,
+    /// `PUT blob?comp=blocklist`.
+    PutBlockList,
+    /// `GET blob?comp=blocklist`.
+    GetBlockList,
+    /// `GET blob`.
+    GetBlob,
+    /// `HEAD blob`.
+    GetBlobProperties,
+    /// `GET` or `HEAD blob?comp=metadata`.
+    GetBlobMetadata,
+    /// `PUT blob?comp=metadata`.
+    SetBlobMetadata,
+    /// `PUT blob?comp=properties`.
+    SetBlobProperties,
+    /// `PUT blob?comp=tier`.
+    SetBlobTier,
+    /// `PUT blob?comp=snapshot`.
+    SnapshotBlob,
+    /// `DELETE blob`.
+    DeleteBlob,
+    /// Anything that this stand-in does not know.
+    Unknown,
+}
+
+impl Op {
+    /// What a blob request asks for, from its method, query and depth of path.
+    pub(crate) fn of(method: &Method, container: bool, blob: bool, query: &Query) -> Self {
+        let comp = query.value("comp").unwrap_or_default();
+        let restype = query.value("restype").unwrap_or_default();
+        let read = method == Method::GET || method == Method::HEAD;
+        match (blob, container) {
+            (true, _) => match (method.as_str(), comp) {
+                ("PUT", "") => Self::PutBlob,
+                ("PUT", "block") => Self::PutBlock,
+                ("PUT", "blocklist") => Self::PutBlockList,
+                ("PUT", "metadata") => Self::SetBlobMetadata,
+                ("PUT", "properties") => Self::SetBlobProperties,
+                ("PUT", "snapshot") => Self::SnapshotBlob,
+                ("PUT", "tier") => Self::SetBlobTier,
+                ("GET", "") => Self::GetBlob,
+                ("HEAD", "") => Self::GetBlobProperties,
+                ("GET", "blocklist") => Self::GetBlockList,
+                (_, "metadata") if read => Self::GetBlobMetadata,
+                ("DELETE", "") => Self::DeleteBlob,
+                _ => Self::Unknown,
+            },
+            (false, true) => match (method.as_str(), restype, comp) {
+                ("PUT", "container", "") => Self::CreateContainer,
+                ("DELETE", "container", "") => Self::DeleteContainer,
+                ("GET", "container", "list") => Self::ListBlobs,
+                (_, "container", "" | "metadata") if read => Self::GetContainerProperties,
+                (_, "account", "properties") if read => Self::GetAccountInfo,
+                _ => Self::Unknown,
+            },
+            (false, false) => match (method.as_str(), restype, comp) {
+                ("POST", "service", "userdelegationkey") => Self::GetUserDelegationKey,
+                ("GET", "service", "properties") => Self::GetServiceProperties,
+                (_, "account", "properties") if read => Self::GetAccountInfo,
+                ("GET", _, "list") => Self::ListContainers,
+                _ => Self::Unknown,
+            },
+        }
+    }
+
+    /// The letters of a SAS of which one is needed; empty where a SAS never suffices.
+    pub(crate) const fn sas_letters(self) -> &'static str {
+        match self {
+            Self::GetBlob
+            | Self::GetBlobProperties
+            | Self::GetBlobMetadata
+            | Self::GetBlockList => "r",
+            Self::PutBlob | Self::PutBlock | Self::PutBlockList => "wc",
+            Self::SetBlobMetadata | Self::SetBlobProperties | Self::SetBlobTier => "w",
+            Self::SnapshotBlob => "wc",
+            Self::DeleteBlob => "d",
+            Self::ListBlobs => "l",
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Op {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|op| op.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| format!("no operation is called {name:?}"))
+    }
+}

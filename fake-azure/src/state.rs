@@ -1,0 +1,243 @@
+//! What the account holds: containers, blobs, snapshots, staged blocks; and how bytes are kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, checksum_combine};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use crate::faults::mix;
+
+/// What becomes of uploaded bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// They stay in memory and are served back.
+    #[default]
+    Keep,
+    /// Only length and CRC-64 stay. Reads are served zeros.
+    Discard,
+    /// Only length and CRC-64 stay. Reads are served what [`fill_pattern`] writes, so a benchmark that
+    /// uploads that pattern reads back the same bytes with the same checksum.
+    DiscardPattern,
+}
+
+/// Writes the bytes that a [`Retention::DiscardPattern`] blob has from `offset` on.
+pub fn fill_pattern(offset: u64, buffer: &mut [u8]) {
+    let mut done = 0;
+    while done < buffer.len() {
+        let at = offset + done as u64;
+        let word = mix(at / 8 + 1).to_le_bytes();
+        let from = (at % 8) as usize;
+        let take = (8 - from).min(buffer.len() - done);
+        buffer[done..done + take].copy_from_slice(&word[from..from + take]);
+        done += take;
+    }
+}
+
+/// All containers of the account.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) containers: BTreeMap<String, Container>,
+    etags: u64,
+    last_snapshot: Option<OffsetDateTime>,
+}
+
+impl Store {
+    /// A fresh entity tag, quoted as headers carry it.
+    pub(crate) fn next_etag(&mut self) -> String {
+        self.etags += 1;
+        format!("\"0x8DE{:012X}\"", self.etags)
+    }
+
+    /// A time for a snapshot that no other snapshot has.
+    pub(crate) fn next_snapshot_time(&mut self, now: OffsetDateTime) -> OffsetDateTime {
+        let tick = time::Duration::nanoseconds(100);
+        let at = match self.last_snapshot {
+            Some(last) if last + tick > now => last + tick,
+            _ => now,
+        };
+        self.last_snapshot = Some(at);
+        at
+    }
+
+    pub(crate) fn uncommitted_blocks(&self) -> u64 {
+        let entries = self.containers.values().flat_map(|c| c.entries.values());
+        entries.map(|e| e.staged.len() as u64).sum()
+    }
+
+    pub(crate) fn blobs(&self) -> u64 {
+        let entries = self.containers.values().flat_map(|c| c.entries.values());
+        entries.filter(|e| e.current.is_some()).count() as u64
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) etag: String,
+    pub(crate) modified: OffsetDateTime,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) entries: BTreeMap<String, Entry>,
+}
+
+/// Everything under one blob name.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    pub(crate) current: Option<Arc<Blob>>,
+    pub(crate) snapshots: BTreeMap<String, Arc<Blob>>,
+    pub(crate) staged: BTreeMap<String, Piece>,
+}
+
+impl Entry {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.current.is_none() && self.snapshots.is_empty() && self.staged.is_empty()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Blob {
+    pub(crate) content: Content,
+    pub(crate) etag: String,
+    pub(crate) created: OffsetDateTime,
+    pub(crate) modified: OffsetDateTime,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) properties: Properties,
+    pub(crate) tier: Option<String>,
+    /// Whether it was made of a block list; its blocks then have names.
+    pub(crate) of_blocks: bool,
+}
+
+/// The headers that are stored with a blob and served back with it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Properties {
+    pub(crate) content_type: Option<String>,
+    pub(crate) cache_control: Option<String>,
+    pub(crate) content_disposition: Option<String>,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) content_language: Option<String>,
+    pub(crate) content_md5: Option<String>,
+}
+
+/// One received body: a whole blob, or one block of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) id: String,
+    pub(crate) len: u64,
+    pub(crate) crc64: u64,
+    pub(crate) md5: Option<[u8; 16]>,
+    data: Option<Bytes>,
+}
+
+impl Piece {
+    pub(crate) fn new(len: u64, crc64: u64, md5: Option<[u8; 16]>, data: Option<Bytes>) -> Self {
+        Self {
+            id: String::new(),
+            len,
+            crc64,
+            md5,
+            data,
+        }
+    }
+}
+
+/// The bytes of a blob.
+#[derive(Clone, Debug)]
+pub(crate) struct Content {
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) len: u64,
+    retention: Retention,
+}
+
+impl Content {
+    pub(crate) fn new(pieces: Vec<Piece>, retention: Retention) -> Self {
+        let len = pieces.iter().map(|piece| piece.len).sum();
+        Self {
+            pieces,
+            len,
+            retention,
+        }
+    }
+
+    /// The checksum of what was uploaded, kept or not.
+    pub(crate) fn crc64(&self) -> u64 {
+        let mut pieces = self.pieces.iter();
+        let Some(first) = pieces.next() else { return 0 };
+        pieces.fold(first.crc64, |crc, piece| {
+            checksum_combine(CrcAlgorithm::Crc64Nvme, crc, piece.crc64, piece.len)
+        })
+    }
+
+    /// The digest of the kept bytes.
+    pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
+        let mut hasher = Sha256::new();
+        for piece in &self.pieces {
+            hasher.update(piece.data.as_ref()?);
+        }
+        Some(hasher.finalize().into())
+    }
+
+    /// All bytes, if they were kept.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        let mut all = Vec::new();
+        for piece in &self.pieces {
+            all.extend_from_slice(piece.data.as_ref()?);
+        }
+        Some(all.into())
+    }
+
+    /// Up to `most` bytes from `offset` on; nothing at the end.
+    pub(crate) fn chunk(&self, offset: u64, most: usize) -> Bytes {
+        let mut start = 0;
+        for piece in &self.pieces {
+            let end = start + piece.len;
+            if offset < end {
+                let inside = offset - start;
+                let take = most.min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+                let inside_index = usize::try_from(inside).unwrap_or(usize::MAX);
+                return match (&piece.data, self.retention) {
+                    (Some(data), _) => data.slice(inside_index..inside_index + take),
+                    (None, Retention::DiscardPattern) => {
+                        let mut buffer = vec![0; take];
+                        fill_pattern(offset, &mut buffer);
+                        buffer.into()
+                    }
+                    (None, _) => Bytes::from_static(&ZEROS[..take.min(ZEROS.len())]),
+                };
+            }
+            start = end;
+        }
+        Bytes::new()
+    }
+}
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pattern_does_not_depend_on_where_it_is_cut() {
+        let mut whole = [0; 100];
+        fill_pattern(5, &mut whole);
+        let mut parts = [0; 100];
+        let (a, b) = parts.split_at_mut(33);
+        fill_pattern(5, a);
+        fill_pattern(38, b);
+        assert_eq!(whole, parts);
+    }
+
+    #[test]
+    fn the_checksum_of_pieces_is_that_of_the_whole() {
+        let crc = |bytes: &[u8]| crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes);
+        let piece = |bytes: &'static [u8]| {
+            Piece::new(bytes.len() as u64, crc(bytes), None, Some(bytes.into()))
+        };
+        let content = Content::new(vec![piece(b"1234"), piece(b"56789")], Retention::Keep);
+        assert_eq!(content.crc64(), crc(b"123456789"));
+        assert_eq!(content.chunk(3, 100), &b"4"[..]);
+        assert_eq!(content.chunk(4, 2), &b"56"[..]);
+        assert!(content.chunk(9, 2).is_empty());
+    }
+}
