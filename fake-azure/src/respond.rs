@@ -168,7 +168,8 @@ pub(crate) struct BlobBody {
     sent: u64,
     fault: Option<(BodyFaultKind, u64)>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    silenced: bool,
+    /// What the body ends with once the pause is over.
+    ending: Option<&'static str>,
 }
 
 impl BlobBody {
@@ -188,11 +189,11 @@ impl BlobBody {
             sent: 0,
             fault,
             pause: None,
-            silenced: false,
+            ending: None,
         }
     }
 
-    fn next(&mut self) -> Option<io::Result<Bytes>> {
+    fn next(&mut self) -> Option<Bytes> {
         if self.offset >= self.end {
             return None;
         }
@@ -204,13 +205,15 @@ impl BlobBody {
             let left = usize::try_from(after - self.sent).unwrap_or(usize::MAX);
             match kind {
                 BodyFaultKind::Cut if left == 0 => {
-                    return Some(Err(io::Error::other("cut on order")));
+                    self.ending = Some("cut on order");
+                    self.pause = Some(Box::pin(tokio::time::sleep(FLUSH)));
+                    return Some(Bytes::new());
                 }
                 BodyFaultKind::Silence if left == 0 => {
-                    self.silenced = true;
+                    self.ending = Some("silenced on order");
                     let core = Arc::clone(&self.core);
                     self.pause = Some(Box::pin(async move { core.silence_over().await }));
-                    return Some(Ok(Bytes::new()));
+                    return Some(Bytes::new());
                 }
                 BodyFaultKind::Corrupt => turn = left < most,
                 BodyFaultKind::Cut | BodyFaultKind::Silence => most = most.min(left),
@@ -221,11 +224,11 @@ impl BlobBody {
                     *byte ^= 1;
                     self.fault = None;
                 }
-                return Some(Ok(self.advance(chunk.into())));
+                return Some(self.advance(chunk.into()));
             }
         }
         let chunk = self.blob.content.chunk(self.offset, most);
-        Some(Ok(self.advance(chunk)))
+        Some(self.advance(chunk))
     }
 
     fn advance(&mut self, chunk: Bytes) -> Bytes {
@@ -265,13 +268,13 @@ impl Body for AnswerBody {
                     return Poll::Pending;
                 }
                 body.pause = None;
-                if body.silenced {
-                    return Poll::Ready(Some(Err(io::Error::other("silenced on order"))));
+                if let Some(why) = body.ending {
+                    return Poll::Ready(Some(Err(io::Error::other(why))));
                 }
             }
             match body.next() {
-                Some(Ok(chunk)) if chunk.is_empty() => {}
-                other => return Poll::Ready(other.map(|result| result.map(Frame::data))),
+                Some(chunk) if chunk.is_empty() => {}
+                other => return Poll::Ready(other.map(|chunk| Ok(Frame::data(chunk)))),
             }
         }
     }
@@ -298,3 +301,6 @@ pub(crate) fn time_for(bytes: u64, speed: u64) -> Duration {
 
 /// Most bytes of a blob handed to the connection at once.
 const CHUNK: usize = 64 * 1024;
+
+/// Time for a connection to write what precedes a cut; it drops what it has not written.
+const FLUSH: Duration = Duration::from_millis(20);

@@ -412,5 +412,5 @@ async fn discarded_bytes_come_back_as_the_pattern_with_the_right_checksum() {
     assert_eq!((info.len, info.sha256), (300_000, None));
     assert_eq!(base64(info.crc64.to_le_bytes()), crc64(&bytes));
     assert_eq!(fake.counts().of(Op::PutBlock), 2);
-    assert_eq!(fake.counts().bytes_in, 300_000 + 117);
+    assert!((300_000..300_200).contains(&fake.counts().bytes_in));
 }

@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Ask, commit, eventually, get, put, put_block, start};
+use common::{Ask, eventually, get, put, put_block, start};
 use fake_azure::{Action, AnswerFault, Op, Stage};
 use http_body_util::BodyExt as _;
 
@@ -186,7 +186,7 @@ async fn a_skewed_clock_shows_in_the_date() {
 #[tokio::test]
 async fn open_connections_are_those_that_are_open() {
     let fake = start().await;
-    fake.put_blob("files", "a", vec![0; 3_000_000]);
+    fake.put_blob("files", "a", vec![0; LARGE]);
     let (response, open) = get(&fake, "a").open().await.unwrap();
     assert_eq!(fake.counts().connections_open, 1);
     assert_eq!(fake.counts().open_reads, 1);
@@ -204,7 +204,7 @@ async fn open_connections_are_those_that_are_open() {
 #[tokio::test]
 async fn a_slow_reader_holds_no_more_than_the_network_does() {
     let fake = start().await;
-    fake.put_blob("files", "a", vec![0; 64_000_000]);
+    fake.put_blob("files", "a", vec![0; LARGE]);
     let (_response, _open) = get(&fake, "a").open().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let sent = fake.counts().bytes_out;
@@ -249,10 +249,11 @@ async fn other_processes_read_counts_and_set_faults() {
 #[tokio::test]
 async fn shutting_down_closes_everything() {
     let fake = start().await;
-    let bytes = vec![0; 3_000_000];
-    put_block(&fake, "a", "1", bytes).send().await;
-    commit(&fake, "a", &[("Latest", "1")]).send().await;
+    fake.put_blob("files", "a", vec![0; LARGE]);
     let (response, _open) = get(&fake, "a").open().await.unwrap();
     fake.shutdown().await;
     assert!(response.into_body().collect().await.is_err());
 }
+
+/// More than the buffers of a loopback connection hold.
+const LARGE: usize = 64_000_000;

@@ -114,7 +114,9 @@ fn stage(entry: &mut Entry, id: String, piece: Piece) -> Result<(), Fail> {
         .staged
         .keys()
         .chain(committed.unwrap_or_default().iter().map(|piece| &piece.id));
-    if ids.into_iter().any(|other| other.len() != id.len()) {
+    // The encoded ids may have one length where the decoded ones have not.
+    let length = |id: &str| base64_decode(id).map(|raw| raw.len());
+    if ids.into_iter().any(|other| length(other) != length(&id)) {
         return Err(Fail::new(
             400,
             "InvalidBlobOrBlock",

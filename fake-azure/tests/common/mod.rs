@@ -166,7 +166,7 @@ impl<'a> Ask<'a> {
 
     /// Sends and reads to the end; `Err` if the connection broke on the way.
     pub(crate) async fn try_send(self) -> Result<Reply, hyper::Error> {
-        let (response, _) = self.open().await?;
+        let (response, _open) = self.open().await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Reply {
