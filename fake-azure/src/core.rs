@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::counts::Tally;
 use crate::faults::{Desk, Faults};
@@ -24,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) directory: Mutex<Directory>,
     pub(crate) authority_host: OnceLock<String>,
     pub(crate) signing_key: [u8; 32],
+    /// Changes when every connection is to be closed.
+    pub(crate) hang_up: watch::Sender<()>,
 }
 
 /// Who may have tokens, and which tokens still count.

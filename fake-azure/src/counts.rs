@@ -1,6 +1,6 @@
 //! What happened, for tests to assert on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -93,11 +93,39 @@ pub struct SecretUse {
     pub last_presented_ms: Option<u64>,
 }
 
+/// One call of the blob service, as it came and as it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CallInfo {
+    /// The operation.
+    pub op: Op,
+    /// The path as sent, still encoded.
+    pub path: String,
+    /// `Range` or `x-ms-range`.
+    pub range: Option<String>,
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<String>,
+    /// `Content-Length`.
+    pub content_length: Option<u64>,
+    /// `x-ms-client-request-id`.
+    pub client_request_id: Option<String>,
+    /// `x-ms-request-id` of the answer.
+    pub request_id: String,
+    /// Status of the answer; `None` if the connection ended without one.
+    pub status: Option<u16>,
+    /// `x-ms-error-code` of the answer.
+    pub code: Option<String>,
+}
+
 /// Where counting happens.
 #[derive(Debug)]
 pub(crate) struct Tally {
     started: Instant,
     counts: Mutex<Counts>,
+    calls: Mutex<VecDeque<CallInfo>>,
+    requests: AtomicU64,
     pub(crate) blob_connections: Gauge,
     pub(crate) entra_connections: Gauge,
     pub(crate) reads: Gauge,
@@ -119,6 +147,8 @@ impl Tally {
         Self {
             started: Instant::now(),
             counts: Mutex::new(counts),
+            calls: Mutex::default(),
+            requests: AtomicU64::new(0),
             blob_connections: Gauge::default(),
             entra_connections: Gauge::default(),
             reads: Gauge::default(),
@@ -137,6 +167,25 @@ impl Tally {
         change(&mut self.counts.lock().expect("no holder of this lock panics"))
     }
 
+    /// A request id that no other call has.
+    pub(crate) fn next_request_id(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{number:08x}-0000-4000-8000-0000000fa4e0")
+    }
+
+    pub(crate) fn log(&self, call: CallInfo) {
+        let mut calls = self.calls.lock().expect("no holder of this lock panics");
+        if calls.len() == CALLS_KEPT {
+            calls.pop_front();
+        }
+        calls.push_back(call);
+    }
+
+    pub(crate) fn calls(&self) -> Vec<CallInfo> {
+        let calls = self.calls.lock().expect("no holder of this lock panics");
+        calls.iter().cloned().collect()
+    }
+
     pub(crate) fn snapshot(&self) -> Counts {
         let mut counts = self.note(|counts| counts.clone());
         counts.connections_accepted = self.blob_connections.total.load(Ordering::Relaxed);
@@ -151,6 +200,10 @@ impl Tally {
     }
 
     pub(crate) fn reset(&self) {
+        self.calls
+            .lock()
+            .expect("no holder of this lock panics")
+            .clear();
         self.note(|counts| {
             let mut secrets = std::mem::take(&mut counts.secrets);
             for secret in &mut secrets {
@@ -187,3 +240,6 @@ impl Gauge {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// Calls remembered: enough for a test, and little memory in a benchmark.
+const CALLS_KEPT: usize = 10_000;

@@ -45,6 +45,8 @@ pub struct Faults {
     pub clock_skew_seconds: i64,
     /// The state of Entra.
     pub entra: Entra,
+    /// Whether the blob service closes new connections as soon as they are made. Open ones stay.
+    pub refuse_connections: bool,
 }
 
 impl Default for Faults {
@@ -62,6 +64,7 @@ impl Default for Faults {
             delegation_key_lifetime: DELEGATION_KEY_LIFETIME,
             clock_skew_seconds: 0,
             entra: Entra::Up,
+            refuse_connections: false,
         }
     }
 }
@@ -82,7 +85,6 @@ pub enum Entra {
 /// One way to spoil an answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
 pub struct AnswerFault {
     /// The operation; every one if absent.
     pub op: Option<Op>,
@@ -105,7 +107,7 @@ impl Default for AnswerFault {
             rate: 1.0,
             remaining: None,
             skip: 0,
-            stage: Stage::Before,
+            stage: Stage::default(),
             action: Action::default(),
         }
     }
@@ -115,10 +117,11 @@ impl Default for AnswerFault {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Answered from the head; the body stays unread.
-    #[default]
+    /// Answered from the head; the body stays unread. A client that is still sending may see its
+    /// connection break before it sees the answer, as with the service.
     Before,
-    /// The body is read and thrown away.
+    /// The body is read and thrown away, so the answer surely arrives.
+    #[default]
     AfterBody,
     /// The call is carried out, and the caller does not learn of it.
     AfterCommit,
@@ -157,7 +160,6 @@ impl Default for Action {
 /// One way to spoil a body under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
 pub struct BodyFault {
     /// The operation; every one with a body if absent.
     pub op: Option<Op>,

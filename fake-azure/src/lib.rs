@@ -42,9 +42,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use crate::counts::{Counts, SecretUse};
+pub use crate::counts::{CallInfo, Counts, SecretUse};
 pub use crate::faults::{Action, AnswerFault, BodyFault, BodyFaultKind, Entra, Faults, Stage};
 pub use crate::op::Op;
 pub use crate::state::{Retention, fill_pattern};
@@ -184,6 +185,7 @@ impl Builder {
             }),
             authority_host: OnceLock::new(),
             signing_key: random()?,
+            hang_up: watch::Sender::new(()),
         });
         for name in &self.containers {
             create_container(&core, name);
@@ -303,6 +305,11 @@ impl FakeAzure {
         self.core.desk(|desk| desk.change(change))
     }
 
+    /// Closes every connection, idle or busy, without a word. New ones are accepted.
+    pub fn drop_connections(&self) {
+        self.core.hang_up.send_replace(());
+    }
+
     /// Makes these the only secrets that Entra takes. Tokens given out stay good.
     pub fn set_secrets<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) {
         set_secrets(&self.core, secrets);
@@ -323,7 +330,13 @@ impl FakeAzure {
         counts_of(&self.core)
     }
 
-    /// Counts from zero again; gauges stay.
+    /// The calls of the blob service in the order in which their heads were answered, the latest 10,000
+    /// since the start or the last reset.
+    pub fn calls(&self) -> Vec<CallInfo> {
+        self.core.tally.calls()
+    }
+
+    /// Counts from zero again and forgets the calls; gauges stay.
     pub fn reset_counts(&self) {
         self.core.tally.reset();
     }

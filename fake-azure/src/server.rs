@@ -81,7 +81,17 @@ pub(crate) async fn listen(
             accepted = listener.accept() => {
                 let Ok((stream, peer)) = accepted else { continue };
                 let counted = Connected::new(Arc::clone(&core), service);
-                connections.spawn(connection(counted, stream, peer, tls.clone()));
+                if service == Service::Blob && core.faults(|f| f.refuse_connections) {
+                    continue;
+                }
+                let mut hang_up = core.hang_up.subscribe();
+                let tls = tls.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = connection(counted, stream, peer, tls) => {}
+                        _ = hang_up.changed() => {}
+                    }
+                });
             }
             Some(_) = connections.join_next() => {}
         }

@@ -46,12 +46,13 @@ async fn a_lost_answer_leaves_the_work_done() {
 async fn a_failure_after_the_body_leaves_nothing() {
     let fake = start().await;
     fake.faults(|f| {
-        let mut rule = AnswerFault::default();
-        rule.stage = Stage::AfterBody;
-        rule.remaining = Some(1);
-        rule.skip = 1;
-        rule.action = Action::Disconnect;
-        f.answers.push(rule);
+        f.answers.push(AnswerFault {
+            stage: Stage::AfterBody,
+            remaining: Some(1),
+            skip: 1,
+            action: Action::Disconnect,
+            ..AnswerFault::default()
+        });
     });
     assert_eq!(put_block(&fake, "a", "1", "x").send().await.status, 201);
     assert!(put_block(&fake, "a", "2", "x").try_send().await.is_err());
@@ -253,6 +254,69 @@ async fn shutting_down_closes_everything() {
     let (response, _open) = get(&fake, "a").open().await.unwrap();
     fake.shutdown().await;
     assert!(response.into_body().collect().await.is_err());
+}
+
+#[tokio::test]
+async fn connections_are_dropped_and_refused_on_order() {
+    let fake = start().await;
+    fake.put_blob("files", "a", vec![0; LARGE]);
+    let (response, _open) = get(&fake, "a").open().await.unwrap();
+    fake.drop_connections();
+    assert!(response.into_body().collect().await.is_err());
+    eventually("no connection is open", || {
+        fake.counts().connections_open == 0
+    })
+    .await;
+    assert_eq!(Ask::new(&fake, "HEAD", "/files/a").send().await.status, 200);
+
+    fake.faults(|f| f.refuse_connections = true);
+    let url = fake.plain_blob_endpoint().unwrap();
+    let refused = Ask::url(&fake, "GET", format!("{url}/files/a")).shared_key();
+    assert!(refused.try_send().await.is_err());
+}
+
+#[tokio::test]
+async fn calls_are_remembered_with_what_they_asked_for() {
+    let fake = start().await;
+    fake.put_blob("files", "a b", "hello");
+    let etag = fake.blob("files", "a b").unwrap().etag;
+    get(&fake, "a%20b")
+        .header("range", "bytes=1-")
+        .header("if-match", &etag)
+        .send()
+        .await;
+    fake.faults(|f| f.disconnect_next(Op::GetBlob, 1));
+    assert!(get(&fake, "none").try_send().await.is_err());
+    get(&fake, "none").send().await;
+    let calls = fake.calls();
+    assert_eq!(calls[0].op, Op::GetBlob);
+    assert_eq!(calls[0].path, "/acme/files/a%20b");
+    assert_eq!(calls[0].range.as_deref(), Some("bytes=1-"));
+    assert_eq!(calls[0].if_match.as_ref(), Some(&etag));
+    assert_eq!(calls[0].status, Some(206));
+    assert_eq!(calls[1].status, None);
+    assert_eq!(calls[2].code.as_deref(), Some("BlobNotFound"));
+    fake.reset_counts();
+    assert!(fake.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_upload_gets_to_read_its_refusal() {
+    let fake = start().await;
+    let token = fake.issue_token();
+    fake.revoke_tokens();
+    for _ in 0..5 {
+        let reply = put(&fake, "a", vec![0; 8_000_000])
+            .token(&token)
+            .send()
+            .await;
+        assert_eq!(reply.status, 401);
+    }
+    fake.faults(|f| f.fail_next(Op::PutBlob, 5, 503, "ServerBusy"));
+    for _ in 0..5 {
+        let reply = put(&fake, "a", vec![0; 8_000_000]).send().await;
+        assert_eq!(reply.status, 503);
+    }
 }
 
 /// More than the buffers of a loopback connection hold.

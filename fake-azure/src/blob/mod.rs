@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 
 use crate::auth;
 use crate::core::Core;
+use crate::counts::CallInfo;
 use crate::faults::{Action, Stage};
 use crate::op::Op;
 use crate::respond::{Answer, Fail, Stop, set};
@@ -79,6 +80,24 @@ impl Call {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
     }
+
+    fn info(&self, request_id: &str) -> CallInfo {
+        let own = |name: &str| self.header(name).map(str::to_owned);
+        CallInfo {
+            op: self.op,
+            path: self.raw_path.clone(),
+            range: own("x-ms-range").or_else(|| own("range")),
+            if_match: own("if-match"),
+            if_none_match: own("if-none-match"),
+            content_length: self
+                .header("content-length")
+                .and_then(|text| text.parse().ok()),
+            client_request_id: own("x-ms-client-request-id"),
+            request_id: request_id.to_owned(),
+            status: None,
+            code: None,
+        }
+    }
 }
 
 /// Makes an empty container, if there is none of that name.
@@ -95,21 +114,24 @@ pub(crate) async fn serve(
 ) -> Result<Answer, Stop> {
     let (head, body) = request.into_parts();
     let call = Call::new(head, secure, peer);
-    let number = core.tally.note(|c| {
-        *c.operations.entry(call.op.name()).or_default() += 1;
-        c.operations.values().sum::<u64>()
-    });
-    let request_id = format!("{number:08x}-0000-4000-8000-0000000fa4e0");
-    let mut answer = match answer(&core, &call, body).await {
-        Ok(answer) => answer,
+    core.tally
+        .note(|c| *c.operations.entry(call.op.name()).or_default() += 1);
+    let request_id = core.tally.next_request_id();
+    let mut info = call.info(&request_id);
+    let outcome = match answer(&core, &call, body).await {
+        Ok(answer) => Some(answer),
         Err(Stop::Fail(fail)) => {
             core.tally
                 .note(|c| *c.errors.entry(fail.code.clone()).or_default() += 1);
+            info.code = Some(fail.code.clone());
             let with_body = call.method != Method::HEAD;
-            fail.into_answer(&request_id, &core.now_text(), with_body)
+            Some(fail.into_answer(&request_id, &core.now_text(), with_body))
         }
-        Err(Stop::Disconnect) => return Err(Stop::Disconnect),
+        Err(Stop::Disconnect) => None,
     };
+    info.status = outcome.as_ref().map(|answer| answer.status().as_u16());
+    core.tally.log(info);
+    let mut answer = outcome.ok_or(Stop::Disconnect)?;
     core.tally
         .note(|c| *c.answers.entry(answer.status().as_u16()).or_default() += 1);
     set(
@@ -181,7 +203,10 @@ async fn carry_out(core: &Arc<Core>, call: &Call, body: Incoming) -> Result<Answ
         )
         .into());
     }
-    auth::authorise(core, call)?;
+    if let Err(fail) = auth::authorise(core, call) {
+        receive::swallow(body).await;
+        return Err(fail.into());
+    }
     match call.op {
         Op::GetUserDelegationKey => container::user_delegation_key(core, call, body).await,
         Op::GetServiceProperties => Ok(container::service_properties()),

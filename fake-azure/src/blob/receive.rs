@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
@@ -34,7 +35,8 @@ pub(crate) async fn content(
         .into());
     }
     let keep = core.retention == Retention::Keep;
-    let mut data = Vec::new();
+    let room = if keep { length.min(RESERVED_BYTES) } else { 0 };
+    let mut data = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
     let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
     let mut md5 = (with_md5 || call.headers.contains_key("content-md5")).then(Md5::new);
     let len = frames(core, call, body, |frame| {
@@ -76,6 +78,21 @@ pub(crate) async fn document(
 /// Reads the body and forgets it.
 pub(crate) async fn drain(core: &Arc<Core>, call: &Call, body: Incoming) -> Result<(), Stop> {
     frames(core, call, body, |_| ()).await.map(drop)
+}
+
+/// Reads what a refused client is still sending, within reason, so that it gets to read the refusal
+/// instead of a broken pipe.
+pub(crate) async fn swallow(mut body: Incoming) {
+    let mut left = SWALLOWED_BYTES;
+    let _ = tokio::time::timeout(SWALLOW_TIME, async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    })
+    .await;
 }
 
 /// Reads frame by frame, as the client sends them, at the speed and to the point that the faults allow.
@@ -192,3 +209,9 @@ impl Drop for OpenWrite<'_> {
         self.0.tally.writes.close();
     }
 }
+
+const SWALLOWED_BYTES: usize = 64 * 1024 * 1024;
+const SWALLOW_TIME: Duration = Duration::from_secs(2);
+
+/// Most memory set aside for a body before its bytes are there.
+const RESERVED_BYTES: u64 = 64 * 1024 * 1024;
