@@ -34,7 +34,7 @@ pub(crate) async fn serve(core: Arc<Core>, request: Request<Incoming>) -> Result
             crate::revoke_tokens(&core);
             Ok(json!({}))
         }
-        (Method::GET, "/_blobs") => Ok(to_json(&crate::blobs_of(&core))),
+        (Method::GET, "/_blobs") => Ok(to_json(&crate::inventory::blobs_of(&core))),
         _ => return Ok(answer(404, &json!({"error": "no such thing"}))),
     };
     Ok(match outcome {

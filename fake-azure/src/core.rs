@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::counts::Tally;
-use crate::faults::{Desk, Faults};
+use crate::desk::Desk;
+use crate::faults::Faults;
 use crate::state::{Retention, Store};
 use crate::wire::{hmac_sha256, iso_seconds};
 

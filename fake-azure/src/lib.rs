@@ -14,17 +14,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Modules, in the order in which they use each other: `wire`, `xml` (forms), `op`, `faults`, `counts`,
-//! `state` (plain data), `core` (all of it, shared), `respond` (answers), `auth`, `sas` (who asks),
-//! `blob`, `entra`, `admin` (services), `server` (listeners).
+//! Modules, in the order in which they use each other: `wire`, `xml` (forms), `op`, `faults`, `desk`,
+//! `counts`, `state` (plain data), `core` (all of it, shared), `respond` (answers), `auth`, `sas` (who
+//! asks), `blob`, `entra` (services), `inventory` (what assertions look at), `admin`, `server`
+//! (listeners), `builder`.
 
 mod admin;
 mod auth;
 mod blob;
+mod builder;
 mod core;
 mod counts;
+mod desk;
 mod entra;
 mod faults;
+mod inventory;
 mod op;
 mod respond;
 mod sas;
@@ -34,27 +38,23 @@ mod wire;
 mod xml;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+pub use crate::builder::Builder;
 pub use crate::counts::{CallInfo, Counts, SecretUse};
 pub use crate::faults::{Action, AnswerFault, BodyFault, BodyFaultKind, Entra, Faults, Stage};
+pub use crate::inventory::BlobInfo;
 pub use crate::op::Op;
 pub use crate::state::{Retention, fill_pattern};
 
-use crate::core::{Core, Directory};
-use crate::counts::Tally;
-use crate::faults::Desk;
-use crate::server::{Identity, Service, listen};
-use crate::state::{Blob, Content, Piece, Store};
+use crate::core::Core;
+use crate::server::Identity;
+use crate::state::{Blob, Content, Piece};
 
 /// A running account with its directory. Dropping it closes every connection.
 #[derive(Debug)]
@@ -67,162 +67,6 @@ pub struct FakeAzure {
     admin_address: Option<SocketAddr>,
     account_key: String,
     listeners: JoinSet<()>,
-}
-
-/// What a [`FakeAzure`] starts with.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    account: String,
-    containers: Vec<String>,
-    secrets: Vec<String>,
-    tenant_id: String,
-    client_id: String,
-    account_key: Option<Vec<u8>>,
-    retention: Retention,
-    plain_http: bool,
-    admin: bool,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            account: "acme".to_owned(),
-            containers: Vec::new(),
-            secrets: Vec::new(),
-            tenant_id: "72f988bf-0000-4000-8000-0000000fa4e0".to_owned(),
-            client_id: "6731de76-0000-4000-8000-0000000fa4e0".to_owned(),
-            account_key: None,
-            retention: Retention::Keep,
-            plain_http: false,
-            admin: false,
-        }
-    }
-}
-
-impl Builder {
-    /// Names the account; `acme` otherwise.
-    pub fn account(mut self, name: impl Into<String>) -> Self {
-        self.account = name.into();
-        self
-    }
-
-    /// Makes a container; none exists otherwise.
-    pub fn container(mut self, name: impl Into<String>) -> Self {
-        self.containers.push(name.into());
-        self
-    }
-
-    /// Adds a client secret that Entra takes; `s3cret` is the only one if this is never called.
-    pub fn secret(mut self, secret: impl Into<String>) -> Self {
-        self.secrets.push(secret.into());
-        self
-    }
-
-    /// Names the tenant.
-    pub fn tenant_id(mut self, id: impl Into<String>) -> Self {
-        self.tenant_id = id.into();
-        self
-    }
-
-    /// Names the application.
-    pub fn client_id(mut self, id: impl Into<String>) -> Self {
-        self.client_id = id.into();
-        self
-    }
-
-    /// Sets the account key; a random one otherwise.
-    pub fn account_key(mut self, key: impl Into<Vec<u8>>) -> Self {
-        self.account_key = Some(key.into());
-        self
-    }
-
-    /// Says what becomes of uploaded bytes; they are kept otherwise.
-    pub fn retention(mut self, retention: Retention) -> Self {
-        self.retention = retention;
-        self
-    }
-
-    /// Also serves blobs over plain HTTP, where bearer tokens and https-only signatures are refused.
-    pub fn plain_http(mut self, on: bool) -> Self {
-        self.plain_http = on;
-        self
-    }
-
-    /// Also serves counts and faults to other processes, see [`FakeAzure::admin_endpoint`].
-    pub fn admin(mut self, on: bool) -> Self {
-        self.admin = on;
-        self
-    }
-
-    /// Binds ports of 127.0.0.1 and serves until the result is dropped.
-    ///
-    /// # Errors
-    ///
-    /// If no port can be bound, or no certificate made.
-    pub async fn start(mut self) -> io::Result<FakeAzure> {
-        if self.secrets.is_empty() {
-            self.secrets.push("s3cret".to_owned());
-        }
-        let account_key = match self.account_key {
-            Some(key) => key,
-            None => random::<64>()?.to_vec(),
-        };
-        let core = Arc::new(Core {
-            account: self.account,
-            account_key: account_key.clone(),
-            tenant_id: self.tenant_id,
-            client_id: self.client_id,
-            object_id: "0b1ec700-0000-4000-8000-0000000fa4e0".to_owned(),
-            retention: self.retention,
-            store: Mutex::new(Store::default()),
-            desk: Mutex::new(Desk::new()),
-            tally: Tally::new(self.secrets.len()),
-            directory: Mutex::new(Directory {
-                secrets: self.secrets,
-                last_serial: 0,
-                revoked_through: 0,
-                key_generation: 0,
-            }),
-            authority_host: OnceLock::new(),
-            signing_key: random()?,
-            hang_up: watch::Sender::new(()),
-        });
-        for name in &self.containers {
-            create_container(&core, name);
-        }
-        let identity = Identity::new()?;
-        let mut listeners = JoinSet::new();
-        let mut open = async |service: Service, secure: bool| -> io::Result<SocketAddr> {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            let address = listener.local_addr()?;
-            let tls = secure.then(|| identity.acceptor());
-            listeners.spawn(listen(Arc::clone(&core), listener, service, tls));
-            Ok(address)
-        };
-        let blob_address = open(Service::Blob, true).await?;
-        let entra_address = open(Service::Entra, true).await?;
-        let plain_address = match self.plain_http {
-            true => Some(open(Service::Blob, false).await?),
-            false => None,
-        };
-        let admin_address = match self.admin {
-            true => Some(open(Service::Admin, false).await?),
-            false => None,
-        };
-        core.authority_host
-            .set(format!("https://{entra_address}"))
-            .expect("set once, here");
-        Ok(FakeAzure {
-            core,
-            identity,
-            blob_address,
-            plain_address,
-            entra_address,
-            admin_address,
-            account_key: wire::base64_encode(account_key),
-            listeners,
-        })
-    }
 }
 
 impl FakeAzure {
@@ -348,7 +192,7 @@ impl FakeAzure {
 
     /// Every blob, snapshot and name with nothing but staged blocks, in the order of their names.
     pub fn blobs(&self) -> Vec<BlobInfo> {
-        blobs_of(&self.core)
+        inventory::blobs_of(&self.core)
     }
 
     /// One blob.
@@ -433,89 +277,11 @@ impl FakeAzure {
     }
 }
 
-/// One blob, snapshot, or name with staged blocks, for assertions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct BlobInfo {
-    /// Its container.
-    pub container: String,
-    /// Its name, decoded.
-    pub name: String,
-    /// The name of the snapshot, for one.
-    pub snapshot: Option<String>,
-    /// Whether there is a committed blob; if not, the fields of one are empty.
-    pub committed: bool,
-    /// Length in bytes.
-    pub len: u64,
-    /// Entity tag, quoted.
-    pub etag: String,
-    /// Stored metadata; names in lower case, as the headers bring them.
-    pub metadata: BTreeMap<String, String>,
-    /// Stored `Content-Type`.
-    pub content_type: Option<String>,
-    /// Stored `Content-Disposition`.
-    pub content_disposition: Option<String>,
-    /// Stored `Cache-Control`.
-    pub cache_control: Option<String>,
-    /// Stored `Content-MD5`, base64.
-    pub content_md5: Option<String>,
-    /// CRC-64/NVME of what was uploaded.
-    pub crc64: u64,
-    /// SHA-256 in lower-case hexadecimal, if the bytes were kept.
-    pub sha256: Option<String>,
-    /// Blocks that it is made of.
-    pub blocks: usize,
-    /// Blocks staged under its name and not committed.
-    pub uncommitted_blocks: usize,
-}
-
-impl BlobInfo {
-    fn new(container: &str, name: &str, snapshot: Option<&str>, blob: Option<&Blob>) -> Self {
-        let properties = blob.map(|b| b.properties.clone()).unwrap_or_default();
-        Self {
-            container: container.to_owned(),
-            name: name.to_owned(),
-            snapshot: snapshot.map(str::to_owned),
-            committed: blob.is_some(),
-            len: blob.map_or(0, |b| b.content.len),
-            etag: blob.map(|b| b.etag.clone()).unwrap_or_default(),
-            metadata: blob.map(|b| b.metadata.clone()).unwrap_or_default(),
-            content_type: properties.content_type,
-            content_disposition: properties.content_disposition,
-            cache_control: properties.cache_control,
-            content_md5: properties.content_md5,
-            crc64: blob.map_or(0, |b| b.content.crc64()),
-            sha256: blob.and_then(|b| b.content.sha256()).map(wire::hex),
-            blocks: blob.map_or(0, |b| b.content.pieces.len()),
-            uncommitted_blocks: 0,
-        }
-    }
-}
-
 fn counts_of(core: &Core) -> Counts {
     let mut counts = core.tally.snapshot();
     (counts.uncommitted_blocks, counts.blobs) =
         core.store(|store| (store.uncommitted_blocks(), store.blobs()));
     counts
-}
-
-fn blobs_of(core: &Core) -> Vec<BlobInfo> {
-    core.store(|store| {
-        let mut found = Vec::new();
-        for (container, held) in &store.containers {
-            for (name, entry) in &held.entries {
-                for (snapshot, blob) in &entry.snapshots {
-                    found.push(BlobInfo::new(container, name, Some(snapshot), Some(blob)));
-                }
-                if entry.current.is_some() || !entry.staged.is_empty() {
-                    let mut info = BlobInfo::new(container, name, None, entry.current.as_deref());
-                    info.uncommitted_blocks = entry.staged.len();
-                    found.push(info);
-                }
-            }
-        }
-        found
-    })
 }
 
 fn create_container(core: &Core, name: &str) {
@@ -542,13 +308,4 @@ fn set_secrets<'a>(core: &Core, secrets: impl IntoIterator<Item = &'a str>) {
 
 fn revoke_tokens(core: &Core) {
     core.directory(|directory| directory.revoked_through = directory.last_serial);
-}
-
-fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .map_err(|_| io::Error::other("no random numbers"))?;
-    Ok(bytes)
 }

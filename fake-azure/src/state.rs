@@ -8,7 +8,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use crate::faults::mix;
+use crate::desk::mix;
 
 /// What becomes of uploaded bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
