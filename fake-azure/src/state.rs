@@ -25,16 +25,28 @@ pub enum Retention {
 
 /// Writes the bytes that a [`Retention::DiscardPattern`] blob has from `offset` on.
 pub fn fill_pattern(offset: u64, buffer: &mut [u8]) {
-    let mut done = 0;
-    while done < buffer.len() {
-        let at = offset + done as u64;
-        let word = mix(at / 8 + 1).to_le_bytes();
-        let from = (at % 8) as usize;
-        let take = (8 - from).min(buffer.len() - done);
-        buffer[done..done + take].copy_from_slice(&word[from..from + take]);
-        done += take;
+    // The pattern is one table over and over, because even an unoptimised build copies fast. The
+    // table's length is prime to every block size, so bytes that land in the wrong place show.
+    let mut at = (offset % PATTERN.len() as u64) as usize;
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        let take = rest.len().min(PATTERN.len() - at);
+        let (now, later) = rest.split_at_mut(take);
+        now.copy_from_slice(&PATTERN[at..at + take]);
+        rest = later;
+        at = 0;
     }
 }
+
+static PATTERN: [u8; 65_521] = {
+    let mut table = [0; 65_521];
+    let mut n = 0;
+    while n < table.len() {
+        table[n] = mix(n as u64 + 1) as u8;
+        n += 1;
+    }
+    table
+};
 
 /// All containers of the account.
 #[derive(Debug, Default)]
