@@ -1,0 +1,27 @@
+//! What attache's tests stand on.
+//!
+//! - [`Azurite`]: Microsoft's emulator of Blob Storage, with bearer tokens over HTTPS or with account keys over HTTP.
+//! - [`Chromium`]: a headless browser, driven through [`fantoccini`].
+//! - [`nginx`]: where nginx lies; its configuration belongs to the test.
+//!
+//! # One rule for what is missing
+//!
+//! Every entry point answers `Option`. `None` means that the tool is not on this machine, and the reason and the remedy
+//! (`cargo xtask test`) have been printed; the test returns early. With `ATTACHE_TEST_REQUIRE_ALL=1`, which
+//! `cargo xtask test` sets, a missing tool panics instead, so that CI never passes by skipping. A tool that is there and
+//! does not start always panics.
+//!
+//! # Nothing is left running
+//!
+//! Each child is killed with its process group when its owner is dropped, and also ends by itself once its stdin closes:
+//! the owner may be a static, which is never dropped, or the test process may be killed.
+
+mod azurite;
+mod child;
+mod chromium;
+mod tool;
+
+pub use azurite::{Azurite, azurite_token};
+pub use chromium::Chromium;
+pub use fantoccini;
+pub use tool::nginx;

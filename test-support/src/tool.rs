@@ -1,0 +1,67 @@
+//! Finds the tools that tests need, and decides what happens when one is missing.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Where nginx lies: `ATTACHE_TEST_NGINX`, else the search path.
+pub fn nginx() -> Option<PathBuf> {
+    find("nginx", "ATTACHE_TEST_NGINX", || on_path(&["nginx"]))
+}
+
+/// `variable` if it is set, else what `search` finds, else a skip.
+///
+/// Panics when the variable names a file that is not there, and on a skip under `ATTACHE_TEST_REQUIRE_ALL`.
+pub(crate) fn find(
+    tool: &str,
+    variable: &str,
+    search: impl FnOnce() -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    if let Some(path) = env::var_os(variable).filter(|value| !value.is_empty()) {
+        let path = PathBuf::from(path);
+        assert!(
+            path.is_file(),
+            "{variable} names {}, which is not a file",
+            path.display()
+        );
+        return Some(path);
+    }
+    let found = search();
+    if found.is_none() {
+        skip(tool, variable);
+    }
+    found
+}
+
+/// The first of `names` in the search path, and in the `sbin` folders that users' paths often lack.
+pub(crate) fn on_path(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .collect();
+    names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|candidate| candidate.is_file())
+}
+
+/// `tools/<relative>` in the target folder, where `cargo xtask test` installs.
+///
+/// The target folder is the one that this test runs from, whatever its name and however it was chosen.
+pub(crate) fn in_target(relative: &str) -> Option<PathBuf> {
+    let executable = env::current_exe().ok()?;
+    executable
+        .ancestors()
+        .map(|folder: &Path| folder.join("tools").join(relative))
+        .find(|candidate| candidate.is_file())
+}
+
+#[expect(clippy::print_stderr, reason = "a test that skips must say so")]
+fn skip(tool: &str, variable: &str) {
+    let required = env::var_os("ATTACHE_TEST_REQUIRE_ALL").is_some_and(|value| !value.is_empty());
+    assert!(
+        !required,
+        "{tool} was not found and ATTACHE_TEST_REQUIRE_ALL forbids skipping; \
+         run `cargo xtask test`, which installs it, or set {variable}"
+    );
+    eprintln!("skipped: {tool} was not found; run cargo xtask test, or set {variable}");
+}
