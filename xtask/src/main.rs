@@ -1,0 +1,107 @@
+//! attache's own commands: `cargo xtask test` and `cargo xtask ci`.
+
+mod command;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use command::{Failure, cargo, run, say};
+use tools::Tools;
+
+const USAGE: &str = "\
+cargo xtask <command>
+
+  test [-- ARGS]  installs what the tests need, then runs all of them; none is skipped.
+                  ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
+  ci              formatting, lints, documentation, then the tests; stops at the first failure
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["test"] => test(&[]),
+        ["test", "--", rest @ ..] => test(rest),
+        ["ci"] => ci(),
+        ["help" | "--help" | "-h"] => {
+            say(USAGE);
+            Ok(())
+        }
+        _ => Err(Failure::usage(USAGE)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn test(arguments: &[&str]) -> Result<(), Failure> {
+    let root = workspace();
+    let tools = Tools::ensure(&root)?;
+    // Arguments may choose packages themselves; cargo lets `-p` win over no choice, not over `--workspace`.
+    let chosen = arguments
+        .iter()
+        .take_while(|argument| **argument != "--")
+        .any(|argument| {
+            argument.starts_with("-p")
+                || argument.starts_with("--package")
+                || *argument == "--workspace"
+        });
+    let mut command = cargo(&root);
+    command.arg("test");
+    if !chosen {
+        command.arg("--workspace");
+    }
+    command.arg("--locked").args(arguments);
+    tools.hand_to(&mut command);
+    run(&mut command)
+}
+
+fn ci() -> Result<(), Failure> {
+    let root = workspace();
+    let begun = Instant::now();
+
+    step("format", || {
+        run(cargo(&root).args(["fmt", "--all", "--check"]))
+    })?;
+    step("lint", || {
+        run(cargo(&root)
+            .args(["clippy", "--workspace", "--all-targets", "--locked"])
+            .args(["--", "-D", "warnings"]))
+    })?;
+    step("document", || {
+        run(cargo(&root)
+            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    step("test", || test(&[]))?;
+
+    say(&format!("ci: passed in {:.1?}", begun.elapsed()));
+    Ok(())
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    say(&format!("ci: {name} ..."));
+    let begun = Instant::now();
+    let outcome = work();
+    let verdict = if outcome.is_ok() { "passed" } else { "FAILED" };
+    say(&format!("ci: {name} {verdict} in {:.1?}", begun.elapsed()));
+    outcome
+}
+
+/// The workspace that this was built from.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the workspace")
+        .to_owned()
+}

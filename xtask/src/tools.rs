@@ -1,0 +1,235 @@
+//! What the tests need beyond cargo, installed where it is missing.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::command::{Failure, run, say};
+
+/// Where the tools lie.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    node: PathBuf,
+    azurite: PathBuf,
+    chromium: PathBuf,
+    chromedriver: PathBuf,
+    nginx: PathBuf,
+}
+
+impl Tools {
+    /// Finds every tool, and installs what is missing after saying what and why.
+    pub(crate) fn ensure(root: &Path) -> Result<Self, Failure> {
+        let node = node()?;
+        let azurite = azurite(root)?;
+        install_missing_packages()?;
+        let find = |package: &Package| {
+            package.find().ok_or_else(|| {
+                Failure::new(format!(
+                    "xtask: {} is installed, yet {} is not in the search path",
+                    package.name,
+                    package.programs.join(" or ")
+                ))
+            })
+        };
+        Ok(Self {
+            node,
+            azurite,
+            chromium: find(&CHROMIUM)?,
+            chromedriver: find(&CHROMEDRIVER)?,
+            nginx: find(&NGINX)?,
+        })
+    }
+
+    /// Tells the tests where the tools are, and that none may be skipped.
+    pub(crate) fn hand_to(&self, command: &mut Command) {
+        command
+            .env("ATTACHE_TEST_NODE", &self.node)
+            .env("ATTACHE_TEST_AZURITE", &self.azurite)
+            .env("ATTACHE_TEST_CHROMIUM", &self.chromium)
+            .env("ATTACHE_TEST_CHROMEDRIVER", &self.chromedriver)
+            .env("ATTACHE_TEST_NGINX", &self.nginx)
+            .env("ATTACHE_TEST_REQUIRE_ALL", "1");
+    }
+}
+
+/// A Debian package, and the names its program goes by.
+struct Package {
+    name: &'static str,
+    programs: &'static [&'static str],
+    why: &'static str,
+}
+
+const CHROMIUM: Package = Package {
+    name: "chromium",
+    programs: &["chromium", "chromium-browser"],
+    why: "opens the web page",
+};
+
+const CHROMEDRIVER: Package = Package {
+    name: "chromium-driver",
+    programs: &["chromedriver"],
+    why: "drives Chromium",
+};
+
+const NGINX: Package = Package {
+    name: "nginx-light",
+    programs: &["nginx"],
+    why: "answers delegated deliveries",
+};
+
+impl Package {
+    fn find(&self) -> Option<PathBuf> {
+        self.programs.iter().find_map(|program| on_path(program))
+    }
+}
+
+/// The oldest Node.js that Azurite 3.37.0 was seen to run on. Its own `engines` asks for 22 and is only a warning.
+const OLDEST_NODE: u32 = 20;
+
+fn node() -> Result<PathBuf, Failure> {
+    let missing = "it runs Azurite, the emulator of Azure Blob Storage; install Node.js with npm \
+                   (https://nodejs.org, or your distribution's package) and try again";
+    let node = on_path("node")
+        .ok_or_else(|| Failure::new(format!("xtask: the tests need Node.js: {missing}")))?;
+    if on_path("npm").is_none() {
+        return Err(Failure::new(format!(
+            "xtask: the tests need npm: {missing}"
+        )));
+    }
+    let output = Command::new(&node)
+        .arg("--version")
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| Failure::new(format!("xtask: {}: {error}", node.display())))?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let major = version
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < OLDEST_NODE) {
+        return Err(Failure::new(format!(
+            "xtask: the tests need Node.js {OLDEST_NODE} or newer, and {} is {version:?}",
+            node.display()
+        )));
+    }
+    Ok(node)
+}
+
+/// Installs the pinned Azurite below the target folder, unless the same lock file was installed there before.
+fn azurite(root: &Path) -> Result<PathBuf, Failure> {
+    let source = root.join("xtask").join("azurite");
+    let folder = target(root).join("tools").join("azurite");
+    let entry = folder.join("node_modules/azurite/dist/src/blob/main.js");
+    let stamp = folder.join("installed-lock.json");
+    let lock = source.join("package-lock.json");
+
+    let wanted = fs::read(&lock).map_err(failed("read", &lock))?;
+    if entry.is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(entry);
+    }
+
+    say(&format!(
+        "xtask: installing Azurite, the emulator of Azure Blob Storage that the storage tests run against, into {} \
+         (365 MB from npm, once)",
+        folder.display()
+    ));
+    fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+    for name in ["package.json", "package-lock.json"] {
+        let from = source.join(name);
+        fs::copy(&from, folder.join(name)).map_err(failed("copy", &from))?;
+    }
+    run(Command::new("npm").current_dir(&folder).args([
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ]))?;
+    if !entry.is_file() {
+        return Err(Failure::new(format!(
+            "xtask: npm ci ended well and {} is not there",
+            entry.display()
+        )));
+    }
+    // Last, so that an interrupted installation is done again.
+    fs::write(&stamp, wanted).map_err(failed("write", &stamp))?;
+    Ok(entry)
+}
+
+fn install_missing_packages() -> Result<(), Failure> {
+    let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX]
+        .into_iter()
+        .filter(|package| package.find().is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if on_path("apt-get").is_none() {
+        return Err(Failure::new(format!(
+            "xtask: the tests need {}, and this system has no apt-get to install them with; \
+             install them by hand so that these programs are in the search path: {}",
+            names.join(", "),
+            missing
+                .iter()
+                .map(|package| package.programs[0])
+                .collect::<Vec<_>>()
+                .join(", ")
+        )));
+    }
+    for package in &missing {
+        say(&format!(
+            "xtask: installing {}, which {}",
+            package.name, package.why
+        ));
+    }
+    run(as_root("apt-get")?.arg("update"))?;
+    run(as_root("apt-get")?
+        .args(["install", "--yes", "--no-install-recommends"])
+        .args(&names))
+}
+
+/// `program` itself for root, else through sudo.
+fn as_root(program: &str) -> Result<Command, Failure> {
+    let id = Command::new("id")
+        .arg("-u")
+        .output()
+        .map_err(|error| Failure::new(format!("xtask: id: {error}")))?;
+    let mut command = if id.stdout.trim_ascii() == b"0" {
+        Command::new(program)
+    } else if on_path("sudo").is_some() {
+        let mut command = Command::new("sudo");
+        // sudo drops the environment, so the variable below has to stand on its command line.
+        command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+        command
+    } else {
+        return Err(Failure::new(format!(
+            "xtask: {program} needs root, and there is no sudo; run it as root"
+        )));
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    Ok(command)
+}
+
+fn target(root: &Path) -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
+        Some(folder) => root.join(folder),
+        None => root.join("target"),
+    }
+}
+
+/// `program` in the search path, or in the `sbin` folders that users' paths often lack.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn failed<'a>(verb: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Failure + 'a {
+    move |error| Failure::new(format!("xtask: {verb} {}: {error}", path.display()))
+}
