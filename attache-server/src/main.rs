@@ -1,0 +1,2 @@
+//! attache-server
+fn main() {}
