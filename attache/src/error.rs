@@ -1,0 +1,255 @@
+//! The one error type: what kind, during which operation, on what, and why.
+//!
+//! [`ErrorKind::code`] is the single vocabulary for JSON bodies, metric labels and exit classes.
+//! Code matches on [`Error::kind`], never on text.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What went wrong, in the terms a caller can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is malformed or breaks a rule; the message says which and what to send instead.
+    BadRequest,
+    /// A byte range that lies outside of the attachment.
+    BadRange,
+    /// The bytes do not have the digest or the length that was promised.
+    DigestMismatch,
+    /// Larger than `upload.max_file_bytes`, or than the store can hold.
+    TooLarge,
+    /// `upload.total_bytes` would be exceeded.
+    QuotaExceeded,
+    /// No such attachment.
+    NotFound,
+    /// Something with this name exists already, or is being made right now.
+    Conflict,
+    /// A condition of the request (`If-Match`, `If-Unmodified-Since`) does not hold.
+    PreconditionFailed,
+    /// Who asks is not known.
+    Unauthorized,
+    /// Who asks is known and may not.
+    Forbidden,
+    /// All transfer memory is in use; worth trying again soon.
+    Busy,
+    /// The sender stopped in the middle, or was slower than the limits allow.
+    ClientGone,
+    /// The sender sent nothing for too long.
+    ClientTimeout,
+    /// The disk of local storage is full.
+    StorageFull,
+    /// The store cannot be reached or answers with failures.
+    UpstreamUnavailable,
+    /// The store did not answer, or fell silent, for longer than the limits allow.
+    UpstreamTimeout,
+    /// The store refuses our credential, account, or container: the configuration must change.
+    UpstreamRefused,
+    /// The configuration is wrong.
+    Misconfigured,
+    /// A fault of attache itself.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The stable word for this kind: `code` in JSON, `outcome` in metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::BadRange => "bad_range",
+            Self::DigestMismatch => "digest_mismatch",
+            Self::TooLarge => "too_large",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Busy => "busy",
+            Self::ClientGone => "client_gone",
+            Self::ClientTimeout => "client_timeout",
+            Self::StorageFull => "storage_full",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamRefused => "upstream_refused",
+            Self::Misconfigured => "misconfigured",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether this is an answer that a healthy system gives: the caller's mistake, a missing
+    /// attachment, a client that left. Such answers are never counted as failures of the store.
+    pub const fn is_expected(self) -> bool {
+        !matches!(
+            self,
+            Self::StorageFull
+                | Self::UpstreamUnavailable
+                | Self::UpstreamTimeout
+                | Self::UpstreamRefused
+                | Self::Misconfigured
+                | Self::Internal
+        )
+    }
+}
+
+/// An error of any operation of this crate.
+///
+/// [`Display`](fmt::Display) and [`detail`](Self::detail) never hold a secret, a token, the query of a
+/// signed URL, or a path on disk; the [source](std::error::Error::source) chain may hold paths and is for
+/// logs of the operator only.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    operation: Option<&'static str>,
+    subject: Option<String>,
+    message: String,
+    retry_after: Option<Duration>,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// An error of `kind` whose `message` says what was wrong and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation: None,
+            subject: None,
+            message: message.into(),
+            retry_after: None,
+            source: None,
+        }))
+    }
+
+    /// Shorthand for [`ErrorKind::BadRequest`].
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::BadRequest, message)
+    }
+
+    /// Shorthand for [`ErrorKind::Internal`].
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// Shorthand for [`ErrorKind::NotFound`] of the attachment `id`.
+    pub fn not_found(id: &str) -> Self {
+        Self::new(
+            ErrorKind::NotFound,
+            format!("there is no attachment \"{id}\""),
+        )
+    }
+
+    /// Adds the error that caused this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Names the operation and what it worked on, once, where both are known.
+    #[must_use]
+    pub fn during(mut self, operation: &'static str, subject: impl Into<String>) -> Self {
+        if self.0.operation.is_none() {
+            self.0.operation = Some(operation);
+            self.0.subject = Some(subject.into());
+        }
+        self
+    }
+
+    /// Says when another try may succeed.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// When another try may succeed, if that is known.
+    pub fn retry_hint(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The message for whoever caused the error: no operation, no sources.
+    pub fn detail(&self) -> &str {
+        &self.0.message
+    }
+
+    /// A copy without its source, for several waiters of one failed fetch.
+    pub fn to_shared(&self) -> Self {
+        Self(Box::new(Inner {
+            kind: self.0.kind,
+            operation: self.0.operation,
+            subject: self.0.subject.clone(),
+            message: self.0.message.clone(),
+            retry_after: self.0.retry_after,
+            source: None,
+        }))
+    }
+
+    /// The whole story on one line: this error and everything that caused it.
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let line = error.to_string();
+            if !text.contains(&line) {
+                text.push_str(": ");
+                text.push_str(&line);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(operation) = self.0.operation {
+            write!(f, "{operation}")?;
+            match self.0.subject.as_deref() {
+                Some(subject) if !subject.is_empty() => write!(f, " {subject}: ")?,
+                _ => write!(f, ": ")?,
+            }
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({}, {})", self.0.kind.code(), self.report())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_operation_wins_and_the_report_tells_the_chain() {
+        let error = Error::internal("disk says no")
+            .with_source(std::io::Error::other("EIO"))
+            .during("put", "attachment/1")
+            .during("upload", "1");
+        assert_eq!(error.to_string(), "put attachment/1: disk says no");
+        assert_eq!(error.report(), "put attachment/1: disk says no: EIO");
+        assert_eq!(error.detail(), "disk says no");
+    }
+}
