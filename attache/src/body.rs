@@ -1,0 +1,496 @@
+//! A stream of bytes that counts, hashes and checks itself.
+//!
+//! Verification works by *poisoning the end*: a body that is too long, too short or has another digest
+//! than was promised yields an error instead of its end. Whoever stores a body commits only after its end,
+//! so no storage can commit a bad object, and none has to know what was promised.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest as Crc};
+use futures::stream::{BoxStream, Stream, StreamExt};
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, Sleep};
+
+use crate::attachment::Hex;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What is known of a body once its end was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256, if it was asked for.
+    pub sha256: Option<Hex<32>>,
+    /// MD5, if it was asked for.
+    pub md5: Option<Hex<16>>,
+    /// CRC-64/NVME, if it was asked for: the CRC that Azure Blob Storage computes
+    /// (<https://learn.microsoft.com/rest/api/storageservices/put-blob>, `x-ms-content-crc64`).
+    pub crc64: Option<u64>,
+}
+
+/// What a body must turn out to be. An unset field is not checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected {
+    /// Exact length in bytes.
+    pub size: Option<u64>,
+    /// Longest length in bytes that is let through.
+    pub max_size: Option<u64>,
+    /// SHA-256 of all bytes.
+    pub sha256: Option<[u8; 32]>,
+    /// MD5 of all bytes.
+    pub md5: Option<[u8; 16]>,
+    /// CRC-64/NVME of all bytes.
+    pub crc64: Option<u64>,
+}
+
+/// A stream of bytes, pulled by its reader: nothing is read ahead, dropping it ends its source.
+///
+/// After the first error, or after the end, it yields nothing more.
+pub struct Body {
+    chunks: BoxStream<'static, Result<Bytes>>,
+    meter: Meter,
+    expected: Expected,
+    pace: Option<Pace>,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Open,
+    Ended,
+    Failed,
+}
+
+#[derive(Default)]
+struct Meter {
+    size: u64,
+    sha256: Option<Sha256>,
+    md5: Option<Md5>,
+    crc64: Option<Crc>,
+    digests: Option<Digests>,
+}
+
+struct Pace {
+    idle: Duration,
+    deadline: Instant,
+    /// The nearer of the two limits, armed while a chunk is awaited.
+    timer: Pin<Box<Sleep>>,
+    armed: bool,
+    late: fn(&'static str) -> Error,
+}
+
+impl Body {
+    /// A body that yields `chunks`. An error among them ends it.
+    pub fn new(chunks: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
+        Self {
+            chunks: chunks.boxed(),
+            meter: Meter::default(),
+            expected: Expected::default(),
+            pace: None,
+            state: State::Open,
+        }
+    }
+
+    /// A body of bytes that are in memory already.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let chunk = (!bytes.is_empty()).then_some(Ok(bytes));
+        Self::new(futures::stream::iter(chunk))
+    }
+
+    /// Computes SHA-256 and CRC-64 of the bytes as they pass, and MD5 if `md5` is set.
+    ///
+    /// MD5 costs more CPU than the others together (no instruction helps it), so it is a choice.
+    #[must_use]
+    pub fn hashed(mut self, md5: bool) -> Self {
+        self.meter.sha256 = Some(Sha256::new());
+        self.meter.crc64 = Some(Crc::new(CrcAlgorithm::Crc64Nvme));
+        self.meter.md5 = md5.then(Md5::new);
+        self
+    }
+
+    /// Checks length and digests; hashes what this needs.
+    #[must_use]
+    pub fn expecting(mut self, expected: Expected) -> Self {
+        if expected.sha256.is_some() {
+            self.meter.sha256.get_or_insert_with(Sha256::new);
+        }
+        if expected.md5.is_some() {
+            self.meter.md5.get_or_insert_with(Md5::new);
+        }
+        if expected.crc64.is_some() {
+            self.meter
+                .crc64
+                .get_or_insert_with(|| Crc::new(CrcAlgorithm::Crc64Nvme));
+        }
+        self.expected = expected;
+        self
+    }
+
+    /// Ends the body with the error `late(what)` when no chunk comes for `idle` although one is awaited, or
+    /// when `total` has passed since this call. Time in which nobody asks for a chunk counts for `total` only:
+    /// a reader that pauses is not a dead source.
+    #[must_use]
+    pub fn paced(
+        mut self,
+        idle: Duration,
+        total: Duration,
+        late: fn(&'static str) -> Error,
+    ) -> Self {
+        let now = Instant::now();
+        self.pace = Some(Pace {
+            idle,
+            deadline: now + total,
+            timer: Box::pin(tokio::time::sleep_until(now + idle.min(total))),
+            armed: false,
+            late,
+        });
+        self
+    }
+
+    /// The next chunk; `None` once the end was reached and everything that was expected holds.
+    pub async fn next(&mut self) -> Option<Result<Bytes>> {
+        StreamExt::next(self).await
+    }
+
+    /// Bytes that were yielded so far.
+    pub fn received(&self) -> u64 {
+        self.meter.size
+    }
+
+    /// Length and digests, once the end was reached; `None` before, and after an error.
+    pub fn digests(&self) -> Option<Digests> {
+        self.meter.digests
+    }
+
+    /// Reads everything into memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] as soon as more than `limit` bytes came, and every error of the body.
+    pub async fn collect(mut self, limit: usize) -> Result<Bytes> {
+        let mut all = Vec::new();
+        while let Some(chunk) = self.next().await {
+            let chunk = chunk?;
+            if all.len() + chunk.len() > limit {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    format!("more than {limit} bytes"),
+                ));
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.into())
+    }
+
+    fn finish(&mut self) -> Result<Digests> {
+        let digests = self.meter.finish();
+        let expected = &self.expected;
+        if let Some(size) = expected.size.filter(|size| *size != digests.size) {
+            return Err(mismatch("length", size, digests.size));
+        }
+        if let (Some(want), Some(got)) = (expected.sha256, digests.sha256)
+            && want != got.0
+        {
+            return Err(mismatch("SHA-256", Hex(want), got));
+        }
+        if let (Some(want), Some(got)) = (expected.md5, digests.md5)
+            && want != got.0
+        {
+            return Err(mismatch("MD5", Hex(want), got));
+        }
+        if let (Some(want), Some(got)) = (expected.crc64, digests.crc64)
+            && want != got
+        {
+            return Err(mismatch(
+                "CRC-64",
+                Hex(want.to_be_bytes()),
+                Hex(got.to_be_bytes()),
+            ));
+        }
+        Ok(digests)
+    }
+
+    fn admit(&mut self, chunk: &Bytes) -> Result<()> {
+        let size = self.meter.size + chunk.len() as u64;
+        if let Some(max) = self.expected.max_size.filter(|max| size > *max) {
+            return Err(too_large(max));
+        }
+        if let Some(exact) = self.expected.size.filter(|exact| size > *exact) {
+            return Err(mismatch("length", exact, format!("more than {exact}")));
+        }
+        self.meter.update(chunk);
+        Ok(())
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if this.state != State::Open {
+                return Poll::Ready(None);
+            }
+            let outcome = match this.chunks.poll_next_unpin(cx) {
+                Poll::Pending => match this.pace.as_mut().map(|pace| pace.poll_late(cx)) {
+                    Some(Poll::Ready(late)) => Err(late),
+                    _ => return Poll::Pending,
+                },
+                Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => continue,
+                Poll::Ready(Some(Ok(chunk))) => this.admit(&chunk).map(|()| Some(chunk)),
+                Poll::Ready(Some(Err(error))) => Err(error),
+                Poll::Ready(None) => this.finish().map(|digests| {
+                    this.meter.digests = Some(digests);
+                    None
+                }),
+            };
+            if let Some(pace) = &mut this.pace {
+                pace.armed = false;
+            }
+            return Poll::Ready(match outcome {
+                Ok(Some(chunk)) => Some(Ok(chunk)),
+                Ok(None) => {
+                    this.state = State::Ended;
+                    None
+                }
+                Err(error) => {
+                    this.state = State::Failed;
+                    Some(Err(error))
+                }
+            });
+        }
+    }
+}
+
+impl Pace {
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let now = Instant::now();
+        if !self.armed {
+            self.armed = true;
+            self.timer
+                .as_mut()
+                .reset((now + self.idle).min(self.deadline));
+        }
+        self.timer.as_mut().poll_elapsed(cx).map(|()| {
+            (self.late)(if Instant::now() >= self.deadline {
+                "the whole transfer took longer than its limit"
+            } else {
+                "no byte came for longer than the idle limit"
+            })
+        })
+    }
+}
+
+/// `Sleep` is a future; this gives it the name of what it is used for here.
+trait PollElapsed {
+    fn poll_elapsed(self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl PollElapsed for Pin<&mut Sleep> {
+    fn poll_elapsed(self, cx: &mut Context<'_>) -> Poll<()> {
+        std::future::Future::poll(self, cx)
+    }
+}
+
+impl Meter {
+    fn update(&mut self, chunk: &[u8]) {
+        self.size += chunk.len() as u64;
+        if let Some(hasher) = &mut self.sha256 {
+            hasher.update(chunk);
+        }
+        if let Some(hasher) = &mut self.md5 {
+            hasher.update(chunk);
+        }
+        if let Some(hasher) = &mut self.crc64 {
+            hasher.update(chunk);
+        }
+    }
+
+    fn finish(&mut self) -> Digests {
+        Digests {
+            size: self.size,
+            sha256: self
+                .sha256
+                .take()
+                .map(|hasher| Hex(hasher.finalize().into())),
+            md5: self.md5.take().map(|hasher| Hex(hasher.finalize().into())),
+            crc64: self.crc64.take().map(|hasher| hasher.finalize()),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("received", &self.meter.size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// CRC-64/NVME of `bytes`.
+pub fn crc64(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
+/// The error for an upload of more than `max` bytes.
+pub(crate) fn too_large(max: u64) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("the file is larger than the {max} bytes that are allowed"),
+    )
+}
+
+/// The error for an upload that stalls.
+pub(crate) fn sender_late(what: &'static str) -> Error {
+    Error::new(ErrorKind::ClientTimeout, format!("upload given up: {what}"))
+}
+
+/// The error for a store that stalls in the middle of a download.
+pub(crate) fn store_late(what: &'static str) -> Error {
+    Error::new(
+        ErrorKind::UpstreamTimeout,
+        format!("download given up: {what}"),
+    )
+}
+
+fn mismatch(what: &str, want: impl fmt::Display, got: impl fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::DigestMismatch,
+        format!("the {what} of the bytes is {got}, but {want} was promised"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(chunks: &[&'static [u8]]) -> Body {
+        let chunks: Vec<_> = chunks.iter().map(|c| Ok(Bytes::from_static(c))).collect();
+        Body::new(futures::stream::iter(chunks))
+    }
+
+    async fn end(mut body: Body) -> Result<Digests> {
+        while let Some(chunk) = body.next().await {
+            chunk?;
+        }
+        Ok(body.digests().expect("a body that ended has digests"))
+    }
+
+    #[tokio::test]
+    async fn digests_are_known_at_the_end_and_do_not_depend_on_the_chunks() {
+        let whole = end(body(&[b"123456789"]).hashed(true)).await.expect("ends");
+        let split = end(body(&[b"1234", b"", b"56789"]).hashed(true))
+            .await
+            .expect("ends");
+        assert_eq!(whole, split);
+        assert_eq!(whole.size, 9);
+        assert_eq!(whole.crc64, Some(0xAE8B_1486_0A79_9888), "the check value");
+        assert_eq!(
+            whole.md5.expect("asked for").to_string(),
+            "25f9e794323b453885f5181f1b624d0b"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_broken_promise_is_an_error_in_place_of_the_end() {
+        for (expected, kind) in [
+            (
+                Expected {
+                    size: Some(8),
+                    ..Expected::default()
+                },
+                ErrorKind::DigestMismatch,
+            ),
+            (
+                Expected {
+                    size: Some(10),
+                    ..Expected::default()
+                },
+                ErrorKind::DigestMismatch,
+            ),
+            (
+                Expected {
+                    max_size: Some(8),
+                    ..Expected::default()
+                },
+                ErrorKind::TooLarge,
+            ),
+            (
+                Expected {
+                    md5: Some([0; 16]),
+                    ..Expected::default()
+                },
+                ErrorKind::DigestMismatch,
+            ),
+            (
+                Expected {
+                    sha256: Some([0; 32]),
+                    ..Expected::default()
+                },
+                ErrorKind::DigestMismatch,
+            ),
+            (
+                Expected {
+                    crc64: Some(0),
+                    ..Expected::default()
+                },
+                ErrorKind::DigestMismatch,
+            ),
+        ] {
+            let mut body = body(&[b"1234", b"56789"]).expecting(expected);
+            let error = loop {
+                match body.next().await.expect("an error before the end") {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), kind, "{expected:?}");
+            assert!(body.next().await.is_none(), "nothing follows an error");
+            assert!(body.digests().is_none());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_paced_body_but_a_pausing_reader_does_not() {
+        let (idle, total) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let chunks =
+            futures::stream::iter([Ok(Bytes::from_static(b"a"))]).chain(futures::stream::pending());
+        let mut body = Body::new(chunks).paced(idle, total, sender_late);
+        // The reader pauses far longer than the idle limit.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(body.next().await.expect("a chunk").is_ok());
+        let before = Instant::now();
+        let error = body.next().await.expect("an error").expect_err("late");
+        assert_eq!(error.kind(), ErrorKind::ClientTimeout);
+        assert_eq!(before.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_ends_at_the_total_limit() {
+        let chunks = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            Some((Ok(Bytes::from_static(b"a")), ()))
+        });
+        let start = Instant::now();
+        let mut body = Body::new(chunks).paced(
+            Duration::from_secs(60),
+            Duration::from_secs(300),
+            sender_late,
+        );
+        let error = loop {
+            match body.next().await.expect("an error ends it") {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::ClientTimeout);
+        assert_eq!(start.elapsed().as_secs(), 300);
+    }
+}
