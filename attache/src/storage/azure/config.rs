@@ -1,0 +1,474 @@
+//! `[storage.azure]`, parsed: which account, which container, how to prove who we are.
+
+use std::fmt;
+
+use azure_core::http::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+
+/// Where Azure Blob Storage is, and who we are there. Plain data; equal values need no new client.
+///
+/// Files that the configuration names (secret, certificate, extra roots) are held as their content, so that a
+/// change of the content is a change of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AzureConfig {
+    /// Name of the storage account.
+    pub account: Option<String>,
+    /// Name of the container. It must exist.
+    pub container: Option<String>,
+    /// Base of the blob service; `https://<account>.blob.core.windows.net` if unset.
+    pub endpoint: Option<String>,
+    /// Host that is put into signed URLs; the endpoint if unset.
+    pub public_endpoint: Option<String>,
+    /// Which credential to use.
+    pub credential: CredentialKind,
+    /// Entra tenant.
+    pub tenant_id: Option<String>,
+    /// Entra application, or user-assigned managed identity.
+    pub client_id: Option<String>,
+    /// The application's secret.
+    pub client_secret: Option<Secret>,
+    /// The application's certificate and private key, PEM.
+    pub client_certificate: Option<Secret>,
+    /// File with a federated token (workload identity). A path, because the platform replaces its content every hour.
+    pub federated_token_file: Option<String>,
+    /// Base of Entra ID; `https://login.microsoftonline.com` if unset.
+    pub authority_host: Option<String>,
+    /// A key of the account, base64.
+    pub account_key: Option<Secret>,
+    /// A connection string of the account.
+    pub connection_string: Option<Secret>,
+    /// PEM certificates that are trusted besides those of the system.
+    pub ca_pem: Option<String>,
+}
+
+/// Which credential to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// The first of the others that is configured.
+    #[default]
+    Default,
+    /// Application and secret.
+    ClientSecret,
+    /// Application and certificate.
+    ClientCertificate,
+    /// The identity of the virtual machine or of the app service.
+    ManagedIdentity,
+    /// A federated token, as on Kubernetes.
+    WorkloadIdentity,
+    /// Whoever is logged in with `az login`.
+    AzureCli,
+    /// A key of the account.
+    AccountKey,
+    /// A connection string of the account.
+    ConnectionString,
+}
+
+impl CredentialKind {
+    /// All kinds by their words in the configuration.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("default", Self::Default),
+        ("client_secret", Self::ClientSecret),
+        ("client_certificate", Self::ClientCertificate),
+        ("managed_identity", Self::ManagedIdentity),
+        ("workload_identity", Self::WorkloadIdentity),
+        ("azure_cli", Self::AzureCli),
+        ("account_key", Self::AccountKey),
+        ("connection_string", Self::ConnectionString),
+    ];
+
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, kind)| *kind == self)
+            .map_or("default", |(word, _)| word)
+    }
+}
+
+impl fmt::Display for CredentialKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The account, found and checked: what the client is built from.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) account: String,
+    pub(super) container: String,
+    /// Base of the blob service, with the account in its path where it is path-style; no slash at its end.
+    pub(super) endpoint: Url,
+    pub(super) public_endpoint: Url,
+    pub(super) credential: CredentialKind,
+    pub(super) account_key: Option<Secret>,
+}
+
+impl AzureConfig {
+    /// Every fault of this section: the key, and what is wrong with it.
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        match self.target() {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults,
+        }
+    }
+
+    /// Which credential will be used.
+    pub fn credential_in_use(&self) -> CredentialKind {
+        match self.credential {
+            CredentialKind::Default => {}
+            chosen => return chosen,
+        }
+        if self.client_secret.is_some() {
+            CredentialKind::ClientSecret
+        } else if self.client_certificate.is_some() {
+            CredentialKind::ClientCertificate
+        } else if self.federated_token_file.is_some() {
+            CredentialKind::WorkloadIdentity
+        } else if self.account_key.is_some() {
+            CredentialKind::AccountKey
+        } else if self.connection_string.is_some() {
+            CredentialKind::ConnectionString
+        } else if std::env::var_os("IDENTITY_ENDPOINT").is_none() && az_is_installed() {
+            CredentialKind::AzureCli
+        } else {
+            CredentialKind::ManagedIdentity
+        }
+    }
+
+    pub(super) fn checked_target(&self) -> Result<Target> {
+        self.target().map_err(|faults| {
+            let text: Vec<String> = faults
+                .into_iter()
+                .map(|(key, what)| format!("storage.azure.{key} {what}"))
+                .collect();
+            Error::new(ErrorKind::Misconfigured, text.join("; "))
+        })
+    }
+
+    fn target(&self) -> Result<Target, Vec<(&'static str, String)>> {
+        let mut faults = Vec::new();
+        let credential = self.credential_in_use();
+        let string = match (&self.connection_string, credential) {
+            (Some(string), CredentialKind::ConnectionString) => {
+                ConnectionString::parse(string.expose()).unwrap_or_else(|what| {
+                    faults.push(("connection_string", what));
+                    ConnectionString::default()
+                })
+            }
+            _ => ConnectionString::default(),
+        };
+        let account = self.account.clone().or(string.account);
+        let endpoint_text = self.endpoint.clone().or(string.endpoint);
+        let account_key = match credential {
+            CredentialKind::ConnectionString => string.key.map(Secret::new),
+            CredentialKind::AccountKey => self.account_key.clone(),
+            _ => None,
+        };
+        let mut need = |key: &'static str, missing: bool| {
+            if missing {
+                faults.push((
+                    key,
+                    format!("is needed for the credential \"{credential}\""),
+                ));
+            }
+        };
+        match credential {
+            CredentialKind::ClientSecret => {
+                need("tenant_id", self.tenant_id.is_none());
+                need("client_id", self.client_id.is_none());
+                need("client_secret", self.client_secret.is_none());
+            }
+            CredentialKind::ClientCertificate => {
+                need("tenant_id", self.tenant_id.is_none());
+                need("client_id", self.client_id.is_none());
+                need("client_certificate_file", self.client_certificate.is_none());
+            }
+            CredentialKind::WorkloadIdentity => {
+                need("tenant_id", self.tenant_id.is_none());
+                need("client_id", self.client_id.is_none());
+                need("federated_token_file", self.federated_token_file.is_none());
+            }
+            CredentialKind::AccountKey => need("account_key", self.account_key.is_none()),
+            CredentialKind::ConnectionString => {
+                need("connection_string", self.connection_string.is_none());
+            }
+            _ => {}
+        }
+        if let Some(key) = &account_key
+            && crate::base64::decode(key.expose()).is_none()
+        {
+            faults.push((
+                "account_key",
+                "is not base64; copy it whole from the portal or from `az storage account keys list`"
+                    .to_owned(),
+            ));
+        }
+        match &account {
+            None => faults.push((
+                "account",
+                "is needed: the name of the storage account".to_owned(),
+            )),
+            Some(name) if !is_account(name) => faults.push((
+                "account",
+                format!("is \"{name}\", but an account name is 3 to 24 of a-z and 0-9"),
+            )),
+            Some(_) => {}
+        }
+        match &self.container {
+            None => faults.push((
+                "container",
+                "is needed: the name of the container".to_owned(),
+            )),
+            Some(name) if !is_container(name) => faults.push((
+                "container",
+                format!(
+                    "is \"{name}\", but a container name is 3 to 63 of a-z, 0-9 and single hyphens"
+                ),
+            )),
+            Some(_) => {}
+        }
+        let account = account.unwrap_or_default();
+        let bearer = !matches!(
+            credential,
+            CredentialKind::AccountKey | CredentialKind::ConnectionString
+        );
+        let mut url = |key: &'static str, text: &str| {
+            parse_endpoint(text, &account)
+                .and_then(|url| {
+                    if bearer && url.scheme() != "https" {
+                        return Err(
+                            "must be https: tokens are never sent over plain http".to_owned()
+                        );
+                    }
+                    Ok(url)
+                })
+                .map_err(|what| faults.push((key, what)))
+                .ok()
+        };
+        let default_endpoint = format!("https://{account}.blob.core.windows.net");
+        let endpoint = url(
+            "endpoint",
+            endpoint_text.as_deref().unwrap_or(&default_endpoint),
+        );
+        let public_endpoint = match &self.public_endpoint {
+            Some(text) => url("public_endpoint", text),
+            None => endpoint.clone(),
+        };
+        if let Some(host) = &self.authority_host
+            && Url::parse(host).map_or(true, |url| url.scheme() != "https")
+        {
+            faults.push((
+                "authority_host",
+                format!("is \"{host}\", but it must be an https URL"),
+            ));
+        }
+        match (endpoint, public_endpoint, faults.is_empty()) {
+            (Some(endpoint), Some(public_endpoint), true) => Ok(Target {
+                account,
+                container: self.container.clone().unwrap_or_default(),
+                endpoint,
+                public_endpoint,
+                credential,
+                account_key,
+            }),
+            _ => Err(faults),
+        }
+    }
+}
+
+/// Path style (`https://127.0.0.1:10000/account`) is what has a path, or an address or `localhost` for a host.
+fn parse_endpoint(text: &str, account: &str) -> Result<Url, String> {
+    let mut url = Url::parse(text).map_err(|error| {
+        format!("is no URL ({error}); give it as https://host or https://host/account")
+    })?;
+    let Some(host) = url.host_str().map(str::to_owned) else {
+        return Err("has no host".to_owned());
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must be https, or http for an account key".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err("must have no query: give the endpoint alone, not a SAS URL".to_owned());
+    }
+    let path = url.path().trim_matches('/').to_owned();
+    let by_address =
+        host == "localhost" || host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+    match path.as_str() {
+        "" if by_address => url.set_path(account),
+        "" => url.set_path(""),
+        path if path == account => {
+            let path = path.to_owned();
+            url.set_path(&path);
+        }
+        other => {
+            return Err(format!(
+                "has the path \"/{other}\"; only the account's name may follow the host"
+            ));
+        }
+    }
+    Ok(url)
+}
+
+/// <https://learn.microsoft.com/azure/storage/common/storage-account-overview#storage-account-name>
+fn is_account(name: &str) -> bool {
+    (3..=24).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// <https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata>
+fn is_container(name: &str) -> bool {
+    let plain = (3..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && !name.contains("--");
+    plain || matches!(name, "$root" | "$web")
+}
+
+fn az_is_installed() -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("az").is_file()))
+}
+
+/// <https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string>
+#[derive(Default)]
+struct ConnectionString {
+    account: Option<String>,
+    key: Option<String>,
+    endpoint: Option<String>,
+}
+
+impl ConnectionString {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut parsed = Self::default();
+        let mut protocol = "https";
+        let mut suffix = "core.windows.net";
+        for part in text.split(';').filter(|part| !part.trim().is_empty()) {
+            // Never say what the part holds: it may be the key.
+            let (name, value) = part
+                .split_once('=')
+                .ok_or("has a part that is not Name=Value")?;
+            match name.trim() {
+                "AccountName" => parsed.account = Some(value.to_owned()),
+                "AccountKey" => parsed.key = Some(value.to_owned()),
+                "BlobEndpoint" => {
+                    parsed.endpoint = Some(value.trim_end_matches('/').to_owned());
+                }
+                "DefaultEndpointsProtocol" => protocol = value,
+                "EndpointSuffix" => suffix = value,
+                "SharedAccessSignature" => {
+                    return Err(
+                        "holds a shared access signature; attache needs AccountKey".to_owned()
+                    );
+                }
+                "UseDevelopmentStorage" => {
+                    return Err(
+                        "is UseDevelopmentStorage; write out AccountName, AccountKey and BlobEndpoint"
+                            .to_owned(),
+                    );
+                }
+                _ => {}
+            }
+        }
+        match (&parsed.account, &parsed.key) {
+            (Some(account), Some(_)) => {
+                parsed
+                    .endpoint
+                    .get_or_insert_with(|| format!("{protocol}://{account}.blob.{suffix}"));
+                Ok(parsed)
+            }
+            _ => Err("must hold AccountName and AccountKey".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(endpoint: Option<&str>) -> AzureConfig {
+        AzureConfig {
+            account: Some("acme".into()),
+            container: Some("files".into()),
+            endpoint: endpoint.map(Into::into),
+            tenant_id: Some("t".into()),
+            client_id: Some("c".into()),
+            client_secret: Some(Secret::new("s")),
+            ..AzureConfig::default()
+        }
+    }
+
+    #[test]
+    fn endpoints_are_host_style_or_path_style() {
+        let endpoint = |text: Option<&str>| {
+            config(text)
+                .target()
+                .map(|target| target.endpoint.to_string())
+                .map_err(|faults| faults[0].0)
+        };
+        assert_eq!(
+            endpoint(None),
+            Ok("https://acme.blob.core.windows.net/".into())
+        );
+        assert_eq!(
+            endpoint(Some("https://127.0.0.1:10000")),
+            Ok("https://127.0.0.1:10000/acme".into())
+        );
+        assert_eq!(
+            endpoint(Some("https://127.0.0.1:10000/acme/")),
+            Ok("https://127.0.0.1:10000/acme".into())
+        );
+        assert_eq!(
+            endpoint(Some("https://acme.privatelink.example")),
+            Ok("https://acme.privatelink.example/".into())
+        );
+        assert_eq!(endpoint(Some("http://127.0.0.1:10000")), Err("endpoint"));
+        assert_eq!(endpoint(Some("https://host/other")), Err("endpoint"));
+        assert_eq!(endpoint(Some("https://host/?sig=x")), Err("endpoint"));
+    }
+
+    #[test]
+    fn all_faults_are_found_at_once() {
+        let config = AzureConfig {
+            account: Some("Not An Account".into()),
+            credential: CredentialKind::ClientSecret,
+            ..AzureConfig::default()
+        };
+        let keys: Vec<_> = config.faults().into_iter().map(|(key, _)| key).collect();
+        for key in [
+            "tenant_id",
+            "client_id",
+            "client_secret",
+            "account",
+            "container",
+        ] {
+            assert!(keys.contains(&key), "{key} in {keys:?}");
+        }
+    }
+
+    #[test]
+    fn connection_strings_bring_account_key_and_endpoint() {
+        let config = AzureConfig {
+            container: Some("files".into()),
+            connection_string: Some(Secret::new(
+                "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=a2V5;\
+                 BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;",
+            )),
+            ..AzureConfig::default()
+        };
+        let target = config.target().expect("complete");
+        assert_eq!(target.credential, CredentialKind::ConnectionString);
+        assert_eq!(target.account, "devstoreaccount1");
+        assert_eq!(
+            target.endpoint.as_str(),
+            "http://127.0.0.1:10000/devstoreaccount1"
+        );
+        assert!(!format!("{config:?} {target:?}").contains("a2V5"));
+    }
+}

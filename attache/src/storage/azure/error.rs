@@ -1,0 +1,318 @@
+//! What Azure and Entra ID say, in the words of our errors: what was tried, on what, and what to change.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use azure_core::error::ErrorKind as AzureErrorKind;
+use azure_core::http::StatusCode;
+
+use super::config::{CredentialKind, Target};
+use crate::error::{Error, ErrorKind};
+
+/// An error of the blob service.
+pub(super) fn service_error(
+    error: azure_core::Error,
+    target: &Target,
+    skew: Option<time::Duration>,
+) -> Error {
+    if let Some(ours) = find::<Error>(&error) {
+        return ours.to_shared();
+    }
+    let Target {
+        account, container, ..
+    } = target;
+    let (kind, message) = match error.kind() {
+        AzureErrorKind::HttpResponse {
+            status, error_code, ..
+        } => {
+            let code = error_code.as_deref().unwrap_or_default();
+            match (u16::from(*status), code) {
+                (_, "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled") => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: container \"{container}\" not found in account \"{account}\"; create it or set \
+                         storage.azure.container"
+                    ),
+                ),
+                (404, _) => (ErrorKind::NotFound, "there is no such object".to_owned()),
+                (409, "BlobAlreadyExists") => (
+                    ErrorKind::Conflict,
+                    "an object with this key exists already; it was left alone".to_owned(),
+                ),
+                (412, _) => (
+                    ErrorKind::PreconditionFailed,
+                    "the object changed meanwhile".to_owned(),
+                ),
+                (416, _) => (
+                    ErrorKind::BadRange,
+                    "the range lies outside of the object".to_owned(),
+                ),
+                (401, _) => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: account \"{account}\" does not accept our token ({code}); check storage.azure.tenant_id \
+                         and that storage.azure.account belongs to that tenant"
+                    ),
+                ),
+                (403, _) => (
+                    ErrorKind::UpstreamRefused,
+                    forbidden(code, detail(&error).as_deref(), target, skew),
+                ),
+                (400, "Md5Mismatch" | "Crc64Mismatch" | "InvalidMd5") => (
+                    ErrorKind::UpstreamUnavailable,
+                    "azure: bytes were damaged on their way to the store".to_owned(),
+                ),
+                (429 | 500..=599, _) => (
+                    ErrorKind::UpstreamUnavailable,
+                    format!("azure: the store answers {} {code}", u16::from(*status)),
+                ),
+                (status, code) => (
+                    ErrorKind::Internal,
+                    format!("azure: unexpected answer {status} {code}"),
+                ),
+            }
+        }
+        AzureErrorKind::Connection | AzureErrorKind::Io => {
+            let host = target.endpoint.host_str().unwrap_or_default();
+            if timed_out(&error) {
+                (
+                    ErrorKind::UpstreamTimeout,
+                    format!("azure: no answer from {host} in time"),
+                )
+            } else {
+                (
+                    ErrorKind::UpstreamUnavailable,
+                    format!(
+                        "azure: {host} cannot be reached; check the network, storage.azure.account and \
+                         storage.azure.endpoint{}",
+                        tls_hint(&error)
+                    ),
+                )
+            }
+        }
+        _ => (ErrorKind::Internal, "azure: the client failed".to_owned()),
+    };
+    let ours = Error::new(kind, message).with_source(error);
+    match kind {
+        ErrorKind::UpstreamUnavailable | ErrorKind::UpstreamTimeout => {
+            ours.retry_after(Duration::from_secs(5))
+        }
+        _ => ours,
+    }
+}
+
+/// A failure to get a token.
+pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) -> Error {
+    if let Some(ours) = find::<Error>(error) {
+        return ours.to_shared();
+    }
+    let text = chain(error);
+    let code = aadsts(&text);
+    let unreachable = matches!(
+        find_azure(error),
+        Some(AzureErrorKind::Io | AzureErrorKind::Connection)
+    ) || find::<hyper_util::client::legacy::Error>(error).is_some();
+    let hint = match code {
+        Some("AADSTS7000215" | "AADSTS7000222") => {
+            "the secret is wrong or expired; set storage.azure.client_secret (AZURE_CLIENT_SECRET) to a valid one"
+        }
+        Some("AADSTS700016") => {
+            "the application is not known in this tenant; check storage.azure.client_id and storage.azure.tenant_id"
+        }
+        Some("AADSTS90002" | "AADSTS900023" | "AADSTS90013") => {
+            "there is no such tenant; check storage.azure.tenant_id"
+        }
+        Some("AADSTS700027" | "AADSTS700024" | "AADSTS700021") => {
+            "the certificate or federated token is not accepted; check storage.azure.client_certificate_file and the clock"
+        }
+        _ if unreachable => {
+            let hint =
+                "Entra ID cannot be reached; check the network and storage.azure.authority_host";
+            return Error::new(
+                ErrorKind::UpstreamUnavailable,
+                format!(
+                    "azure: no token from the credential \"{kind}\": {hint}{}",
+                    tls_hint(error)
+                ),
+            )
+            .with_source(std::io::Error::other(text));
+        }
+        _ => match kind {
+            CredentialKind::AzureCli => "run `az login`, or set storage.azure.credential",
+            CredentialKind::ManagedIdentity => {
+                "no managed identity answers here; assign one, or set storage.azure.credential"
+            }
+            _ => "check storage.azure.tenant_id, storage.azure.client_id and the secret",
+        },
+    };
+    // Outages of Entra ID are answered with 5xx; everything else is an answer about us.
+    let status = http_status(error);
+    let outage = status.is_some_and(|status| status >= 500 || status == 429)
+        || text.contains("temporarily_unavailable");
+    let (kind_of_error, hint) = if outage {
+        (
+            ErrorKind::UpstreamUnavailable,
+            "Entra ID answers with failures; nothing to do but wait",
+        )
+    } else {
+        (ErrorKind::UpstreamRefused, hint)
+    };
+    let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+    Error::new(
+        kind_of_error,
+        format!("azure: no token from the credential \"{kind}\"{code}: {hint}"),
+    )
+    .with_source(std::io::Error::other(text))
+}
+
+fn forbidden(
+    code: &str,
+    detail: Option<&str>,
+    target: &Target,
+    skew: Option<time::Duration>,
+) -> String {
+    let Target {
+        account, container, ..
+    } = target;
+    let skew = skew.filter(|skew| skew.abs() >= time::Duration::minutes(5));
+    if let Some(skew) = skew {
+        return format!(
+            "azure: refused ({code}), and this machine's clock is {} s {}; set the clock (NTP)",
+            skew.whole_seconds().abs(),
+            if skew.is_positive() {
+                "behind"
+            } else {
+                "ahead"
+            }
+        );
+    }
+    match code {
+        "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions" => format!(
+            "azure: our identity may not do this; give it \"Storage Blob Data Contributor\" on container \
+             \"{container}\" and \"Storage Blob Delegator\" on account \"{account}\" (new roles take minutes to work)"
+        ),
+        "AuthorizationFailure" | "IpAuthorizationError" => format!(
+            "azure: the firewall of account \"{account}\" does not let this machine in; allow its network, or set \
+             storage.azure.endpoint to a private endpoint"
+        ),
+        "KeyBasedAuthenticationNotPermitted" => format!(
+            "azure: account \"{account}\" does not allow account keys; use another storage.azure.credential"
+        ),
+        _ => {
+            let what = match target.credential {
+                CredentialKind::AccountKey => "storage.azure.account_key",
+                CredentialKind::ConnectionString => "storage.azure.connection_string",
+                _ => "storage.azure.tenant_id and storage.azure.client_id",
+            };
+            let told = detail
+                .and_then(|detail| detail.lines().next())
+                .filter(|line| !line.contains("sig") && !line.contains("signed"))
+                .map(|line| format!(", {line}"))
+                .unwrap_or_default();
+            format!(
+                "azure: account \"{account}\" refused us ({code}{told}); check {what} and the clock"
+            )
+        }
+    }
+}
+
+/// `AuthenticationErrorDetail` of the answer's XML.
+fn detail(error: &azure_core::Error) -> Option<String> {
+    let AzureErrorKind::HttpResponse { raw_response, .. } = error.kind() else {
+        return None;
+    };
+    let xml = std::str::from_utf8(raw_response.as_ref()?.body()).ok()?;
+    let (_, rest) = xml.split_once("<AuthenticationErrorDetail>")?;
+    Some(rest.split('<').next()?.to_owned())
+}
+
+/// Whether a write was refused because something is there already.
+pub(super) fn is_taken(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::Conflict, error_code, .. }
+        if error_code.as_deref() == Some("BlobAlreadyExists"))
+}
+
+/// Whether an object or snapshot is simply not there.
+pub(super) fn is_absent(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::NotFound, error_code, .. }
+        if error_code.as_deref() != Some("ContainerNotFound"))
+}
+
+/// Whether another try at the same bytes may succeed.
+pub(super) fn is_transient(error: &azure_core::Error) -> bool {
+    match error.kind() {
+        AzureErrorKind::Io | AzureErrorKind::Connection => true,
+        AzureErrorKind::HttpResponse { status, .. } => {
+            matches!(u16::from(*status), 408 | 429 | 500..=599)
+        }
+        _ => false,
+    }
+}
+
+fn http_status(error: &azure_core::Error) -> Option<u16> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(AzureErrorKind::HttpResponse { status, .. }) = error
+            .downcast_ref::<azure_core::Error>()
+            .map(azure_core::Error::kind)
+        {
+            return Some(u16::from(*status));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn find_azure(error: &azure_core::Error) -> Option<&AzureErrorKind> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut last = None;
+    while let Some(error) = cause {
+        if let Some(azure) = error.downcast_ref::<azure_core::Error>() {
+            last = Some(azure.kind());
+        }
+        cause = error.source();
+    }
+    last
+}
+
+fn find<'a, T: std::error::Error + 'static>(error: &'a azure_core::Error) -> Option<&'a T> {
+    let mut cause: Option<&'a (dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn timed_out(error: &azure_core::Error) -> bool {
+    find::<std::io::Error>(error).is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+}
+
+fn tls_hint(error: &azure_core::Error) -> &'static str {
+    if chain(error).contains("certificate") {
+        " (its certificate is not trusted: set storage.azure.ca_file)"
+    } else {
+        ""
+    }
+}
+
+fn chain(error: &azure_core::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn aadsts(text: &str) -> Option<&str> {
+    let start = text.find("AADSTS")?;
+    let digits = text[start + 6..]
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len() - start - 6);
+    Some(&text[start..start + 6 + digits])
+}

@@ -1,0 +1,482 @@
+//! Objects as files in a folder.
+//!
+//! An object is two files: its bytes under its key, where a web server can serve them, and its facts in
+//! `.facts/` beside them. An object *exists* when its bytes do; they appear by a rename after they and the
+//! facts were flushed to disk, so a crash leaves either the whole object or litter that [`Storage::tidy`] removes.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use futures::stream::{self, BoxStream, StreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::{
+    Content, Facts, Grant, Object, ObjectInfo, Offer, Probe, Storage, Stored, absent, conflict,
+    resolve_range,
+};
+use crate::attachment::{ByteRange, Hex, ObjectKey};
+use crate::body::{Body, Digests};
+use crate::error::{Error, ErrorKind, Result};
+
+/// `[storage.local]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalConfig {
+    /// The folder that holds all objects. Made if it does not exist.
+    pub root: PathBuf,
+}
+
+/// How much is read from a file at once. 256 KiB amortises the hop to the thread that reads; measured, larger
+/// pieces gain nothing.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Where writes in progress lie, in the root, so that a rename never crosses a file system.
+const TEMP: &str = ".tmp";
+
+/// Where facts lie.
+const FACTS: &str = ".facts";
+
+/// The folders of [`ObjectKey`], in ascending order.
+const FOLDERS: [&str; 2] = ["attachment", "user"];
+
+/// Keeps objects as files in a folder.
+#[derive(Debug)]
+pub struct LocalStorage {
+    root: PathBuf,
+    /// Keys that are being written by this process, so that two writers cannot mix bytes and facts. Ids are unique in
+    /// the catalog, so other processes never write the same key.
+    writing: Arc<Mutex<HashSet<ObjectKey>>>,
+}
+
+/// What lies in a facts file.
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    #[serde(flatten)]
+    facts: Facts,
+    size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    md5: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc64: Option<String>,
+}
+
+impl LocalStorage {
+    /// Opens the folder, and makes it if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if the folder can be neither made nor written.
+    pub fn open(config: &LocalConfig) -> Result<Self> {
+        let wrong = |error: io::Error| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the folder {} cannot be used: {error}; mend its permissions or set storage.local.root",
+                    config.root.display()
+                ),
+            )
+            .during("open", "local storage")
+        };
+        for folder in FOLDERS {
+            fs::create_dir_all(config.root.join(folder)).map_err(wrong)?;
+            fs::create_dir_all(config.root.join(FACTS).join(folder)).map_err(wrong)?;
+        }
+        fs::create_dir_all(config.root.join(TEMP)).map_err(wrong)?;
+        let root = config.root.canonicalize().map_err(wrong)?;
+        for made in [root.join(FACTS), root.clone()] {
+            sync_folder(&made).map_err(wrong)?;
+        }
+        Ok(Self {
+            root,
+            writing: Arc::default(),
+        })
+    }
+
+    /// The file of a key. A key has one of two folders and one plain name, so this cannot leave the root.
+    fn path(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    fn facts_path(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join(FACTS).join(format!("{key}.json"))
+    }
+
+    fn claim(&self, key: &ObjectKey) -> Option<Claim> {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.insert(key.clone()).then(|| Claim {
+            writing: self.writing.clone(),
+            key: key.clone(),
+        })
+    }
+
+    /// The file stays open, and so locked, until it has its place.
+    async fn write_temp(
+        &self,
+        body: &mut Body,
+    ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
+        let temp = self.root.join(TEMP);
+        let (file, path) = blocking(move || Ok(locked_temp(&temp, "put-")?.into_parts()))
+            .await
+            .map_err(|error| write_error(error, "put"))?;
+        // Dropping the file and the path at any await removes the file.
+        let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(READ_BYTES);
+        while let Some(chunk) = body.next().await {
+            file.write_all(&chunk?)
+                .await
+                .map_err(|error| write_error(error, "put"))?;
+        }
+        let digests = body
+            .digests()
+            .ok_or_else(|| Error::internal("the body ended without digests"))?;
+        file.flush()
+            .await
+            .map_err(|error| write_error(error, "put"))?;
+        file.sync_all()
+            .await
+            .map_err(|error| write_error(error, "put"))?;
+        Ok((file, path, digests))
+    }
+}
+
+/// A key that is being written; free again when dropped.
+struct Claim {
+    writing: Arc<Mutex<HashSet<ObjectKey>>>,
+    key: ObjectKey,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
+    }
+}
+
+#[async_trait]
+impl Storage for LocalStorage {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn put(&self, key: &ObjectKey, content: &Content, mut body: Body) -> Result<Stored> {
+        let claim = self.claim(key).ok_or_else(|| conflict(key))?;
+        let (path, facts_path) = (self.path(key), self.facts_path(key));
+        if tokio::fs::try_exists(&path).await.unwrap_or(false) {
+            return Err(conflict(key));
+        }
+        let (file, bytes, digests) = self
+            .write_temp(&mut body)
+            .await
+            .map_err(|error| error.during("put", key.as_str()))?;
+        let sidecar = serde_json::to_vec(&Sidecar {
+            facts: content.facts.clone(),
+            size: digests.size,
+            sha256: digests.sha256.map(|hex| hex.to_string()),
+            md5: digests.md5.map(|hex| hex.to_string()),
+            crc64: digests.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
+        })
+        .map_err(|error| Error::internal("facts cannot be written as JSON").with_source(error))?;
+        let temp = self.root.join(TEMP);
+        // From here on it runs to its end, even if the caller leaves: the claim goes with it.
+        blocking(move || {
+            let _held = (claim, file);
+            publish(&temp, bytes, &sidecar, &path, &facts_path)
+        })
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => conflict(key),
+            _ => write_error(error, "put").during("put", key.as_str()),
+        })?;
+        Ok(digests)
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
+        let (path, facts_path) = (self.path(key), self.facts_path(key));
+        let opened = blocking(move || {
+            let file = fs::File::open(&path)?;
+            let size = file.metadata()?.len();
+            Ok((file, size, read_sidecar(&facts_path)))
+        })
+        .await;
+        let (file, size, sidecar) = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => absent(key),
+            _ => read_error(error).during("get", key.as_str()),
+        })?;
+        let range = resolve_range(range, size)?;
+        let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(READ_BYTES);
+        if range.start > 0 {
+            file.seek(io::SeekFrom::Start(range.start))
+                .await
+                .map_err(|error| read_error(error).during("get", key.as_str()))?;
+        }
+        let chunks = stream::try_unfold((file, range.len()), |(mut file, left)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let want = left.min(READ_BYTES as u64);
+            let mut chunk = BytesMut::with_capacity(usize::try_from(want).unwrap_or(READ_BYTES));
+            // `read_buf` may take more than is wanted: the allocator rounds capacities up.
+            let got = (&mut file)
+                .take(want)
+                .read_buf(&mut chunk)
+                .await
+                .map_err(read_error)?;
+            if got == 0 {
+                return Err(Error::internal("the file became shorter while it was read"));
+            }
+            Ok(Some((chunk.freeze(), (file, left - got as u64))))
+        });
+        Ok(Object {
+            info: info(key.clone(), size, sidecar),
+            range,
+            body: Body::new(chunks),
+        })
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        let (path, facts_path) = (self.path(key), self.facts_path(key));
+        blocking(move || {
+            // Bytes first: facts without bytes are litter, bytes without facts would be an object.
+            for path in [&path, &facts_path] {
+                match fs::remove_file(path) {
+                    Ok(()) => sync_parent(path)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|error| write_error(error, "delete").during("delete", key.as_str()))
+    }
+
+    fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
+        let root = self.root.clone();
+        // A folder is read in pieces of bounded memory: the PIECE smallest names after the last one seen.
+        stream::try_unfold(after, move |after| {
+            let root = root.clone();
+            async move {
+                let piece = blocking(move || next_piece(&root, after.as_ref()))
+                    .await
+                    .map_err(|error| read_error(error).during("list", "local storage"))?;
+                let last = piece.last().map(|info| info.key.clone());
+                Ok::<_, Error>(
+                    last.map(|last| (stream::iter(piece.into_iter().map(Ok)), Some(last))),
+                )
+            }
+        })
+        .map(|piece| match piece {
+            Ok(piece) => piece.boxed(),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        })
+        .flatten()
+        .boxed()
+    }
+
+    async fn offer(&self, key: &ObjectKey, _grant: &Grant) -> Result<Option<Offer>> {
+        Ok(Some(Offer::InternalPath(key.to_string())))
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        let temp = self.root.join(TEMP);
+        blocking(move || locked_temp(&temp, "probe-")?.as_file().sync_all())
+            .await
+            .map_err(|error| write_error(error, "probe").during("probe", "local storage"))?;
+        Ok(Probe {
+            summary: "local storage can be written".to_owned(),
+            clock_skew_s: None,
+        })
+    }
+
+    async fn tidy(&self) -> Result<u64> {
+        let root = self.root.clone();
+        blocking(move || {
+            let mut removed = 0;
+            for entry in fs::read_dir(root.join(TEMP))? {
+                let path = entry?.path();
+                // Whoever writes a file holds its lock; the system frees the lock when that process ends.
+                if fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                    fs::remove_file(&path)?;
+                    removed += 1;
+                }
+            }
+            // Facts whose bytes never came, or went first. A put that runs writes facts just before bytes.
+            for folder in FOLDERS {
+                for entry in fs::read_dir(root.join(FACTS).join(folder))? {
+                    let entry = entry?;
+                    let name = entry.file_name();
+                    let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".json"))
+                    else {
+                        continue;
+                    };
+                    let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+                    if age >= FACTS_GRACE && !root.join(folder).join(name).exists() {
+                        fs::remove_file(entry.path())?;
+                        removed += 1;
+                    }
+                }
+            }
+            Ok(removed)
+        })
+        .await
+        .map_err(|error: io::Error| write_error(error, "tidy").during("tidy", "local storage"))
+    }
+}
+
+/// Facts without bytes are left alone this long, far longer than the moment between writing the two.
+const FACTS_GRACE: Duration = Duration::from_secs(60);
+
+/// A new file for writing, locked against [`Storage::tidy`] of any process.
+fn locked_temp(folder: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFile> {
+    loop {
+        let file = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempfile_in(folder)?;
+        // `tidy` may have seen the file before the lock; then it is gone, and the next one will do.
+        if file.as_file().try_lock().is_ok() && file.path().exists() {
+            return Ok(file);
+        }
+    }
+}
+
+/// How many objects a listing holds in memory.
+const PIECE: usize = 1000;
+
+fn next_piece(root: &Path, after: Option<&ObjectKey>) -> io::Result<Vec<ObjectInfo>> {
+    let mut smallest = std::collections::BTreeSet::new();
+    for folder in FOLDERS {
+        // Folders ascend, so a full piece from an earlier folder is complete.
+        if smallest.len() >= PIECE {
+            break;
+        }
+        for entry in fs::read_dir(root.join(folder))? {
+            let name = entry?.file_name();
+            let key = name
+                .to_str()
+                .and_then(|name| format!("{folder}/{name}").parse::<ObjectKey>().ok());
+            let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) else {
+                continue;
+            };
+            smallest.insert(key);
+            if smallest.len() > PIECE {
+                smallest.pop_last();
+            }
+        }
+    }
+    let mut piece = Vec::with_capacity(smallest.len());
+    for key in smallest {
+        match fs::metadata(root.join(key.as_str())) {
+            Ok(meta) => {
+                let sidecar = read_sidecar(&root.join(FACTS).join(format!("{key}.json")));
+                piece.push(info(key, meta.len(), sidecar));
+            }
+            // Deleted while we looked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(piece)
+}
+
+fn publish(
+    temp: &Path,
+    bytes: tempfile::TempPath,
+    sidecar: &[u8],
+    path: &Path,
+    facts_path: &Path,
+) -> io::Result<()> {
+    let mut facts = locked_temp(temp, "facts-")?;
+    io::Write::write_all(&mut facts, sidecar)?;
+    facts.as_file().sync_all()?;
+    if path.exists() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    facts.persist(facts_path).map_err(|error| error.error)?;
+    sync_parent(facts_path)?;
+    if let Err(error) = bytes.persist_noclobber(path) {
+        let _ = fs::remove_file(facts_path);
+        return Err(error.error);
+    }
+    if let Err(error) = sync_parent(path) {
+        // Not known to be on disk is not stored.
+        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(facts_path);
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn read_sidecar(path: &Path) -> Option<Sidecar> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn info(key: ObjectKey, size: u64, sidecar: Option<Sidecar>) -> ObjectInfo {
+    let mut info = ObjectInfo {
+        key,
+        size,
+        facts: None,
+        sha256: None,
+        md5: None,
+        crc64: None,
+    };
+    if let Some(sidecar) = sidecar {
+        info.sha256 = sidecar.sha256.and_then(|hex| hex.parse().ok());
+        info.md5 = sidecar.md5.and_then(|hex| hex.parse().ok());
+        info.crc64 = sidecar
+            .crc64
+            .and_then(|hex| hex.parse::<Hex<8>>().ok())
+            .map(|hex| u64::from_be_bytes(hex.0));
+        info.facts = Some(sidecar.facts);
+    }
+    info
+}
+
+/// Makes a rename or a removal in this folder survive a power failure.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn write_error(error: io::Error, operation: &'static str) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(
+            ErrorKind::StorageFull,
+            "the disk of local storage is full; nothing was kept. Free space, or move storage.local.root",
+        ),
+        io::ErrorKind::PermissionDenied => Error::new(
+            ErrorKind::Misconfigured,
+            "local storage may not be written; mend the permissions of storage.local.root",
+        ),
+        _ => Error::internal(format!("local storage: {operation} failed")),
+    }
+    .with_source(error)
+}
+
+fn read_error(error: io::Error) -> Error {
+    Error::internal("local storage: reading failed").with_source(error)
+}

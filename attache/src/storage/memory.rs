@@ -1,0 +1,140 @@
+//! Objects in memory, for tests and demonstrations. They end with the process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::{Content, Object, ObjectInfo, Probe, Storage, Stored, absent, conflict, resolve_range};
+use crate::attachment::{ByteRange, ObjectKey};
+use crate::body::Body;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Largest object that is kept in memory. Larger ones are refused, not truncated.
+pub const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How much a reader is handed at once, so that a reader in a test sees several chunks.
+const CHUNK: usize = 64 * 1024;
+
+/// Keeps objects in memory.
+#[derive(Default)]
+pub struct MemoryStorage {
+    objects: Mutex<BTreeMap<ObjectKey, Arc<Kept>>>,
+}
+
+struct Kept {
+    info: ObjectInfo,
+    bytes: Bytes,
+}
+
+impl MemoryStorage {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Arc<Kept>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn put(&self, key: &ObjectKey, content: &Content, mut body: Body) -> Result<Stored> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk?;
+            if (bytes.len() + chunk.len()) as u64 > MAX_OBJECT_BYTES {
+                return Err(crate::body::too_large(MAX_OBJECT_BYTES));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let stored = body
+            .digests()
+            .ok_or_else(|| Error::internal("the body ended without digests"))?;
+        let kept = Kept {
+            info: ObjectInfo {
+                key: key.clone(),
+                size: stored.size,
+                facts: Some(content.facts.clone()),
+                sha256: stored.sha256,
+                md5: stored.md5,
+                crc64: stored.crc64,
+            },
+            bytes: bytes.into(),
+        };
+        match self.objects().entry(key.clone()) {
+            std::collections::btree_map::Entry::Occupied(_) => Err(conflict(key)),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(Arc::new(kept));
+                Ok(stored)
+            }
+        }
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
+        let kept = self
+            .objects()
+            .get(key)
+            .cloned()
+            .ok_or_else(|| absent(key))?;
+        let range = resolve_range(range, kept.info.size)?;
+        let place = |offset: u64| {
+            usize::try_from(offset)
+                .map_err(|_| Error::new(ErrorKind::Internal, "offset beyond memory"))
+        };
+        let bytes = kept.bytes.slice(place(range.start)?..place(range.end)?);
+        let chunks = stream::unfold(bytes, |mut rest| async move {
+            let chunk = rest.split_to(rest.len().min(CHUNK));
+            (!chunk.is_empty()).then_some((Ok(chunk), rest))
+        });
+        Ok(Object {
+            info: kept.info.clone(),
+            range,
+            body: Body::new(chunks),
+        })
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.objects().remove(key);
+        Ok(())
+    }
+
+    fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
+        stream::unfold(after, |after| async {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let info = self
+                .objects()
+                .range((start, Bound::Unbounded))
+                .next()
+                .map(|(_, kept)| kept.info.clone())?;
+            let key = info.key.clone();
+            Some((Ok(info), Some(key)))
+        })
+        .boxed()
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        Ok(Probe {
+            summary: format!(
+                "memory: {} objects, until the process ends",
+                self.objects().len()
+            ),
+            clock_skew_s: None,
+        })
+    }
+}
+
+impl fmt::Debug for MemoryStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStorage").finish_non_exhaustive()
+    }
+}

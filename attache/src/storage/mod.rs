@@ -1,0 +1,270 @@
+//! Where bytes lie. [`Storage`] moves bytes and knows nothing of ids, limits, owners or HTTP.
+//!
+//! Promises are stated on the trait; each has one named case in the suite (`tests/storage.rs`) that every
+//! implementation runs.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::attachment::{AttachmentId, Author, ByteRange, Hex, ObjectKey, Owner};
+use crate::body::{Body, Digests};
+use crate::budget::Budget;
+use crate::error::{Error, Result};
+use crate::filename::Filename;
+use crate::secret::SignedUrl;
+
+pub mod azure;
+pub mod local;
+pub mod memory;
+
+/// A place that keeps objects: immutable sequences of bytes under an [`ObjectKey`].
+///
+/// Every operation may be repeated, and its future may be dropped at any time: that frees connections and
+/// buffers at once, and leaves the outcome of a `put` or `delete` either done or not done, never half done.
+#[async_trait]
+pub trait Storage: fmt::Debug + Send + Sync + 'static {
+    /// The word for it in configuration and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Stores `body` under `key`.
+    ///
+    /// Atomic: readers see nothing or the whole object, with its content type, disposition and facts. If
+    /// `body` yields an error, nothing becomes visible, nothing stays behind, and that very error returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](crate::ErrorKind::Conflict) if an object exists already; it is left alone.
+    async fn put(&self, key: &ObjectKey, content: &Content, body: Body) -> Result<Stored>;
+
+    /// Opens an object, or a part of it. The first bytes are at hand when this returns, so that failures
+    /// come as errors from here; a later failure comes as an error from the body, never as its end.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`BadRange`](crate::ErrorKind::BadRange) if `range` starts
+    /// behind the end. A range that ends behind the end is cut.
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object>;
+
+    /// Deletes an object and everything that hangs on it (snapshots). An absent object is success.
+    async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// All objects whose key follows `after`, in ascending order of their keys, each once. Streams: memory
+    /// does not grow with the number of objects. Objects that are no attachments are left out.
+    fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>>;
+
+    /// Another way to hand an object to a client than through us, if there is one. Does not check that the object exists.
+    async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {
+        let _ = (key, grant);
+        Ok(None)
+    }
+
+    /// One authenticated call that tells whether the store can be used.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, naming the setting to change.
+    async fn probe(&self) -> Result<Probe>;
+
+    /// Removes whatever an interrupted `put` under this key left: the object, or parts of it that nobody sees.
+    /// Must not run at the same time as a `put` of this key. Nothing there is success.
+    async fn discard(&self, key: &ObjectKey) -> Result<()> {
+        self.delete(key).await
+    }
+
+    /// Removes litter that interrupted writes of dead processes left and no key names; returns how many things.
+    async fn tidy(&self) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// What the store's own parts have to say about themselves, for the status page.
+    fn vitals(&self) -> Vitals {
+        Vitals::default()
+    }
+}
+
+/// What is stored beside the bytes, and how they may travel.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The media type under which the store itself would serve the object: harmless even if somebody opens it there.
+    pub content_type: String,
+    /// `Content-Disposition`, ready to be sent.
+    pub disposition: String,
+    /// What makes it an attachment.
+    pub facts: Facts,
+    /// The length, if it is known beforehand.
+    pub size: Option<u64>,
+    /// In which pieces the bytes may travel.
+    pub blocks: Blocks,
+}
+
+/// In which pieces an upload travels, and whose memory it uses.
+#[derive(Clone, Debug)]
+pub struct Blocks {
+    /// The first size of a block (`upload.block_bytes`).
+    pub bytes: u64,
+    /// Blocks on their way at a time (`upload.concurrency`).
+    pub concurrency: usize,
+    /// Every block holds a permit of this.
+    pub budget: Budget,
+}
+
+/// What the catalog knows of an attachment, kept with the object too, so that a lost catalog can be rebuilt
+/// from the store alone. The hash joins them at the end of the upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The attachment's id.
+    pub id: AttachmentId,
+    /// What it hangs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// The file's name.
+    pub filename: Filename,
+    /// The media type as it was decided at upload.
+    pub content_type: String,
+    /// When it was uploaded.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// Who uploaded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Author>,
+}
+
+/// What a `put` stored.
+pub type Stored = Digests;
+
+/// What is known of a stored object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Where it lies.
+    pub key: ObjectKey,
+    /// Length in bytes.
+    pub size: u64,
+    /// The facts, unless somebody else wrote the object.
+    pub facts: Option<Facts>,
+    /// SHA-256 of the bytes, if it was stored.
+    pub sha256: Option<Hex<32>>,
+    /// MD5 of the bytes, if it was stored.
+    pub md5: Option<Hex<16>>,
+    /// CRC-64/NVME of the bytes, if it was stored.
+    pub crc64: Option<u64>,
+}
+
+/// An object that is being read.
+#[derive(Debug)]
+pub struct Object {
+    /// What is known of it.
+    pub info: ObjectInfo,
+    /// Which part `body` holds.
+    pub range: ByteRange,
+    /// The bytes.
+    pub body: Body,
+}
+
+/// What a client is granted: to read one object, for a while, under a name and a type.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// At least this long.
+    pub lifetime: Duration,
+    /// `Content-Disposition` of the answer.
+    pub disposition: String,
+    /// `Content-Type` of the answer.
+    pub content_type: String,
+}
+
+/// Another way to hand an object to a client.
+#[derive(Clone, Debug)]
+pub enum Offer {
+    /// A URL that opens this object alone, read-only, until it expires.
+    SignedUrl {
+        /// The URL.
+        url: SignedUrl,
+        /// When it stops working.
+        expires_at: OffsetDateTime,
+    },
+    /// A path below the internal location of the web server in front, which can read the store's folder.
+    InternalPath(String),
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, Default)]
+pub struct Probe {
+    /// A line for people: what answered.
+    pub summary: String,
+    /// How far the store's clock is ahead of ours, in seconds, if it told.
+    pub clock_skew_s: Option<f64>,
+}
+
+/// What a store's parts say about themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Vitals {
+    /// Tokens and keys that are renewed ahead of time.
+    pub leases: Vec<LeaseVitals>,
+    /// Connections that are open to the store.
+    pub connections_open: u64,
+    /// Of these, how many serve no request.
+    pub connections_idle: u64,
+    /// Requests that were sent again, by reason.
+    pub retries: Vec<(&'static str, u64)>,
+    /// How far the store's clock is ahead of ours, in seconds, if it told.
+    pub clock_skew_s: Option<f64>,
+}
+
+/// One lease, seen from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseVitals {
+    /// `entra_token` or `delegation_key`.
+    pub name: &'static str,
+    /// Where the value comes from, for people.
+    pub source: String,
+    /// How long the value at hand is good for, in seconds.
+    pub remaining_s: Option<f64>,
+    /// Why the last fetch failed, until one succeeds.
+    pub last_error: Option<String>,
+    /// Answers from the value at hand.
+    pub hits: u64,
+    /// Answers that waited for a fetch.
+    pub waited: u64,
+    /// Callers that got an error.
+    pub failed: u64,
+    /// Fetches that brought a value.
+    pub fetches_ok: u64,
+    /// Fetches that failed.
+    pub fetches_failed: u64,
+}
+
+/// Resolves what a reader asked for against the size of the object.
+pub(crate) fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteRange> {
+    match range {
+        None => Ok(ByteRange {
+            start: 0,
+            end: size,
+        }),
+        Some(range) if range.start < size => Ok(ByteRange {
+            start: range.start,
+            end: range.end.min(size),
+        }),
+        Some(_) => Err(Error::new(
+            crate::ErrorKind::BadRange,
+            format!("the range lies outside of the object's {size} bytes"),
+        )),
+    }
+}
+
+/// The error for a key that is taken.
+pub(crate) fn conflict(key: &ObjectKey) -> Error {
+    Error::new(
+        crate::ErrorKind::Conflict,
+        "an object with this key exists already; it was left alone",
+    )
+    .during("put", key.as_str())
+}
+
+/// The error for a key under which there is nothing.
+pub(crate) fn absent(key: &ObjectKey) -> Error {
+    Error::new(crate::ErrorKind::NotFound, "there is no such object").during("get", key.as_str())
+}
