@@ -1,0 +1,149 @@
+//! What is known of attachments. The catalog decides what exists; the storage only holds bytes.
+//!
+//! *Record, act, commit*: a row is `pending` before the first byte is stored and `ready` after the last one, and
+//! `retired` before bytes are deleted and gone after. Whatever a crash interrupts is therefore named by a row, and
+//! [`Catalog::unfinished`] finds it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::attachment::{Attachment, AttachmentId, Author, IdempotencyKey, ObjectKey, Owner};
+use crate::error::Result;
+use crate::filename::Filename;
+use crate::storage::Stored;
+
+pub mod sqlite;
+
+/// Keeps what is known of attachments.
+///
+/// Every method is one transaction: it happened or it did not, also across a crash of the process or of the machine.
+/// Dropping a future leaves the outcome open, as a lost connection to a database would; every method may be repeated.
+#[async_trait]
+pub trait Catalog: fmt::Debug + Send + Sync + 'static {
+    /// The word for it in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Records an upload that is about to begin, and reserves its bytes in the same transaction, so that uploads
+    /// at the same time cannot overshoot the quota together.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded); [`Conflict`](crate::ErrorKind::Conflict) if the id is
+    /// taken, or if an upload with the same idempotency key runs or said something else.
+    async fn begin(&self, draft: &Draft) -> Result<Begun>;
+
+    /// Raises the reservation of a pending upload to `bytes` in all.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), and the reservation stays as it was;
+    /// [`NotFound`](crate::ErrorKind::NotFound) if the upload was swept away.
+    async fn reserve(&self, id: &AttachmentId, bytes: u64, quota: Option<u64>) -> Result<()>;
+
+    /// The bytes are stored: the attachment is there from now on. The reservation becomes its true size.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) if no such upload is pending; the caller must remove the bytes.
+    async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment>;
+
+    /// An attachment that is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) for all others, pending and retired ones too.
+    async fn find(&self, id: &AttachmentId) -> Result<Attachment>;
+
+    /// Ready attachments, newest first.
+    async fn list(&self, page: &Page) -> Result<Vec<Attachment>>;
+
+    /// Takes an attachment, or a pending upload, out of sight and frees its share of the quota. Its bytes must go
+    /// next, then [`forget`](Self::forget). `None` if there is no row at all.
+    async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>>;
+
+    /// The bytes of a retired attachment are gone: removes its row. Does nothing to rows that are not retired.
+    async fn forget(&self, id: &AttachmentId) -> Result<()>;
+
+    /// Rows that nobody works on: retired ones, and pending ones whose process is dead; at most `limit`, those after
+    /// `after` in the order of their ids.
+    async fn unfinished(&self, after: Option<&AttachmentId>, limit: u32)
+    -> Result<Vec<Unfinished>>;
+
+    /// How much there is.
+    async fn totals(&self) -> Result<Totals>;
+
+    /// Whether the database answers and can be written.
+    async fn probe(&self) -> Result<()>;
+
+    /// Waits for writes that run, and closes the database. Later calls fail.
+    async fn close(&self);
+}
+
+/// An upload that is about to begin.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Its id.
+    pub id: AttachmentId,
+    /// Where its bytes will lie.
+    pub key: ObjectKey,
+    /// What it hangs on.
+    pub owner: Option<Owner>,
+    /// The file's name.
+    pub filename: Filename,
+    /// The media type that was decided.
+    pub content_type: String,
+    /// Who uploads.
+    pub created_by: Option<Author>,
+    /// When; kept to the millisecond.
+    pub created_at: OffsetDateTime,
+    /// Bytes to reserve: the length if it is known.
+    pub reserve: u64,
+    /// `upload.total_bytes`.
+    pub quota: Option<u64>,
+    /// Makes retries return the first result.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// How an upload began.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begun {
+    /// A new row, pending.
+    New,
+    /// A retry: this is the result of the first try.
+    Repeated(Box<Attachment>),
+}
+
+/// Which attachments to list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Only those that hang on this.
+    pub owner: Option<Owner>,
+    /// Only those older than this one: its time in milliseconds since 1970, and its id.
+    pub after: Option<(i64, AttachmentId)>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// A row that nobody works on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its id.
+    pub id: AttachmentId,
+    /// Where bytes may lie.
+    pub key: ObjectKey,
+    /// An upload that was interrupted; otherwise a deletion.
+    pub upload: bool,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Ready attachments.
+    pub attachments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes reserved by running uploads.
+    pub reserved_bytes: u64,
+}
