@@ -1,0 +1,946 @@
+//! The configuration: plain data, loaded from a file and the environment, with all faults found at once.
+//!
+//! `KEYS` is the one definition of every key: how it is read, how it is shown, and thereby which keys exist. Environment
+//! wins over file over default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::budget::MIN_BUDGET;
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::Secret;
+use crate::storage::azure::{AzureConfig, CredentialKind};
+use crate::storage::local::LocalConfig;
+
+/// Longest life of a temporary URL.
+///
+/// A URL must not outlive the key that signs it. Keys are asked for 12 h and renewed from 70 % of their life, so 2 h is
+/// honoured from the key at hand even while renewals fail for 1.6 h.
+pub const MAX_URL_LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Shortest life of a temporary URL: what a browser needs to follow a redirect on a bad line.
+pub const MIN_URL_LIFETIME: Duration = Duration::from_secs(5);
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[delivery]`
+    pub delivery: DeliveryConfig,
+    /// `[upload]`
+    pub upload: UploadConfig,
+    /// `[download]`
+    pub download: DownloadConfig,
+    /// `memory.transfer_bytes`: the buffers of all transfers together.
+    pub transfer_bytes: u64,
+    /// `clients.idle_after`: idle connections to the store are closed after this time.
+    pub clients_idle_after: Duration,
+    /// `catalog.url`
+    pub catalog: CatalogUrl,
+    /// `auth.mode`
+    pub auth: Vec<AuthMode>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where to listen. Read at start only.
+    pub listen: SocketAddr,
+    /// Base of links; from the request if unset.
+    pub public_url: Option<String>,
+    /// How long running transfers may finish after SIGTERM or SIGINT.
+    pub shutdown_grace: Duration,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Which of the following is used.
+    pub backend: Backend,
+    /// `[storage.local]`
+    pub local: LocalConfig,
+    /// `[storage.azure]`
+    pub azure: AzureConfig,
+    /// Files that `[storage.azure]` names. Their contents are in `azure`.
+    pub azure_files: AzureFiles,
+}
+
+/// Files whose contents belong to the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AzureFiles {
+    /// `storage.azure.client_secret_file`
+    pub client_secret: Option<PathBuf>,
+    /// `storage.azure.client_certificate_file`
+    pub client_certificate: Option<PathBuf>,
+    /// `storage.azure.ca_file`
+    pub ca: Option<PathBuf>,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    /// How to deliver; unset means `redirect` for Azure and `relay` for the others.
+    pub mode: Option<DeliveryMode>,
+    /// How long a temporary URL works.
+    pub url_lifetime: Duration,
+    /// The internal location of the web server in front, for `delegate`.
+    pub internal_prefix: String,
+    /// Types that may be shown within a page: `image/*`, `application/pdf`, … never SVG, HTML or XML.
+    pub inline_types: Vec<String>,
+}
+
+/// `[upload]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadConfig {
+    /// Largest file.
+    pub max_file_bytes: Option<u64>,
+    /// All files together.
+    pub total_bytes: Option<u64>,
+    /// Size of a block.
+    pub block_bytes: u64,
+    /// Blocks of one upload on their way at a time.
+    pub concurrency: usize,
+    /// How long one upload may take.
+    pub timeout: Allowance,
+    /// How long a sender may send nothing.
+    pub idle_timeout: Duration,
+    /// Whether MD5 is computed and stored, for tools that check it (`azcopy`, `rclone`).
+    pub md5: bool,
+}
+
+/// `[download]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownloadConfig {
+    /// How long the store may send nothing, and how long a client may take nothing.
+    pub idle_timeout: Duration,
+    /// How long one download may take.
+    pub timeout: Allowance,
+    /// Whether whole-object reads are checked against the stored CRC-64.
+    pub verify: bool,
+}
+
+/// `storage.backend`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// Files in a folder.
+    Local,
+    /// Azure Blob Storage.
+    Azure,
+    /// The memory of the process.
+    Memory,
+}
+
+/// `delivery.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeliveryMode {
+    /// The bytes pass through us.
+    Relay,
+    /// 302 to a short-lived signed URL of the store.
+    Redirect,
+    /// An internal path for nginx.
+    Delegate,
+}
+
+/// `auth.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Everybody who can connect may do everything; only on loopback.
+    Open,
+}
+
+/// `catalog.url`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogUrl(
+    /// The file of the SQLite database.
+    pub PathBuf,
+);
+
+/// How long a transfer may take: a base, and time for every byte at the slowest rate that is tolerated.
+/// Written `10m + size at 64KiB/s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// The base.
+    pub base: Duration,
+    /// Bytes per second.
+    pub rate: u64,
+}
+
+impl Allowance {
+    /// The time for `size` bytes.
+    pub fn of(&self, size: u64) -> Duration {
+        self.base + Duration::from_secs(size / self.rate.max(1))
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} + size at {}/s",
+            show_duration(self.base),
+            show_bytes(self.rate)
+        )
+    }
+}
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("is \"{text}\"; write a base and a rate, such as \"5m + size at 64KiB/s\"");
+        let (base, rate) = text.split_once('+').ok_or_else(wrong)?;
+        let rate = rate.trim().trim_start_matches("size at").trim();
+        let rate = rate.strip_suffix("/s").ok_or_else(wrong)?;
+        Ok(Self {
+            base: duration(base.trim())?,
+            rate: bytes(rate.trim())
+                .ok()
+                .filter(|rate| *rate > 0)
+                .ok_or_else(wrong)?,
+        })
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig {
+                listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                public_url: None,
+                shutdown_grace: Duration::from_secs(30),
+            },
+            storage: StorageConfig {
+                backend: Backend::Local,
+                local: LocalConfig {
+                    root: PathBuf::from("attache-data/objects"),
+                },
+                azure: AzureConfig::default(),
+                azure_files: AzureFiles::default(),
+            },
+            delivery: DeliveryConfig {
+                mode: None,
+                url_lifetime: Duration::from_secs(120),
+                internal_prefix: "/internal/".to_owned(),
+                inline_types: [
+                    "image/*",
+                    "audio/*",
+                    "video/*",
+                    "application/pdf",
+                    "text/plain",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+            },
+            upload: UploadConfig {
+                max_file_bytes: None,
+                total_bytes: None,
+                block_bytes: 8 * 1024 * 1024,
+                concurrency: 2,
+                timeout: Allowance {
+                    base: Duration::from_secs(5 * 60),
+                    rate: 64 * 1024,
+                },
+                idle_timeout: Duration::from_secs(60),
+                md5: true,
+            },
+            download: DownloadConfig {
+                idle_timeout: Duration::from_secs(60),
+                timeout: Allowance {
+                    base: Duration::from_secs(10 * 60),
+                    rate: 64 * 1024,
+                },
+                verify: true,
+            },
+            transfer_bytes: 256 * 1024 * 1024,
+            clients_idle_after: Duration::from_secs(10 * 60),
+            catalog: CatalogUrl(PathBuf::from("attache-data/attache.db")),
+            auth: vec![AuthMode::Open],
+        }
+    }
+}
+
+impl Config {
+    /// How attachments are delivered, the default of the backend included.
+    pub fn delivery_mode(&self) -> DeliveryMode {
+        self.delivery.mode.unwrap_or(match self.storage.backend {
+            Backend::Azure => DeliveryMode::Redirect,
+            Backend::Local | Backend::Memory => DeliveryMode::Relay,
+        })
+    }
+
+    /// The folder of what attache keeps for itself: the catalog, and the key of its links.
+    pub fn data_folder(&self) -> PathBuf {
+        match self.catalog.0.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        }
+    }
+
+    /// Loads `file`, if there is one, and then the environment of the process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`], with every fault on a line of its own.
+    pub fn load(file: Option<&Path>) -> Result<Self> {
+        let text = file
+            .map(|path| {
+                std::fs::read_to_string(path).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Misconfigured,
+                        format!(
+                            "the configuration file {} cannot be read: {error}",
+                            path.display()
+                        ),
+                    )
+                })
+            })
+            .transpose()?;
+        Self::from_parts(text.as_deref(), std::env::vars())
+    }
+
+    /// Loads the text of a file, and an environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_parts(
+        file: Option<&str>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        let mut faults = Faults::default();
+        let mut given: BTreeMap<&'static str, (Raw, String)> = BTreeMap::new();
+        if let Some(text) = file {
+            match text.parse::<toml::Table>() {
+                Ok(table) => flatten("", &table, &mut given, &mut faults),
+                Err(error) => faults.add(format!(
+                    "the file is no TOML: {}",
+                    error.to_string().trim_end()
+                )),
+            }
+        }
+        let environment: BTreeMap<String, String> = environment.into_iter().collect();
+        for (name, path) in PLAIN_NAMES {
+            if let Some(value) = environment.get(*name).filter(|value| !value.is_empty()) {
+                given.insert(path, (Raw::Text(value.clone()), (*name).to_owned()));
+            }
+        }
+        for (name, value) in &environment {
+            let Some(rest) = name.strip_prefix("ATTACHE_") else {
+                continue;
+            };
+            if NOT_KEYS.iter().any(|other| rest.starts_with(other)) || value.is_empty() {
+                continue;
+            }
+            let path = rest.to_ascii_lowercase().replace("__", ".");
+            match KEYS.iter().find(|key| key.path == path) {
+                Some(key) => {
+                    given.insert(key.path, (Raw::Text(value.clone()), name.clone()));
+                }
+                None => faults.unknown(&path, name),
+            }
+        }
+        let mut config = Self::default();
+        for key in KEYS {
+            if let Some((raw, origin)) = given.get(key.path)
+                && let Err(what) = (key.read)(&mut config, raw)
+            {
+                faults.add(format!("{} {what} (from {origin})", key.path));
+            }
+        }
+        config.read_files(&mut faults);
+        config.check(&mut faults);
+        faults.into_result(config)
+    }
+
+    /// What is in effect, as TOML; secrets as `[redacted]`.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for key in KEYS {
+            let (folder, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+            if folder != section {
+                section = folder;
+                text.push_str(if text.is_empty() { "" } else { "\n" });
+                text.push_str(&format!("[{section}]\n"));
+            }
+            match (key.show)(self) {
+                Some(value) => text.push_str(&format!("{name} = {value}\n")),
+                None => text.push_str(&format!("# {name} is not set\n")),
+            }
+        }
+        text
+    }
+
+    fn read_files(&mut self, faults: &mut Faults) {
+        let mut read = |path: &Option<PathBuf>, key: &str| -> Option<String> {
+            let path = path.as_ref()?;
+            match std::fs::read_to_string(path) {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    faults.add(format!("{key} {} cannot be read: {error}", path.display()));
+                    None
+                }
+            }
+        };
+        let files = &self.storage.azure_files;
+        let azure = &mut self.storage.azure;
+        if let Some(secret) = read(&files.client_secret, "storage.azure.client_secret_file") {
+            azure.client_secret = Some(Secret::new(secret.trim()));
+        }
+        if let Some(pem) = read(
+            &files.client_certificate,
+            "storage.azure.client_certificate_file",
+        ) {
+            azure.client_certificate = Some(Secret::new(pem));
+        }
+        azure.ca_pem = read(&files.ca, "storage.azure.ca_file").or(azure.ca_pem.take());
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        if self.storage.backend == Backend::Azure {
+            for (key, what) in self.storage.azure.faults() {
+                faults.add(format!("storage.azure.{key} {what}"));
+            }
+        }
+        if !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&self.delivery.url_lifetime) {
+            faults.add("delivery.url_lifetime must be between 5s and 2h".to_owned());
+        }
+        if self.delivery.mode == Some(DeliveryMode::Delegate)
+            && self.storage.backend != Backend::Local
+        {
+            faults.add(
+                "delivery.mode \"delegate\" needs storage.backend \"local\": the web server must be able to read the files"
+                    .to_owned(),
+            );
+        }
+        if self.transfer_bytes < MIN_BUDGET {
+            faults.add(format!(
+                "memory.transfer_bytes must be at least {}",
+                show_bytes(MIN_BUDGET)
+            ));
+        }
+        if !(64 * 1024..=crate::upload::MAX_BLOCK_BYTES).contains(&self.upload.block_bytes) {
+            faults.add("upload.block_bytes must be between 64KiB and 4000MiB".to_owned());
+        }
+        if !(1..=64).contains(&self.upload.concurrency) {
+            faults.add("upload.concurrency must be between 1 and 64".to_owned());
+        }
+        if self.auth.contains(&AuthMode::Open) && !self.server.listen.ip().is_loopback() {
+            faults.add(format!(
+                "server.listen {} is not loopback, but auth.mode is \"open\": everybody who reaches it could read and \
+                 delete everything. Listen on 127.0.0.1 behind a web server that asks who is there",
+                self.server.listen
+            ));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, fault: String) {
+        self.0.push(fault);
+    }
+
+    fn unknown(&mut self, path: &str, origin: &str) {
+        let nearest = KEYS
+            .iter()
+            .map(|key| (strsim::damerau_levenshtein(path, key.path), key.path))
+            .min()
+            .filter(|(distance, _)| *distance <= path.len().div_ceil(3));
+        self.add(match nearest {
+            Some((_, near)) => format!("{path} is no key (from {origin}); did you mean {near}?"),
+            None => format!("{path} is no key (from {origin}); `attache config` lists all keys"),
+        });
+    }
+
+    fn into_result(self, config: Config) -> Result<Config> {
+        if self.0.is_empty() {
+            return Ok(config);
+        }
+        let text = match self.0.as_slice() {
+            [one] => format!("the configuration has a fault: {one}"),
+            many => format!(
+                "the configuration has {} faults:\n  - {}",
+                many.len(),
+                many.join("\n  - ")
+            ),
+        };
+        Err(Error::new(ErrorKind::Misconfigured, text))
+    }
+}
+
+/// A value as it was given.
+enum Raw {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Raw {
+    fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::List(_) => Err("must be one value, not a list".to_owned()),
+        }
+    }
+
+    fn list(&self) -> Vec<String> {
+        match self {
+            Self::List(list) => list.clone(),
+            Self::Text(text) => text
+                .split(',')
+                .map(|part| part.trim().to_owned())
+                .filter(|part| !part.is_empty())
+                .collect(),
+        }
+    }
+}
+
+fn flatten(
+    prefix: &str,
+    table: &toml::Table,
+    given: &mut BTreeMap<&'static str, (Raw, String)>,
+    faults: &mut Faults,
+) {
+    let scalar = |value: &toml::Value| match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    for (name, value) in table {
+        let path = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        match value {
+            toml::Value::Table(inner) => flatten(&path, inner, given, faults),
+            value => match KEYS.iter().find(|key| key.path == path) {
+                Some(key) => {
+                    let raw = match value {
+                        toml::Value::Array(list) => Raw::List(list.iter().map(scalar).collect()),
+                        value => Raw::Text(scalar(value)),
+                    };
+                    given.insert(key.path, (raw, "the file".to_owned()));
+                }
+                None => faults.unknown(&path, "the file"),
+            },
+        }
+    }
+}
+
+/// Names that other tools for Azure read, too (<https://learn.microsoft.com/azure/developer/rust/sdk/authentication>).
+const PLAIN_NAMES: &[(&str, &str)] = &[
+    ("AZURE_TENANT_ID", "storage.azure.tenant_id"),
+    ("AZURE_CLIENT_ID", "storage.azure.client_id"),
+    ("AZURE_CLIENT_SECRET", "storage.azure.client_secret"),
+    (
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "storage.azure.client_certificate_file",
+    ),
+    (
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "storage.azure.federated_token_file",
+    ),
+    ("AZURE_AUTHORITY_HOST", "storage.azure.authority_host"),
+    ("AZURE_STORAGE_ACCOUNT_NAME", "storage.azure.account"),
+    ("AZURE_STORAGE_CONTAINER_NAME", "storage.azure.container"),
+];
+
+/// Variables of ours that are no keys: the path of the file, the log filter, and what our tests use.
+const NOT_KEYS: &[&str] = &["CONFIG", "LOG", "TEST_"];
+
+struct Key {
+    path: &'static str,
+    read: fn(&mut Config, &Raw) -> Result<(), String>,
+    show: fn(&Config) -> Option<String>,
+}
+
+macro_rules! key {
+    ($path:literal, $($field:ident).+, $parse:expr, $show:expr) => {
+        Key {
+            path: $path,
+            read: |config, raw| {
+                let parse: fn(&Raw) -> Result<_, String> = $parse;
+                config.$($field).+ = parse(raw)?;
+                Ok(())
+            },
+            show: |config| {
+                let show: fn(&_) -> Option<String> = $show;
+                show(&config.$($field).+)
+            },
+        }
+    };
+}
+
+#[rustfmt::skip]
+const KEYS: &[Key] = &[
+    key!("server.listen", server.listen, |raw| parsed(raw, "an address and a port, such as \"127.0.0.1:8080\""), |v| quoted(v)),
+    key!("server.public_url", server.public_url, |raw| public_url(raw.text()?).map(Some), optional),
+    key!("server.shutdown_grace", server.shutdown_grace, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("storage.backend", storage.backend, |raw| word(raw, BACKENDS), |v| spelled(*v, BACKENDS)),
+    key!("storage.local.root", storage.local.root, path, |v| quoted(Path::display(v))),
+    key!("storage.azure.account", storage.azure.account, text, optional),
+    key!("storage.azure.container", storage.azure.container, text, optional),
+    key!("storage.azure.endpoint", storage.azure.endpoint, text, optional),
+    key!("storage.azure.public_endpoint", storage.azure.public_endpoint, text, optional),
+    key!("storage.azure.credential", storage.azure.credential, |raw| word(raw, &CredentialKind::ALL), |v| quoted(v)),
+    key!("storage.azure.tenant_id", storage.azure.tenant_id, text, optional),
+    key!("storage.azure.client_id", storage.azure.client_id, text, optional),
+    key!("storage.azure.client_secret", storage.azure.client_secret, secret, optional),
+    key!("storage.azure.client_secret_file", storage.azure_files.client_secret, some_path, optional_path),
+    key!("storage.azure.client_certificate_file", storage.azure_files.client_certificate, some_path, optional_path),
+    key!("storage.azure.federated_token_file", storage.azure.federated_token_file, text, optional),
+    key!("storage.azure.authority_host", storage.azure.authority_host, text, optional),
+    key!("storage.azure.account_key", storage.azure.account_key, secret, optional),
+    key!("storage.azure.connection_string", storage.azure.connection_string, secret, optional),
+    key!("storage.azure.ca_file", storage.azure_files.ca, some_path, optional_path),
+    key!("delivery.mode", delivery.mode, |raw| word(raw, MODES).map(Some), |v: &Option<DeliveryMode>| v.and_then(|v| spelled(v, MODES))),
+    key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
+    key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v| Some(format!("{v:?}"))),
+    key!("upload.max_file_bytes", upload.max_file_bytes, |raw| limit(raw.text()?), show_limit),
+    key!("upload.total_bytes", upload.total_bytes, |raw| limit(raw.text()?), show_limit),
+    key!("upload.block_bytes", upload.block_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
+    key!("upload.concurrency", upload.concurrency, |raw| parsed(raw, "a number"), shown),
+    key!("upload.timeout", upload.timeout, |raw| raw.text()?.parse(), |v| quoted(v)),
+    key!("upload.idle_timeout", upload.idle_timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("upload.md5", upload.md5, |raw| parsed(raw, "true or false"), shown),
+    key!("download.idle_timeout", download.idle_timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("download.timeout", download.timeout, |raw| raw.text()?.parse(), |v| quoted(v)),
+    key!("download.verify", download.verify, |raw| parsed(raw, "true or false"), shown),
+    key!("memory.transfer_bytes", transfer_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
+    key!("clients.idle_after", clients_idle_after, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("catalog.url", catalog, |raw| raw.text()?.parse(), |v| quoted(v)),
+    key!("auth.mode", auth, auth, |_| quoted("open")),
+];
+
+const BACKENDS: &[(&str, Backend)] = &[
+    ("local", Backend::Local),
+    ("azure", Backend::Azure),
+    ("memory", Backend::Memory),
+];
+
+const MODES: &[(&str, DeliveryMode)] = &[
+    ("relay", DeliveryMode::Relay),
+    ("redirect", DeliveryMode::Redirect),
+    ("delegate", DeliveryMode::Delegate),
+];
+
+impl Backend {
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        BACKENDS
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(word, _)| word)
+    }
+}
+
+impl DeliveryMode {
+    /// Its word in the configuration and in metrics.
+    pub fn as_str(self) -> &'static str {
+        MODES
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(word, _)| word)
+    }
+}
+
+impl fmt::Display for CatalogUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sqlite://{}", self.0.display())
+    }
+}
+
+impl FromStr for CatalogUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() => Ok(Self(PathBuf::from(path))),
+            // Never shown: a database URL holds a password.
+            _ => Err("must be \"sqlite://PATH\"; this version has no other catalog".to_owned()),
+        }
+    }
+}
+
+fn parsed<T: FromStr>(raw: &Raw, what: &str) -> Result<T, String> {
+    let text = raw.text()?;
+    text.trim()
+        .parse()
+        .map_err(|_| format!("is \"{text}\", but must be {what}"))
+}
+
+fn text(raw: &Raw) -> Result<Option<String>, String> {
+    Ok(Some(raw.text()?.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+fn path(raw: &Raw) -> Result<PathBuf, String> {
+    match raw.text()? {
+        "" => Err("must not be empty".to_owned()),
+        text => Ok(PathBuf::from(text)),
+    }
+}
+
+fn some_path(raw: &Raw) -> Result<Option<PathBuf>, String> {
+    path(raw).map(Some)
+}
+
+fn shown<T: fmt::Display>(value: &T) -> Option<String> {
+    Some(value.to_string())
+}
+
+fn optional<T: fmt::Display>(value: &Option<T>) -> Option<String> {
+    value.as_ref().and_then(quoted)
+}
+
+fn optional_path(value: &Option<PathBuf>) -> Option<String> {
+    value.as_ref().and_then(|path| quoted(path.display()))
+}
+
+fn show_limit(value: &Option<u64>) -> Option<String> {
+    match value {
+        Some(bytes) => quoted(show_bytes(*bytes)),
+        None => quoted("unlimited"),
+    }
+}
+
+fn secret(raw: &Raw) -> Result<Option<Secret>, String> {
+    Ok(Some(Secret::new(raw.text()?.trim())))
+}
+
+fn word<T: Copy>(raw: &Raw, words: &[(&str, T)]) -> Result<T, String> {
+    let text = raw.text()?;
+    words
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            format!("is \"{text}\", but must be one of {}", known.join(", "))
+        })
+}
+
+fn spelled<T: PartialEq>(value: T, words: &[(&str, T)]) -> Option<String> {
+    words
+        .iter()
+        .find(|(_, known)| *known == value)
+        .and_then(|(word, _)| quoted(word))
+}
+
+fn quoted(value: impl fmt::Display) -> Option<String> {
+    Some(toml::Value::String(value.to_string()).to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim())
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| {
+            format!("is \"{text}\", but must be a duration, such as \"30s\", \"5m\" or \"1h\"")
+        })
+}
+
+fn show_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    text.trim()
+        .parse::<ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| {
+            format!("is \"{text}\", but must be a size, such as \"8MiB\" or a number of bytes")
+        })
+}
+
+fn limit(text: &str) -> Result<Option<u64>, String> {
+    match text.trim() {
+        "unlimited" => Ok(None),
+        text => bytes(text).map(Some),
+    }
+}
+
+/// Exact: the largest unit that divides.
+fn show_bytes(bytes: u64) -> String {
+    [("GiB", 30), ("MiB", 20), ("KiB", 10)]
+        .into_iter()
+        .find(|(_, shift)| bytes != 0 && bytes.is_multiple_of(1 << shift))
+        .map_or_else(
+            || bytes.to_string(),
+            |(unit, shift)| format!("{}{unit}", bytes >> shift),
+        )
+}
+
+fn public_url(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text
+        .parse()
+        .map_err(|_| format!("is \"{text}\", but must be a URL"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https"))
+        || uri.authority().is_none()
+        || uri.query().is_some()
+    {
+        return Err(format!(
+            "is \"{text}\", but must be a URL such as \"https://files.example.org\", without a query"
+        ));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn internal_prefix(text: &str) -> Result<String, String> {
+    if text.starts_with('/') && text.ends_with('/') && !text.contains("..") && text.is_ascii() {
+        Ok(text.to_owned())
+    } else {
+        Err("must begin and end with a slash, such as \"/internal/\"".to_owned())
+    }
+}
+
+fn auth(raw: &Raw) -> Result<Vec<AuthMode>, String> {
+    raw.list()
+        .iter()
+        .map(|mode| match mode.as_str() {
+            "open" => Ok(AuthMode::Open),
+            other => Err(format!(
+                "is \"{other}\", but this version has only \"open\""
+            )),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::from_parts(Some(file), environment)
+    }
+
+    #[test]
+    fn the_example_file_is_the_default_and_names_every_key() {
+        let example = include_str!("../../attache.example.toml");
+        assert_eq!(load(example, &[]).expect("valid"), Config::default());
+        let mut section = String::new();
+        let mut named = std::collections::BTreeSet::new();
+        for line in example.lines() {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+            {
+                section = name.to_owned();
+            } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ") {
+                named.insert(format!("{section}.{name}"));
+            }
+        }
+        for key in KEYS {
+            assert!(named.contains(key.path), "{} is missing", key.path);
+        }
+        assert_eq!(named.len(), KEYS.len());
+    }
+
+    #[test]
+    fn what_is_shown_can_be_loaded_again() {
+        let config = load(
+            "[upload]\nmax_file_bytes = \"25MiB\"\ntimeout = \"1m + size at 1KiB/s\"\n[delivery]\nmode = \"redirect\"",
+            &[],
+        )
+        .expect("valid");
+        assert_eq!(load(&config.to_toml(), &[]).expect("valid"), config);
+    }
+
+    #[test]
+    fn environment_wins_over_file_over_default() {
+        let config = load(
+            "[server]\nlisten = \"127.0.0.1:1\"\n[storage.azure]\naccount = \"fromfile\"",
+            &[
+                ("ATTACHE_SERVER__LISTEN", "127.0.0.1:2"),
+                ("AZURE_STORAGE_ACCOUNT_NAME", "plainname"),
+                ("AZURE_TENANT_ID", "tenant"),
+                ("UNRELATED", "x"),
+            ],
+        )
+        .expect("valid");
+        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.storage.azure.account.as_deref(), Some("plainname"));
+        assert_eq!(config.storage.azure.tenant_id.as_deref(), Some("tenant"));
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once_with_their_keys_and_the_nearest_known_one() {
+        let error = load(
+            "[server]\nlisten = \"nowhere\"\nlsiten = 1\n[upload]\nblock_bytes = \"many\"\n[storage]\nbackend = \"azrue\"",
+            &[("ATTACHE_STORAGE__AZURE__ACOUNT", "x"), ("ATTACHE_DELIVERY__URL_LIFETIME", "3h")],
+        )
+        .expect_err("faulty");
+        let text = error.to_string();
+        for part in [
+            "server.listen is \"nowhere\"",
+            "server.lsiten is no key (from the file); did you mean server.listen?",
+            "upload.block_bytes is \"many\"",
+            "storage.backend is \"azrue\"",
+            "storage.azure.acount is no key (from ATTACHE_STORAGE__AZURE__ACOUNT); did you mean storage.azure.account?",
+            "delivery.url_lifetime must be between 5s and 2h",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn open_is_refused_off_loopback() {
+        let error = load("[server]\nlisten = \"0.0.0.0:8080\"", &[]).expect_err("refused");
+        assert!(error.to_string().contains("not loopback"));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = load(
+            "",
+            &[
+                ("AZURE_CLIENT_SECRET", "hunter2"),
+                ("ATTACHE_STORAGE__AZURE__ACCOUNT_KEY", "aHVudGVyMg=="),
+                (
+                    "ATTACHE_STORAGE__AZURE__CONNECTION_STRING",
+                    "AccountKey=hunter2",
+                ),
+            ],
+        )
+        .expect("valid");
+        let shown = config.to_toml() + &format!("{config:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("aHVudGVyMg"),
+            "{shown}"
+        );
+        assert!(shown.contains("client_secret = \"[redacted]\""));
+    }
+
+    #[test]
+    fn azure_needs_six_variables() {
+        let variables = [
+            ("ATTACHE_STORAGE__BACKEND", "azure"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "acme"),
+            ("AZURE_STORAGE_CONTAINER_NAME", "files"),
+            ("AZURE_TENANT_ID", "t"),
+            ("AZURE_CLIENT_ID", "c"),
+            ("AZURE_CLIENT_SECRET", "s"),
+        ];
+        let config = load("", &variables).expect("complete");
+        assert_eq!(config.delivery_mode(), DeliveryMode::Redirect);
+        let error =
+            load("", &variables[..3]).map(|config| config.storage.azure.credential_in_use());
+        // Without a secret another credential is tried; nothing is missing as such.
+        assert!(error.is_ok());
+    }
+}
