@@ -273,9 +273,13 @@ async fn converse(
 }
 
 /// Runs the script named by the first argument, and ends when stdin does: Azurite itself would run on for ever after a
-/// test process that was killed.
-const ENDS_WITH_STDIN: &str = "process.stdin.resume(); process.stdin.on('end', () => process.exit(0)); \
-     process.stdin.on('error', () => process.exit(0)); require(process.argv[1]);";
+/// test process that was killed. Takes its folder along, because a shared instance is a static and is never dropped.
+const ENDS_WITH_STDIN: &str = "const end = () => {
+    require('fs').rmSync(process.cwd(), { recursive: true, force: true });
+    process.exit(0);
+};
+process.stdin.resume().on('end', end).on('error', end);
+require(process.argv[1]);";
 
 const TENANT: &str = "11111111-1111-1111-1111-111111111111";
 
