@@ -75,9 +75,28 @@ struct Meter {
     digests: Option<Digests>,
 }
 
+/// How long a transfer may take: a base, and time for every byte at the slowest rate that is tolerated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// The base.
+    pub base: Duration,
+    /// Bytes per second.
+    pub rate: u64,
+}
+
+impl Allowance {
+    /// The time for `size` bytes.
+    pub fn of(&self, size: u64) -> Duration {
+        self.base + Duration::from_secs(size / self.rate.max(1))
+    }
+}
+
 struct Pace {
     idle: Duration,
-    deadline: Instant,
+    started: Instant,
+    allowance: Allowance,
+    /// The length, if it is known; otherwise the allowance grows with what has come.
+    size: u64,
     /// The nearer of the two limits, armed while a chunk is awaited.
     timer: Pin<Box<Sleep>>,
     armed: bool,
@@ -132,21 +151,24 @@ impl Body {
         self
     }
 
-    /// Ends the body with the error `late(what)` when no chunk comes for `idle` although one is awaited, or
-    /// when `total` has passed since this call. Time in which nobody asks for a chunk counts for `total` only:
-    /// a reader that pauses is not a dead source.
+    /// Ends the body with the error `late(what)` when no chunk comes for `idle` although one is awaited, or when it
+    /// takes longer than `allowance` for `size` bytes (for what has come, if the size is not known). Time in which nobody
+    /// asks for a chunk counts for the whole only: a reader that pauses is not a dead source.
     #[must_use]
     pub fn paced(
         mut self,
         idle: Duration,
-        total: Duration,
+        allowance: Allowance,
+        size: Option<u64>,
         late: fn(&'static str) -> Error,
     ) -> Self {
-        let now = Instant::now();
+        let started = Instant::now();
         self.pace = Some(Pace {
             idle,
-            deadline: now + total,
-            timer: Box::pin(tokio::time::sleep_until(now + idle.min(total))),
+            started,
+            allowance,
+            size: size.unwrap_or(0),
+            timer: Box::pin(tokio::time::sleep_until(started + idle)),
             armed: false,
             late,
         });
@@ -239,7 +261,11 @@ impl Stream for Body {
                 return Poll::Ready(None);
             }
             let outcome = match this.chunks.poll_next_unpin(cx) {
-                Poll::Pending => match this.pace.as_mut().map(|pace| pace.poll_late(cx)) {
+                Poll::Pending => match this
+                    .pace
+                    .as_mut()
+                    .map(|pace| pace.poll_late(this.meter.size, cx))
+                {
                     Some(Poll::Ready(late)) => Err(late),
                     _ => return Poll::Pending,
                 },
@@ -270,32 +296,20 @@ impl Stream for Body {
 }
 
 impl Pace {
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let now = Instant::now();
+    fn poll_late(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<Error> {
+        let deadline = self.started + self.allowance.of(self.size.max(received));
         if !self.armed {
             self.armed = true;
-            self.timer
-                .as_mut()
-                .reset((now + self.idle).min(self.deadline));
+            let limit = (Instant::now() + self.idle).min(deadline);
+            self.timer.as_mut().reset(limit);
         }
-        self.timer.as_mut().poll_elapsed(cx).map(|()| {
-            (self.late)(if Instant::now() >= self.deadline {
+        std::future::Future::poll(self.timer.as_mut(), cx).map(|()| {
+            (self.late)(if Instant::now() >= deadline {
                 "the whole transfer took longer than its limit"
             } else {
                 "no byte came for longer than the idle limit"
             })
         })
-    }
-}
-
-/// `Sleep` is a future; this gives it the name of what it is used for here.
-trait PollElapsed {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-impl PollElapsed for Pin<&mut Sleep> {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> Poll<()> {
-        std::future::Future::poll(self, cx)
     }
 }
 
@@ -457,12 +471,19 @@ mod tests {
         }
     }
 
+    fn allowance(seconds: u64) -> Allowance {
+        Allowance {
+            base: Duration::from_secs(seconds),
+            rate: 1024,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_paced_body_but_a_pausing_reader_does_not() {
-        let (idle, total) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let (idle, total) = (Duration::from_secs(60), allowance(3600));
         let chunks =
             futures::stream::iter([Ok(Bytes::from_static(b"a"))]).chain(futures::stream::pending());
-        let mut body = Body::new(chunks).paced(idle, total, sender_late);
+        let mut body = Body::new(chunks).paced(idle, total, None, sender_late);
         // The reader pauses far longer than the idle limit.
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert!(body.next().await.expect("a chunk").is_ok());
@@ -479,11 +500,7 @@ mod tests {
             Some((Ok(Bytes::from_static(b"a")), ()))
         });
         let start = Instant::now();
-        let mut body = Body::new(chunks).paced(
-            Duration::from_secs(60),
-            Duration::from_secs(300),
-            sender_late,
-        );
+        let mut body = Body::new(chunks).paced(Duration::from_secs(60), allowance(300), None, sender_late);
         let error = loop {
             match body.next().await.expect("an error ends it") {
                 Ok(_) => {}

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::body::Allowance;
 use crate::budget::MIN_BUDGET;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
@@ -109,7 +110,7 @@ pub struct UploadConfig {
     pub block_bytes: u64,
     /// Blocks of one upload on their way at a time.
     pub concurrency: usize,
-    /// How long one upload may take.
+    /// How long one upload may take: `5m + size at 64KiB/s`.
     pub timeout: Allowance,
     /// How long a sender may send nothing.
     pub idle_timeout: Duration,
@@ -163,23 +164,6 @@ pub struct CatalogUrl(
     /// The file of the SQLite database.
     pub PathBuf,
 );
-
-/// How long a transfer may take: a base, and time for every byte at the slowest rate that is tolerated.
-/// Written `10m + size at 64KiB/s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    /// The base.
-    pub base: Duration,
-    /// Bytes per second.
-    pub rate: u64,
-}
-
-impl Allowance {
-    /// The time for `size` bytes.
-    pub fn of(&self, size: u64) -> Duration {
-        self.base + Duration::from_secs(size / self.rate.max(1))
-    }
-}
 
 impl fmt::Display for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,6 +19,7 @@ use super::shared_key::AccountKey;
 use crate::attachment::ObjectKey;
 use crate::error::{Error, Result};
 use crate::lease::{Granted, Lease};
+use crate::links::quantised_expiry;
 use crate::secret::SignedUrl;
 use crate::storage::Grant;
 
@@ -108,16 +109,6 @@ impl Signer {
     }
 }
 
-/// The end of a URL's life: at most `lifetime` from now, and the same moment for everybody who asks within half a
-/// lifetime, so that the URL is the same to the byte and caches of browsers work.
-fn quantised_expiry(now: OffsetDateTime, lifetime: Duration) -> OffsetDateTime {
-    let step = i64::try_from(lifetime.as_secs() / 2)
-        .unwrap_or(i64::MAX)
-        .max(1);
-    let latest = now.unix_timestamp() + i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 2);
-    OffsetDateTime::from_unix_timestamp(latest - latest.rem_euclid(step)).unwrap_or(now)
-}
-
 fn user_delegation_sas(
     key: &UserDelegationKey,
     subject: &Subject<'_>,
@@ -204,23 +195,6 @@ fn whole_second(at: OffsetDateTime) -> OffsetDateTime {
 mod tests {
     use super::*;
     use time::macros::datetime;
-
-    #[test]
-    fn expiry_is_the_same_within_half_a_lifetime_and_never_later_than_asked() {
-        let lifetime = Duration::from_secs(120);
-        let start = datetime!(2026-11-23 20:00:00 UTC);
-        let mut distinct = std::collections::BTreeSet::new();
-        for second in 0..600 {
-            let now = start + Duration::from_secs(second);
-            let life = quantised_expiry(now, lifetime) - now;
-            assert!(
-                life > lifetime / 2 && life <= lifetime,
-                "{life} at {second}"
-            );
-            distinct.insert(quantised_expiry(now, lifetime));
-        }
-        assert_eq!(distinct.len(), 10, "one URL per half lifetime");
-    }
 
     fn subject<'a>(endpoint: &'a Url, key: &'a ObjectKey) -> Subject<'a> {
         Subject {

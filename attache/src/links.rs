@@ -1,0 +1,212 @@
+//! attache's own temporary links, for stores that cannot sign URLs.
+//!
+//! A link is a path, an expiry and an HMAC-SHA256 over id, expiry and disposition. The key is made at the first start
+//! and kept in the data folder, readable by its owner only.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::attachment::AttachmentId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::filename::Disposition;
+use crate::secret::SignedUrl;
+
+/// Name of the file that holds the key.
+const KEY_FILE: &str = "link.key";
+
+/// Signs and checks links.
+pub struct LinkKey(Zeroizing<[u8; 32]>);
+
+/// A link's query: until when, and the proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkProof {
+    /// Seconds since 1970.
+    pub expires: i64,
+    /// HMAC, base64 for URLs.
+    pub sig: String,
+}
+
+impl LinkKey {
+    /// Reads the key in `folder`, or makes one. Safe when several processes start at once: one key wins.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if the file can be neither read nor made.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(KEY_FILE);
+        let wrong = |error: std::io::Error| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                format!("the key of temporary links, {}, cannot be used: {error}", path.display()),
+            )
+        };
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+        if !path.exists() {
+            // tempfile makes files that only their owner can read.
+            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
+            let fresh = Zeroizing::new(rand::random::<[u8; 32]>());
+            file.write_all(&*fresh).map_err(wrong)?;
+            file.as_file().sync_all().map_err(wrong)?;
+            match file.persist_noclobber(&path) {
+                Ok(_) => {}
+                Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(wrong(error.error)),
+            }
+        }
+        let bytes = Zeroizing::new(std::fs::read(&path).map_err(wrong)?);
+        let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                format!("{} is not a key of 32 bytes; delete it, and a new one is made", path.display()),
+            )
+        })?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+
+    /// A link below `base` that works until `lifetime` from `now`, at most; the same for everybody who asks within
+    /// half a lifetime.
+    pub fn sign(
+        &self,
+        base: &str,
+        id: &AttachmentId,
+        disposition: Disposition,
+        now: OffsetDateTime,
+        lifetime: Duration,
+    ) -> (SignedUrl, OffsetDateTime) {
+        let expires_at = quantised_expiry(now, lifetime);
+        let expires = expires_at.unix_timestamp();
+        let sig = crate::base64::encode_url(self.mac(id, disposition, expires).finalize().into_bytes());
+        let folder = match disposition {
+            Disposition::Inline => "attachment",
+            Disposition::Attachment => "download",
+        };
+        let url = format!("{base}/{folder}/{id}?expires={expires}&sig={sig}");
+        (SignedUrl::new(url), expires_at)
+    }
+
+    /// Checks a link; in constant time where it matters.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`] if it expired or was not made with this key for this attachment.
+    pub fn check(
+        &self,
+        id: &AttachmentId,
+        disposition: Disposition,
+        proof: &LinkProof,
+        now: OffsetDateTime,
+    ) -> Result<()> {
+        let refused = |what| Err(Error::new(ErrorKind::Forbidden, what));
+        let Some(sig) = crate::base64::decode_url(&proof.sig) else {
+            return refused("this link was changed; ask for a new one");
+        };
+        if self.mac(id, disposition, proof.expires).verify_slice(&sig).is_err() {
+            return refused("this link was changed; ask for a new one");
+        }
+        if proof.expires <= now.unix_timestamp() {
+            return refused("this link has expired; ask for a new one");
+        }
+        Ok(())
+    }
+
+    fn mac(&self, id: &AttachmentId, disposition: Disposition, expires: i64) -> Hmac<Sha256> {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of any length");
+        // An id holds no line end, so the fields cannot run into each other.
+        mac.update(format!("attache link v1\n{id}\n{expires}\n{}", disposition.as_str()).as_bytes());
+        mac
+    }
+}
+
+impl fmt::Debug for LinkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkKey([redacted])")
+    }
+}
+
+/// The end of a temporary URL's life: at most `lifetime` from now, more than half of it, and the same moment for
+/// everybody who asks within one step of half a lifetime, so that the URL is the same to the byte and browsers can
+/// cache what it names.
+pub(crate) fn quantised_expiry(now: OffsetDateTime, lifetime: Duration) -> OffsetDateTime {
+    let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 4);
+    let step = (lifetime / 2).max(1);
+    let latest = now.unix_timestamp() + lifetime;
+    OffsetDateTime::from_unix_timestamp(latest - latest.rem_euclid(step)).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-23 20:00:00 UTC);
+    const LIFE: Duration = Duration::from_secs(120);
+
+    fn proof(url: &SignedUrl) -> LinkProof {
+        let (_, query) = url.expose().split_once('?').expect("a query");
+        let (expires, sig) = query.split_once("&sig=").expect("a signature");
+        LinkProof {
+            expires: expires.strip_prefix("expires=").expect("expires").parse().expect("a number"),
+            sig: sig.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_link_opens_one_attachment_one_way_until_it_expires() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = LinkKey::open(folder.path()).expect("made");
+        let id = AttachmentId::generate();
+        let (url, expires_at) = key.sign("http://h", &id, Disposition::Inline, NOW, LIFE);
+        let good = proof(&url);
+        let check = |id: &AttachmentId, disposition, proof: &LinkProof, now| {
+            key.check(id, disposition, proof, now).map_err(|error| error.kind())
+        };
+        assert_eq!(check(&id, Disposition::Inline, &good, NOW), Ok(()));
+        let refused = Err(ErrorKind::Forbidden);
+        assert_eq!(check(&AttachmentId::generate(), Disposition::Inline, &good, NOW), refused);
+        assert_eq!(check(&id, Disposition::Attachment, &good, NOW), refused);
+        assert_eq!(check(&id, Disposition::Inline, &good, expires_at), refused);
+        let later = LinkProof { expires: good.expires + 1, ..good.clone() };
+        assert_eq!(check(&id, Disposition::Inline, &later, NOW), refused);
+        for sig in ["", "AAAA", "not base64!"] {
+            let forged = LinkProof { sig: sig.to_owned(), ..good.clone() };
+            assert_eq!(check(&id, Disposition::Inline, &forged, NOW), refused, "{sig:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_survives_a_restart_and_only_its_owner_can_read_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let id = AttachmentId::generate();
+        let sign = || {
+            let key = LinkKey::open(folder.path()).expect("opened");
+            key.sign("http://h", &id, Disposition::Inline, NOW, LIFE).0
+        };
+        assert!(sign() == sign());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let meta = std::fs::metadata(folder.path().join(KEY_FILE)).expect("exists");
+            assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn expiry_is_the_same_within_half_a_lifetime_and_never_later_than_asked() {
+        let mut distinct = std::collections::BTreeSet::new();
+        for second in 0..600 {
+            let now = NOW + Duration::from_secs(second);
+            let life = quantised_expiry(now, LIFE) - now;
+            assert!(life > LIFE / 2 && life <= LIFE, "{life} at {second}");
+            distinct.insert(quantised_expiry(now, LIFE));
+        }
+        assert_eq!(distinct.len(), 10, "one URL per half lifetime");
+    }
+}

@@ -1,0 +1,420 @@
+//! Every figure that attache exports: names, labels, units. Names are fixed, because dashboards call them.
+//!
+//! Counters are moved where things happen. What other parts know about themselves (leases, connections, memory) is read
+//! when somebody asks; see [`Metrics::encode`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::catalog::Totals;
+use crate::error::Error;
+use crate::storage::Vitals;
+
+/// Upper bounds of `attache_operation_seconds`: from a warm redirect to a large upload.
+const SECONDS: [f64; 14] = [
+    0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0,
+];
+
+type Seconds = Family<OperationLabels, Histogram>;
+
+/// All figures of one [`Attache`](crate::Attache).
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    operations: Family<OutcomeLabels, Counter>,
+    operation_seconds: Seconds,
+    transferred_bytes: Family<DirectionLabels, Counter>,
+    streams_open: Family<DirectionLabels, Gauge>,
+    streams: Family<StreamLabels, Counter>,
+    signed_urls: Family<BackendOutcomeLabels, Counter>,
+    clients_built: Family<BackendLabels, Counter>,
+    config_reloads: Family<PlainOutcomeLabels, Counter>,
+    read: Read,
+}
+
+/// Figures that are read when somebody asks.
+#[derive(Debug, Default)]
+struct Read {
+    transfer_memory: Gauge,
+    transfer_memory_limit: Gauge,
+    resident: Gauge,
+    lease_requests: Family<LeaseLabels, Counter>,
+    lease_fetches: Family<LeaseLabels, Counter>,
+    lease_remaining: Family<LeaseNameLabels, Gauge<f64, AtomicU64>>,
+    config_generation: Gauge,
+    upstream_connections: Family<StateLabels, Gauge>,
+    upstream_retries: Family<ReasonLabels, Counter>,
+    clock_skew: Gauge<f64, AtomicU64>,
+    catalog_attachments: Gauge,
+    catalog_bytes: Gauge,
+}
+
+/// What is read when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Bytes in transfer buffers.
+    pub transfer_memory: u64,
+    /// `memory.transfer_bytes`
+    pub transfer_memory_limit: u64,
+    /// Resident memory of the process, if the system tells.
+    pub resident: Option<u64>,
+    /// What the store's parts say.
+    pub vitals: Vitals,
+    /// Counts up with every configuration that was swapped in.
+    pub config_generation: u64,
+    /// What the catalog holds, if it answered.
+    pub totals: Option<Totals>,
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From a client.
+    In,
+    /// To a client.
+    Out,
+}
+
+impl Direction {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+macro_rules! labels {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name { $($field: &'static str),* }
+    )*};
+}
+labels! {
+    OutcomeLabels { operation, backend, outcome }
+    OperationLabels { operation, backend }
+    DirectionLabels { direction }
+    StreamLabels { direction, outcome }
+    BackendOutcomeLabels { backend, outcome }
+    BackendLabels { backend }
+    PlainOutcomeLabels { outcome }
+    LeaseLabels { lease, outcome }
+    LeaseNameLabels { lease }
+    StateLabels { state }
+    ReasonLabels { reason }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All figures at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let operations = Family::default();
+        registry.register("attache_operations", "Operations, by how they ended", operations.clone());
+        let operation_seconds = Seconds::new_with_constructor(|| Histogram::new(SECONDS));
+        registry.register(
+            "attache_operation_seconds",
+            "How long operations took, to the last byte",
+            operation_seconds.clone(),
+        );
+        let transferred_bytes = Family::default();
+        registry.register(
+            "attache_transferred_bytes",
+            "Bytes of attachments that passed through",
+            transferred_bytes.clone(),
+        );
+        let streams_open = Family::default();
+        registry.register(
+            "attache_streams_open",
+            "Transfers that run now; 0 when nothing runs",
+            streams_open.clone(),
+        );
+        let streams = Family::default();
+        registry.register("attache_streams", "Transfers, by how they ended", streams.clone());
+        let signed_urls = Family::default();
+        registry.register("attache_signed_urls", "Temporary URLs", signed_urls.clone());
+        let clients_built = Family::default();
+        registry.register(
+            "attache_clients_built",
+            "Clients of stores that were built; one per configuration",
+            clients_built.clone(),
+        );
+        let config_reloads = Family::default();
+        registry.register(
+            "attache_config_reloads",
+            "Configurations that were loaded again",
+            config_reloads.clone(),
+        );
+        let read = Read::default();
+        read.register(&mut registry);
+        Self {
+            registry,
+            operations,
+            operation_seconds,
+            transferred_bytes,
+            streams_open,
+            streams,
+            signed_urls,
+            clients_built,
+            config_reloads,
+            read,
+        }
+    }
+
+    /// Counts an operation that took since `started`.
+    pub fn operation(
+        &self,
+        operation: &'static str,
+        backend: &'static str,
+        started: Instant,
+        outcome: Result<(), &Error>,
+    ) {
+        let outcome = outcome.map_or_else(|error| error.kind().code(), |()| "ok");
+        self.operations
+            .get_or_create(&OutcomeLabels {
+                operation,
+                backend,
+                outcome,
+            })
+            .inc();
+        self.operation_seconds
+            .get_or_create(&OperationLabels { operation, backend })
+            .observe(started.elapsed().as_secs_f64());
+    }
+
+    /// Counts a temporary URL.
+    pub fn signed_url(&self, backend: &'static str, outcome: Result<(), &Error>) {
+        let outcome = outcome.map_or_else(|error| error.kind().code(), |()| "ok");
+        self.signed_urls
+            .get_or_create(&BackendOutcomeLabels { backend, outcome })
+            .inc();
+    }
+
+    /// Counts a client that was built.
+    pub fn client_built(&self, backend: &'static str) {
+        self.clients_built.get_or_create(&BackendLabels { backend }).inc();
+    }
+
+    /// Counts a configuration that was loaded again: `ok`, `unchanged` or `failed`.
+    pub fn config_reloaded(&self, outcome: &'static str) {
+        self.config_reloads
+            .get_or_create(&PlainOutcomeLabels { outcome })
+            .inc();
+    }
+
+    /// Counts a transfer, from now until the guard is dropped.
+    pub fn stream(self: &Arc<Self>, direction: Direction) -> StreamGuard {
+        let labels = DirectionLabels {
+            direction: direction.as_str(),
+        };
+        self.streams_open.get_or_create(&labels).inc();
+        StreamGuard {
+            bytes: self.transferred_bytes.get_or_create_owned(&labels),
+            metrics: self.clone(),
+            direction,
+            outcome: "client_gone",
+        }
+    }
+
+    /// Transfers that run now, in and out.
+    pub fn streams_open(&self) -> (i64, i64) {
+        let open = |direction: Direction| {
+            let direction = direction.as_str();
+            self.streams_open.get_or_create(&DirectionLabels { direction }).get()
+        };
+        (open(Direction::In), open(Direction::Out))
+    }
+
+    /// Everything as Prometheus text (<https://github.com/prometheus/OpenMetrics>).
+    pub fn encode(&self, reading: &Reading) -> String {
+        self.read.take(reading);
+        let mut buffer = String::new();
+        // Writing into a string cannot fail.
+        let _ = text::encode(&mut buffer, &self.registry);
+        buffer
+    }
+}
+
+impl Read {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "attache_transfer_memory_bytes",
+            "Bytes in transfer buffers",
+            self.transfer_memory.clone(),
+        );
+        registry.register(
+            "attache_transfer_memory_limit_bytes",
+            "Most bytes that transfer buffers may hold together",
+            self.transfer_memory_limit.clone(),
+        );
+        registry.register(
+            "attache_process_resident_bytes",
+            "Resident memory of the process",
+            self.resident.clone(),
+        );
+        registry.register(
+            "attache_lease_requests",
+            "Requests for a token or key, by how they were answered",
+            self.lease_requests.clone(),
+        );
+        registry.register(
+            "attache_lease_fetches",
+            "Fetches of a token or key from its service",
+            self.lease_fetches.clone(),
+        );
+        registry.register(
+            "attache_lease_remaining_seconds",
+            "How long the token or key at hand is good for",
+            self.lease_remaining.clone(),
+        );
+        registry.register(
+            "attache_config_generation",
+            "Counts up with every configuration that was swapped in",
+            self.config_generation.clone(),
+        );
+        registry.register(
+            "attache_upstream_connections",
+            "Connections to the store",
+            self.upstream_connections.clone(),
+        );
+        registry.register(
+            "attache_upstream_retries",
+            "Requests to the store that were sent again",
+            self.upstream_retries.clone(),
+        );
+        registry.register(
+            "attache_upstream_clock_skew_seconds",
+            "How far the clock of the store is ahead of ours",
+            self.clock_skew.clone(),
+        );
+        registry.register(
+            "attache_catalog_attachments",
+            "Attachments that are ready",
+            self.catalog_attachments.clone(),
+        );
+        registry.register(
+            "attache_catalog_bytes",
+            "Bytes of attachments that are ready",
+            self.catalog_bytes.clone(),
+        );
+    }
+
+    fn take(&self, reading: &Reading) {
+        set(&self.transfer_memory, reading.transfer_memory);
+        set(&self.transfer_memory_limit, reading.transfer_memory_limit);
+        if let Some(resident) = reading.resident {
+            set(&self.resident, resident);
+        }
+        set(&self.config_generation, reading.config_generation);
+        for lease in &reading.vitals.leases {
+            let count = |family: &Family<LeaseLabels, Counter>, outcome, value| {
+                let labels = LeaseLabels {
+                    lease: lease.name,
+                    outcome,
+                };
+                family.get_or_create(&labels).inner().store(value, Ordering::Relaxed);
+            };
+            count(&self.lease_requests, "hit", lease.hits);
+            count(&self.lease_requests, "waited", lease.waited);
+            count(&self.lease_requests, "failed", lease.failed);
+            count(&self.lease_fetches, "ok", lease.fetches_ok);
+            count(&self.lease_fetches, "failed", lease.fetches_failed);
+            self.lease_remaining
+                .get_or_create(&LeaseNameLabels { lease: lease.name })
+                .set(lease.remaining_s.unwrap_or(0.0));
+        }
+        for (state, value) in [
+            ("open", reading.vitals.connections_open),
+            ("idle", reading.vitals.connections_idle),
+        ] {
+            set(&self.upstream_connections.get_or_create_owned(&StateLabels { state }), value);
+        }
+        for (reason, value) in &reading.vitals.retries {
+            self.upstream_retries
+                .get_or_create(&ReasonLabels { reason })
+                .inner()
+                .store(*value, Ordering::Relaxed);
+        }
+        if let Some(skew) = reading.vitals.clock_skew_s {
+            self.clock_skew.set(skew);
+        }
+        if let Some(totals) = &reading.totals {
+            set(&self.catalog_attachments, totals.attachments);
+            set(&self.catalog_bytes, totals.bytes);
+        }
+    }
+}
+
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// A transfer that runs. Counts as left by its client unless told otherwise before it is dropped.
+#[derive(Debug)]
+pub struct StreamGuard {
+    metrics: Arc<Metrics>,
+    bytes: Counter,
+    direction: Direction,
+    outcome: &'static str,
+}
+
+impl StreamGuard {
+    /// Counts bytes that passed.
+    pub fn passed(&self, bytes: usize) {
+        self.bytes.inc_by(bytes as u64);
+    }
+
+    /// Everything passed.
+    pub fn complete(&mut self) {
+        self.outcome = "complete";
+    }
+
+    /// It broke.
+    pub fn failed(&mut self, error: &Error) {
+        use crate::ErrorKind::{ClientGone, ClientTimeout, UpstreamTimeout};
+        self.outcome = match error.kind() {
+            UpstreamTimeout | ClientTimeout => "timeout",
+            ClientGone => "client_gone",
+            kind if kind.is_expected() => kind.code(),
+            _ => "upstream_failed",
+        };
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        let direction = self.direction.as_str();
+        self.metrics
+            .streams_open
+            .get_or_create(&DirectionLabels { direction })
+            .dec();
+        self.metrics
+            .streams
+            .get_or_create(&StreamLabels {
+                direction,
+                outcome: self.outcome,
+            })
+            .inc();
+    }
+}
+
+/// Resident memory of this process, where the system tells (`/proc/self/statm` on Linux).
+pub fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    // 4 KiB is the page size of every system on which this file is read as such: x86-64, and arm64 by default.
+    Some(pages * 4096)
+}

@@ -1,0 +1,1126 @@
+//! The product: [`Attache`] owns ids, limits, hashing, order and figures. Storage only moves bytes, the catalog only
+//! remembers.
+//!
+//! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attachment::{Attachment, AttachmentId, NewAttachment, ObjectKey, Owner};
+use crate::body::{self, Body, Expected};
+use crate::budget::{Budget, Permit, RELAY_BYTES};
+use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::{Begun, Catalog, Draft, Page};
+use crate::config::{Backend, Config, DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIFETIME};
+use crate::delivery::{self, Ask, Delivery, Plan, Representation};
+use crate::error::{Error, ErrorKind, Result};
+use crate::filename::{Disposition, Filename};
+use crate::links::{LinkKey, LinkProof};
+use crate::media::{self, SNIFF_BYTES};
+use crate::metrics::{Direction, Metrics, Reading, StreamGuard, resident_bytes};
+use crate::secret::SignedUrl;
+use crate::storage::azure::{AzureStorage, TransportConfig};
+use crate::storage::local::LocalStorage;
+use crate::storage::memory::MemoryStorage;
+use crate::storage::{Blocks, Content, Facts, Offer, Probe, Storage, Stored};
+
+/// How much of the quota an upload of unknown length reserves at a time.
+const RESERVE_STEP: u64 = 8 * 1024 * 1024;
+
+/// Most ids of one bulk deletion.
+pub const MAX_BULK: usize = 1000;
+
+/// Most attachments of one page of a listing.
+pub const MAX_PAGE: u32 = 1000;
+
+/// Rows that a sweep takes at a time.
+const SWEEP_PAGE: u32 = 100;
+
+/// Deletions of a bulk that run at a time.
+const BULK_CONCURRENCY: usize = 8;
+
+/// The attachment store. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Attache(Arc<Shared>);
+
+struct Shared {
+    parts: ArcSwap<Parts>,
+    catalog: Arc<dyn Catalog>,
+    links: LinkKey,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+    /// Cancelled when transfers are cut.
+    cut: CancellationToken,
+    started: OffsetDateTime,
+    reloading: tokio::sync::Mutex<()>,
+    last_reload: std::sync::Mutex<Option<LastReload>>,
+}
+
+/// What was built from one configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// Where bytes lie.
+    pub storage: Arc<dyn Storage>,
+    /// Whose memory transfers use.
+    pub budget: Budget,
+    /// Counts up with every swap; the first is 1.
+    pub generation: u64,
+}
+
+/// An attachment that was uploaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Uploaded {
+    /// The attachment.
+    pub attachment: Attachment,
+    /// It is the result of an earlier try with the same idempotency key.
+    pub repeated: bool,
+}
+
+/// A temporary URL.
+#[derive(Clone, Debug)]
+pub struct TemporaryUrl {
+    /// The URL.
+    pub url: SignedUrl,
+    /// When it stops working.
+    pub expires_at: OffsetDateTime,
+}
+
+/// Whether a file may be uploaded now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// It may.
+    pub uploadable: bool,
+    /// Why not, as the code of an error.
+    pub reason: Option<&'static str>,
+    /// Largest file.
+    pub max_file_bytes: Option<u64>,
+    /// All files together.
+    pub total_bytes: Option<u64>,
+    /// Bytes that are used or reserved.
+    pub used_bytes: u64,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SweepReport {
+    /// Interrupted uploads that were removed.
+    pub uploads_removed: u64,
+    /// Interrupted deletions that were finished.
+    pub deletions_finished: u64,
+    /// Litter of dead processes that was removed from the store.
+    pub litter_removed: u64,
+    /// Things that could not be cleaned up; a later sweep tries again.
+    pub failed: u64,
+}
+
+/// What a new configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ReloadReport {
+    /// The generation that serves now.
+    pub generation: u64,
+    /// Parts that were built anew.
+    pub rebuilt: Vec<&'static str>,
+    /// Parts that were carried over, with their leases and connections.
+    pub kept: Vec<&'static str>,
+    /// Keys that changed and take effect at the next start only.
+    pub start_only: Vec<&'static str>,
+}
+
+/// How the last reload ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastReload {
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// It failed, and why.
+    pub error: Option<String>,
+    /// What it did.
+    pub report: Option<ReloadReport>,
+}
+
+impl Parts {
+    /// Builds the parts of `config`; carries over from `old` what is equal. The list of backends is here.
+    fn build(config: Config, old: Option<&Self>, metrics: &Metrics) -> Result<(Self, ReloadReport)> {
+        let mut report = ReloadReport::default();
+        let storage = match old {
+            Some(old) if storage_key(&old.config) == storage_key(&config) => {
+                report.kept.push("storage");
+                old.storage.clone()
+            }
+            _ => {
+                report.rebuilt.push("storage");
+                let storage: Arc<dyn Storage> = match config.storage.backend {
+                    Backend::Local => Arc::new(LocalStorage::open(&config.storage.local)?),
+                    Backend::Memory => Arc::new(MemoryStorage::new()),
+                    Backend::Azure => Arc::new(AzureStorage::new(
+                        &config.storage.azure,
+                        &transport_config(&config),
+                    )?),
+                };
+                metrics.client_built(storage.name());
+                storage
+            }
+        };
+        let budget = match old {
+            Some(old) if old.config.transfer_bytes == config.transfer_bytes => {
+                report.kept.push("memory");
+                old.budget.clone()
+            }
+            _ => {
+                report.rebuilt.push("memory");
+                Budget::new(config.transfer_bytes)
+            }
+        };
+        let parts = Self {
+            storage,
+            budget,
+            generation: old.map_or(0, |old| old.generation) + 1,
+            config,
+        };
+        report.generation = parts.generation;
+        Ok((parts, report))
+    }
+}
+
+fn transport_config(config: &Config) -> TransportConfig {
+    TransportConfig {
+        ca_pem: config.storage.azure.ca_pem.clone(),
+        idle_after: config.clients_idle_after,
+        body_idle: config.download.idle_timeout,
+    }
+}
+
+/// Everything that the storage is built from, and nothing else: equal keys, same storage.
+fn storage_key(config: &Config) -> impl PartialEq {
+    let storage = &config.storage;
+    match storage.backend {
+        Backend::Local => (Some(storage.local.clone()), None),
+        Backend::Memory => (None, None),
+        Backend::Azure => (None, Some((storage.azure.clone(), transport_config(config)))),
+    }
+}
+
+impl Attache {
+    /// Opens the store: builds the client (and connects to nothing yet), opens or makes the catalog.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`], naming what to change.
+    pub async fn open(config: Config) -> Result<Self> {
+        let metrics = Arc::new(Metrics::new());
+        let opened = tokio::task::spawn_blocking({
+            let metrics = metrics.clone();
+            move || {
+                let catalog = SqliteCatalog::open(&config.catalog.0)?;
+                let links = LinkKey::open(&config.data_folder())?;
+                let (parts, _) = Parts::build(config, None, &metrics)?;
+                Ok::<_, Error>((catalog, links, parts))
+            }
+        });
+        let (catalog, links, parts) = opened
+            .await
+            .map_err(|error| Error::internal("opening failed").with_source(error))??;
+        tracing::info!(
+            transfer_memory = parts.budget.limit(),
+            upload_bytes = (parts.config.upload.concurrency as u64 + 1) * parts.config.upload.block_bytes,
+            relay_bytes = RELAY_BYTES,
+            "all transfer buffers together never exceed transfer_memory; one upload holds at most upload_bytes, one relay relay_bytes"
+        );
+        Ok(Self(Arc::new(Shared {
+            parts: ArcSwap::from_pointee(parts),
+            catalog: Arc::new(catalog),
+            links,
+            metrics,
+            tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            started: OffsetDateTime::now_utc(),
+            reloading: tokio::sync::Mutex::new(()),
+            last_reload: std::sync::Mutex::new(None),
+        })))
+    }
+
+    /// The parts that serve now. Keep them for one request, and no longer.
+    pub fn parts(&self) -> Arc<Parts> {
+        self.0.parts.load_full()
+    }
+
+    /// The figures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Stores a file. It is complete and on disk, or in the cloud, when this returns.
+    ///
+    /// Runs to its end in a task of its own: if this future is dropped, what was received completely is stored all the
+    /// same, and anything else leaves nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) and [`QuotaExceeded`](ErrorKind::QuotaExceeded) as soon as it is known;
+    /// [`DigestMismatch`](ErrorKind::DigestMismatch); [`ClientTimeout`](ErrorKind::ClientTimeout); the errors of `body`;
+    /// [`Busy`](ErrorKind::Busy) if there is no memory; the errors of storage and catalog. Nothing is kept after any.
+    pub async fn upload(
+        &self,
+        new: NewAttachment,
+        body: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    ) -> Result<Uploaded> {
+        let this = self.clone();
+        let parts = self.parts();
+        let task = self.0.tasks.spawn(async move {
+            let started = Instant::now();
+            let mut stream = this.0.metrics.stream(Direction::In);
+            let outcome = this.run_upload(&parts, new, body, &mut stream).await;
+            match &outcome {
+                Ok(_) => stream.complete(),
+                Err(error) => stream.failed(error),
+            }
+            this.count("upload", &parts, started, &outcome);
+            outcome
+        });
+        task.await
+            .map_err(|error| Error::internal("the upload task failed").with_source(error))?
+    }
+
+    async fn run_upload(
+        &self,
+        parts: &Arc<Parts>,
+        new: NewAttachment,
+        body: impl Stream<Item = Result<Bytes>> + Send + 'static,
+        stream: &mut StreamGuard,
+    ) -> Result<Uploaded> {
+        let limits = &parts.config.upload;
+        if let (Some(size), Some(max)) = (new.size, limits.max_file_bytes)
+            && size > max
+        {
+            return Err(body::too_large(max));
+        }
+        let cut = self.0.cut.clone();
+        let body = body.take_until(async move { cut.cancelled().await });
+        let mut body = Body::new(body)
+            .paced(limits.idle_timeout, limits.timeout, new.size, body::sender_late);
+        let first = first_bytes(&mut body).await?;
+        let claim = new.content_type.as_deref();
+        let content_type = media::decide(claim, &flat(&first), new.filename.as_ref());
+        let filename = new
+            .filename
+            .unwrap_or_else(|| Filename::unnamed(media::extension(&content_type)));
+        let id = AttachmentId::generate();
+        let key = ObjectKey::new(&id, new.owner.is_some(), filename.extension().as_deref());
+        let quota = limits.total_bytes;
+        let draft = Draft {
+            id: id.clone(),
+            key: key.clone(),
+            owner: new.owner,
+            filename,
+            content_type,
+            created_by: new.created_by,
+            created_at: whole_millis(OffsetDateTime::now_utc()),
+            reserve: new.size.unwrap_or(0),
+            quota,
+            idempotency_key: new.idempotency_key,
+        };
+        if let Begun::Repeated(attachment) = self.0.catalog.begin(&draft).await? {
+            return Ok(Uploaded {
+                attachment: *attachment,
+                repeated: true,
+            });
+        }
+        let guarded = Guarded {
+            body,
+            first: first.into(),
+            catalog: self.0.catalog.clone(),
+            cut: self.0.cut.clone(),
+            id: id.clone(),
+            quota,
+            taken: 0,
+            reserved: draft.reserve,
+        };
+        let body = Body::new(stream::unfold(guarded, Guarded::step))
+            .hashed(limits.md5)
+            .expecting(Expected {
+                size: new.size,
+                max_size: limits.max_file_bytes,
+                sha256: new.sha256,
+                md5: new.md5,
+                crc64: None,
+            });
+        let content = content(parts, &draft, new.size);
+        let stored = parts.storage.put(&key, &content, body).await;
+        match self.settle(&id, stored).await {
+            Ok(attachment) => {
+                stream.passed(usize::try_from(attachment.size).unwrap_or(usize::MAX));
+                Ok(Uploaded {
+                    attachment,
+                    repeated: false,
+                })
+            }
+            Err(error) => {
+                self.undo(parts, &id, &key, error.kind()).await;
+                Err(error.during("upload", id.as_str()))
+            }
+        }
+    }
+
+    async fn settle(&self, id: &AttachmentId, stored: Result<Stored>) -> Result<Attachment> {
+        self.0.catalog.commit(id, &stored?).await
+    }
+
+    /// Takes back an upload that failed. What cannot be taken back now is named by a retired row, for the sweep.
+    async fn undo(&self, parts: &Parts, id: &AttachmentId, key: &ObjectKey, why: ErrorKind) {
+        let outcome = async {
+            self.0.catalog.retire(id).await?;
+            // A conflict is somebody else's object; without memory nothing was sent.
+            if !matches!(why, ErrorKind::Conflict | ErrorKind::Busy) {
+                parts.storage.discard(key).await?;
+            }
+            self.0.catalog.forget(id).await
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(%id, error = error.report(), "a failed upload is left for the sweep");
+        }
+    }
+
+    /// What is known of an attachment.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`].
+    pub async fn find(&self, id: &AttachmentId) -> Result<Attachment> {
+        self.0.catalog.find(id).await
+    }
+
+    /// Attachments, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BadRequest`] if the page is larger than [`MAX_PAGE`] or empty.
+    pub async fn list(&self, page: &Page) -> Result<Vec<Attachment>> {
+        if !(1..=MAX_PAGE).contains(&page.limit) {
+            return Err(Error::bad_request(format!("limit is 1 to {MAX_PAGE}")));
+        }
+        let (parts, started) = (self.parts(), Instant::now());
+        let outcome = self.0.catalog.list(page).await;
+        self.count("list", &parts, started, &outcome);
+        outcome
+    }
+
+    /// Decides how a client gets an attachment, and opens it if the bytes pass through us.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound), [`PreconditionFailed`](ErrorKind::PreconditionFailed),
+    /// [`BadRange`](ErrorKind::BadRange), [`Busy`](ErrorKind::Busy), and the errors of the store.
+    pub async fn deliver(&self, id: &AttachmentId, ask: &Ask) -> Result<Delivery> {
+        let (parts, started) = (self.parts(), Instant::now());
+        let mode = delivery::mode(&parts.config, ask);
+        let outcome = self.plan_delivery(&parts, mode, id, ask, started).await;
+        // A relay that streams is counted when its last byte has passed.
+        if !matches!(outcome, Ok(Delivery::Relay { body: Some(_), .. })) {
+            self.count(mode.as_str(), &parts, started, &outcome);
+        }
+        outcome
+    }
+
+    async fn plan_delivery(
+        &self,
+        parts: &Arc<Parts>,
+        mode: DeliveryMode,
+        id: &AttachmentId,
+        ask: &Ask,
+        started: Instant,
+    ) -> Result<Delivery> {
+        let attachment = self.0.catalog.find(id).await?;
+        let inline_types = &parts.config.delivery.inline_types;
+        let representation = Representation::new(&attachment, ask.disposition, inline_types);
+        let range = match representation.plan(ask)? {
+            Plan::NotModified => return Ok(Delivery::NotModified(representation)),
+            Plan::Send(range) => range,
+        };
+        if mode != DeliveryMode::Relay {
+            let lifetime = parts.config.delivery.url_lifetime;
+            match self.offer(parts, &attachment.key, &representation, lifetime).await? {
+                Some(Offer::SignedUrl { url, expires_at }) if mode == DeliveryMode::Redirect => {
+                    let max_age = delivery::redirect_max_age(expires_at, OffsetDateTime::now_utc());
+                    return Ok(Delivery::Redirect { url, max_age });
+                }
+                Some(Offer::InternalPath(path)) if mode == DeliveryMode::Delegate => {
+                    let prefix = &parts.config.delivery.internal_prefix;
+                    return Ok(Delivery::Delegate {
+                        representation,
+                        internal_path: format!("{prefix}{path}"),
+                    });
+                }
+                // The store has nothing of that kind to offer.
+                _ => {}
+            }
+        }
+        let body = if ask.head {
+            None
+        } else {
+            Some(self.relay(parts, &attachment, range, started).await?)
+        };
+        Ok(Delivery::Relay {
+            representation,
+            range,
+            body,
+        })
+    }
+
+    async fn offer(
+        &self,
+        parts: &Parts,
+        key: &ObjectKey,
+        representation: &Representation,
+        lifetime: Duration,
+    ) -> Result<Option<Offer>> {
+        let offer = parts.storage.offer(key, &representation.grant(lifetime)).await;
+        match &offer {
+            Ok(Some(Offer::SignedUrl { .. })) => self.0.metrics.signed_url(parts.storage.name(), Ok(())),
+            Err(error) => self.0.metrics.signed_url(parts.storage.name(), Err(error)),
+            Ok(_) => {}
+        }
+        offer
+    }
+
+    /// Opens the bytes of an attachment for a client: they are checked, limited in time, hold a permit and are counted.
+    async fn relay(
+        &self,
+        parts: &Arc<Parts>,
+        attachment: &Attachment,
+        range: Option<crate::attachment::ByteRange>,
+        started: Instant,
+    ) -> Result<Body> {
+        let permit = parts.budget.acquire(RELAY_BYTES).await?;
+        let stream = self.0.metrics.stream(Direction::Out);
+        let object = parts
+            .storage
+            .get(&attachment.key, range)
+            .await
+            .map_err(|error| lost(error, attachment))?;
+        let size = range.map_or(attachment.size, |range| range.len());
+        let limits = &parts.config.download;
+        let whole = range.is_none();
+        let body = object
+            .body
+            .expecting(Expected {
+                size: Some(size),
+                crc64: attachment.crc64.filter(|_| whole && limits.verify),
+                ..Expected::default()
+            })
+            .paced(limits.idle_timeout, limits.timeout, Some(size), body::store_late);
+        let relay = Relay {
+            body,
+            stream,
+            service: self.clone(),
+            parts: parts.clone(),
+            started,
+            _permit: permit,
+        };
+        Ok(Body::new(stream::unfold(Some(relay), Relay::step)))
+    }
+
+    /// A URL that opens one attachment, read-only, for at most `lifetime` (`delivery.url_lifetime` if unset).
+    ///
+    /// `base` is the front of attache's own links, for stores that cannot sign. Costs no network call while the signing
+    /// key is warm.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound); [`BadRequest`](ErrorKind::BadRequest) if the lifetime is out of bounds.
+    pub async fn url(
+        &self,
+        id: &AttachmentId,
+        lifetime: Option<Duration>,
+        disposition: Disposition,
+        base: &str,
+    ) -> Result<TemporaryUrl> {
+        let (parts, started) = (self.parts(), Instant::now());
+        let outcome = self.temporary_url(&parts, id, lifetime, disposition, base).await;
+        self.count("url", &parts, started, &outcome);
+        outcome
+    }
+
+    async fn temporary_url(
+        &self,
+        parts: &Parts,
+        id: &AttachmentId,
+        lifetime: Option<Duration>,
+        disposition: Disposition,
+        base: &str,
+    ) -> Result<TemporaryUrl> {
+        let lifetime = lifetime.unwrap_or(parts.config.delivery.url_lifetime);
+        if !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&lifetime) {
+            return Err(Error::bad_request("lifetime is between 5s and 2h"));
+        }
+        let attachment = self.0.catalog.find(id).await?;
+        let inline_types = &parts.config.delivery.inline_types;
+        let representation = Representation::new(&attachment, disposition, inline_types);
+        match self.offer(parts, &attachment.key, &representation, lifetime).await? {
+            Some(Offer::SignedUrl { url, expires_at }) => Ok(TemporaryUrl { url, expires_at }),
+            _ => {
+                let now = OffsetDateTime::now_utc();
+                let (url, expires_at) = self.0.links.sign(base, id, disposition, now, lifetime);
+                self.0.metrics.signed_url(parts.storage.name(), Ok(()));
+                Ok(TemporaryUrl { url, expires_at })
+            }
+        }
+    }
+
+    /// Checks one of attache's own links.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Forbidden`].
+    pub fn check_link(&self, id: &AttachmentId, disposition: Disposition, proof: &LinkProof) -> Result<()> {
+        self.0.links.check(id, disposition, proof, OffsetDateTime::now_utc())
+    }
+
+    /// Deletes an attachment: bytes, snapshots and record. One that is not there is success. Runs to its end even if this
+    /// future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Those of storage and catalog. The attachment is out of sight then, and the sweep finishes.
+    pub async fn delete(&self, id: &AttachmentId) -> Result<()> {
+        self.remove(id).await.map(|_| ())
+    }
+
+    /// Deletes as [`delete`](Self::delete), and tells whether there was anything.
+    async fn remove(&self, id: &AttachmentId) -> Result<bool> {
+        let (this, id, parts) = (self.clone(), id.clone(), self.parts());
+        let task = self.0.tasks.spawn(async move {
+            let started = Instant::now();
+            let outcome = async {
+                let Some(key) = this.0.catalog.retire(&id).await? else {
+                    return Ok(false);
+                };
+                parts.storage.delete(&key).await?;
+                this.0.catalog.forget(&id).await?;
+                Ok(true)
+            }
+            .await;
+            this.count("delete", &parts, started, &outcome);
+            outcome.map_err(|error: Error| error.during("delete", id.as_str()))
+        });
+        task.await
+            .map_err(|error| Error::internal("the deletion task failed").with_source(error))?
+    }
+
+    /// Deletes several attachments; a result for each. `true` means that there was something to delete.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::BadRequest`] for more than [`MAX_BULK`] ids.
+    pub async fn delete_all(&self, ids: Vec<AttachmentId>) -> Result<Vec<(AttachmentId, Result<bool>)>> {
+        if ids.len() > MAX_BULK {
+            return Err(Error::bad_request(format!("at most {MAX_BULK} ids at a time")));
+        }
+        let results = stream::iter(ids)
+            .map(|id| async {
+                let outcome = self.remove(&id).await;
+                (id, outcome)
+            })
+            .buffered(BULK_CONCURRENCY)
+            .collect()
+            .await;
+        Ok(results)
+    }
+
+    /// Deletes everything that hangs on `owner`; a result for each, in pages of [`MAX_PAGE`], until nothing is left or
+    /// a page brings no progress.
+    ///
+    /// # Errors
+    ///
+    /// Those of the catalog.
+    pub async fn delete_owned(&self, owner: &Owner) -> Result<Vec<(AttachmentId, Result<bool>)>> {
+        let mut results = Vec::new();
+        loop {
+            let page = Page {
+                owner: Some(owner.clone()),
+                after: None,
+                limit: MAX_PAGE,
+            };
+            let found = self.0.catalog.list(&page).await?;
+            let ids: Vec<_> = found.into_iter().map(|attachment| attachment.id).collect();
+            let last = ids.len() < MAX_BULK;
+            let done = self.delete_all(ids).await?;
+            let progress = done.iter().any(|(_, outcome)| outcome.is_ok());
+            results.extend(done);
+            if last || !progress {
+                return Ok(results);
+            }
+        }
+    }
+
+    /// Whether a file of `size` bytes could be uploaded now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the catalog.
+    pub async fn limits(&self, size: Option<u64>) -> Result<Limits> {
+        let parts = self.parts();
+        let limits = &parts.config.upload;
+        let totals = self.0.catalog.totals().await?;
+        let used_bytes = totals.bytes + totals.reserved_bytes;
+        let size = size.unwrap_or(0);
+        let reason = if limits.max_file_bytes.is_some_and(|max| size > max) {
+            Some(ErrorKind::TooLarge.code())
+        } else if limits
+            .total_bytes
+            .is_some_and(|total| used_bytes.saturating_add(size) > total)
+        {
+            Some(ErrorKind::QuotaExceeded.code())
+        } else {
+            None
+        };
+        Ok(Limits {
+            uploadable: reason.is_none(),
+            reason,
+            max_file_bytes: limits.max_file_bytes,
+            total_bytes: limits.total_bytes,
+            used_bytes,
+        })
+    }
+
+    /// Finishes or removes what interrupted work left behind. Safe at any time, from several processes: it touches only
+    /// what no living process works on, and everything it does may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// Those of the catalog. What the store refuses is counted, and left for the next sweep.
+    pub async fn sweep(&self) -> Result<SweepReport> {
+        let parts = self.parts();
+        let mut report = SweepReport::default();
+        let mut after = None;
+        loop {
+            let page = self.0.catalog.unfinished(after.as_ref(), SWEEP_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            for row in page {
+                let outcome = async {
+                    self.0.catalog.retire(&row.id).await?;
+                    // A retired row may be a failed upload, whose parts nobody sees: discard takes both.
+                    parts.storage.discard(&row.key).await?;
+                    self.0.catalog.forget(&row.id).await
+                };
+                match outcome.await {
+                    Ok(()) if row.upload => report.uploads_removed += 1,
+                    Ok(()) => report.deletions_finished += 1,
+                    Err(error) => {
+                        report.failed += 1;
+                        tracing::warn!(id = %row.id, error = error.report(), "sweep: left for the next one");
+                    }
+                }
+            }
+        }
+        match parts.storage.tidy().await {
+            Ok(removed) => report.litter_removed = removed,
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(error = error.report(), "sweep: litter is left for the next one");
+            }
+        }
+        Ok(report)
+    }
+
+    /// Whether storage and catalog can be used now.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, naming the setting to change.
+    pub async fn ready(&self) -> Result<Probe> {
+        self.0.catalog.probe().await?;
+        self.parts().storage.probe().await
+    }
+
+    /// Swaps in a new configuration. Builds what changed, probes it with one authenticated call, and only then swaps;
+    /// requests that run keep the parts they began with.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the new configuration; the old one serves on.
+    pub async fn reload(&self, config: Config) -> Result<ReloadReport> {
+        // One at a time; requests do not wait for it.
+        let _turn = self.0.reloading.lock().await;
+        let outcome = self.swap(config).await;
+        let word = match &outcome {
+            Ok(_) => "ok",
+            Err(_) => "failed",
+        };
+        self.note_reload(word, outcome.as_ref());
+        outcome
+    }
+
+    /// A new configuration could not even be read; the old one serves on.
+    pub fn reload_failed(&self, error: &Error) {
+        self.note_reload("failed", Err(error));
+    }
+
+    fn note_reload(&self, word: &'static str, outcome: Result<&ReloadReport, &Error>) {
+        self.0.metrics.config_reloaded(word);
+        match outcome {
+            Ok(report) => tracing::info!(?report, "configuration reloaded"),
+            Err(error) => {
+                tracing::error!(error = error.report(), "the new configuration is not used; the old one serves on");
+            }
+        }
+        let last = LastReload {
+            at: OffsetDateTime::now_utc(),
+            error: outcome.err().map(|error| error.to_string()),
+            report: outcome.ok().cloned(),
+        };
+        *self.last_reload() = Some(last);
+    }
+
+    async fn swap(&self, config: Config) -> Result<ReloadReport> {
+        let old = self.parts();
+        let mut start_only = Vec::new();
+        if old.config.server.listen != config.server.listen {
+            start_only.push("server.listen");
+        }
+        if old.config.catalog != config.catalog {
+            start_only.push("catalog.url");
+        }
+        let metrics = self.0.metrics.clone();
+        let built = tokio::task::spawn_blocking({
+            let old = old.clone();
+            move || Parts::build(config, Some(&old), &metrics)
+        });
+        let (parts, mut report) = built
+            .await
+            .map_err(|error| Error::internal("building the new parts failed").with_source(error))??;
+        report.start_only = start_only;
+        if report.rebuilt.contains(&"storage") {
+            parts.storage.probe().await?;
+        }
+        self.0.parts.store(Arc::new(parts));
+        Ok(report)
+    }
+
+    fn last_reload(&self) -> std::sync::MutexGuard<'_, Option<LastReload>> {
+        self.0
+            .last_reload
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Everything about the state of the service, for the status page.
+    pub async fn status(&self) -> Status {
+        let reading = self.reading().await;
+        let parts = self.parts();
+        let (streams_in, streams_out) = self.0.metrics.streams_open();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: self.0.started,
+            uptime_s: (OffsetDateTime::now_utc() - self.0.started).whole_seconds(),
+            backend: parts.storage.name(),
+            delivery: parts.config.delivery_mode().as_str(),
+            memory: MemoryStatus {
+                resident_bytes: reading.resident,
+                transfer_bytes: reading.transfer_memory,
+                transfer_limit_bytes: reading.transfer_memory_limit,
+            },
+            streams: StreamStatus {
+                uploads_open: streams_in,
+                downloads_open: streams_out,
+            },
+            upstream: UpstreamStatus {
+                connections_open: reading.vitals.connections_open,
+                connections_idle: reading.vitals.connections_idle,
+                retries: reading.vitals.retries.iter().copied().collect(),
+                clock_skew_s: reading.vitals.clock_skew_s,
+            },
+            leases: reading
+                .vitals
+                .leases
+                .iter()
+                .map(|lease| LeaseStatus {
+                    name: lease.name,
+                    source: lease.source.clone(),
+                    remaining_s: lease.remaining_s,
+                    last_error: lease.last_error.clone(),
+                    fetches_ok: lease.fetches_ok,
+                    fetches_failed: lease.fetches_failed,
+                })
+                .collect(),
+            configuration: ConfigurationStatus {
+                generation: parts.generation,
+                last_reload: self.last_reload().clone(),
+            },
+            catalog: CatalogStatus {
+                attachments: reading.totals.map(|totals| totals.attachments),
+                bytes: reading.totals.map(|totals| totals.bytes),
+                reserved_bytes: reading.totals.map(|totals| totals.reserved_bytes),
+            },
+        }
+    }
+
+    /// The figures as Prometheus text.
+    pub async fn figures(&self) -> String {
+        self.0.metrics.encode(&self.reading().await)
+    }
+
+    async fn reading(&self) -> Reading {
+        let parts = self.parts();
+        Reading {
+            transfer_memory: parts.budget.held(),
+            transfer_memory_limit: parts.budget.limit(),
+            resident: resident_bytes(),
+            vitals: parts.storage.vitals(),
+            config_generation: parts.generation,
+            totals: self.0.catalog.totals().await.ok(),
+        }
+    }
+
+    /// Waits for uploads and deletions that run, at most `grace`; then cuts uploads, waits until they are cleaned up, and
+    /// closes the catalog. No call may follow.
+    pub async fn close(&self, grace: Duration) {
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(running = self.0.tasks.len(), "cutting transfers that still run");
+            self.cut();
+            // Cleaning up talks to the store; what takes longer is left for the sweep of the next start.
+            if tokio::time::timeout(CLEANUP_TIME, self.0.tasks.wait()).await.is_err() {
+                tracing::warn!(running = self.0.tasks.len(), "left for the sweep");
+            }
+        }
+        self.0.catalog.close().await;
+    }
+
+    /// Ends all uploads that run, now.
+    pub fn cut(&self) {
+        self.0.cut.cancel();
+    }
+
+    fn count<T>(&self, operation: &'static str, parts: &Parts, started: Instant, outcome: &Result<T>) {
+        let outcome = outcome.as_ref().map(|_| ());
+        self.0
+            .metrics
+            .operation(operation, parts.storage.name(), started, outcome);
+    }
+}
+
+/// How long `close` waits for uploads that it cut to clean up after themselves.
+const CLEANUP_TIME: Duration = Duration::from_secs(5);
+
+impl fmt::Debug for Attache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attache")
+            .field("parts", &*self.0.parts.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The state of the service.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the names are the documentation; they are the JSON of /v1/status")]
+pub struct Status {
+    pub version: &'static str,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    pub uptime_s: i64,
+    pub backend: &'static str,
+    pub delivery: &'static str,
+    pub memory: MemoryStatus,
+    pub streams: StreamStatus,
+    pub upstream: UpstreamStatus,
+    pub leases: Vec<LeaseStatus>,
+    pub configuration: ConfigurationStatus,
+    pub catalog: CatalogStatus,
+}
+
+macro_rules! status {
+    ($($name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
+        #[derive(Clone, Debug, Serialize)]
+        #[expect(missing_docs, reason = "the names are the documentation; they are the JSON of /v1/status")]
+        pub struct $name { $(pub $field: $type),* }
+    )*};
+}
+status! {
+    MemoryStatus { resident_bytes: Option<u64>, transfer_bytes: u64, transfer_limit_bytes: u64 }
+    StreamStatus { uploads_open: i64, downloads_open: i64 }
+    UpstreamStatus {
+        connections_open: u64,
+        connections_idle: u64,
+        retries: std::collections::BTreeMap<&'static str, u64>,
+        clock_skew_s: Option<f64>,
+    }
+    LeaseStatus {
+        name: &'static str,
+        source: String,
+        remaining_s: Option<f64>,
+        last_error: Option<String>,
+        fetches_ok: u64,
+        fetches_failed: u64,
+    }
+    ConfigurationStatus { generation: u64, last_reload: Option<LastReload> }
+    CatalogStatus { attachments: Option<u64>, bytes: Option<u64>, reserved_bytes: Option<u64> }
+}
+
+/// What is stored with the bytes of a draft.
+fn content(parts: &Parts, draft: &Draft, size: Option<u64>) -> Content {
+    let inline_types = &parts.config.delivery.inline_types;
+    let served = media::serve(&draft.content_type, Disposition::Inline, inline_types);
+    Content {
+        content_type: served.content_type,
+        disposition: served.disposition.header(&draft.filename),
+        facts: Facts {
+            id: draft.id.clone(),
+            owner: draft.owner.clone(),
+            filename: draft.filename.clone(),
+            content_type: draft.content_type.clone(),
+            created_at: draft.created_at,
+            created_by: draft.created_by.clone(),
+        },
+        size,
+        blocks: Blocks {
+            bytes: parts.config.upload.block_bytes,
+            concurrency: parts.config.upload.concurrency,
+            budget: parts.budget.clone(),
+        },
+    }
+}
+
+/// Reads until the type can be told.
+async fn first_bytes(body: &mut Body) -> Result<Vec<Bytes>> {
+    let mut first = Vec::new();
+    let mut length = 0;
+    while length < SNIFF_BYTES {
+        match body.next().await {
+            Some(chunk) => {
+                let chunk = chunk?;
+                length += chunk.len();
+                first.push(chunk);
+            }
+            None => break,
+        }
+    }
+    Ok(first)
+}
+
+fn flat(chunks: &[Bytes]) -> Bytes {
+    match chunks {
+        [one] => one.clone(),
+        many => many.concat().into(),
+    }
+}
+
+/// The bytes of an upload, with its share of the quota reserved ahead of them.
+struct Guarded {
+    body: Body,
+    first: std::collections::VecDeque<Bytes>,
+    catalog: Arc<dyn Catalog>,
+    cut: CancellationToken,
+    id: AttachmentId,
+    quota: Option<u64>,
+    taken: u64,
+    reserved: u64,
+}
+
+impl Guarded {
+    async fn step(mut self) -> Option<(Result<Bytes>, Self)> {
+        let chunk = match self.first.pop_front() {
+            Some(chunk) => chunk,
+            None => match self.body.next().await {
+                Some(Ok(chunk)) => chunk,
+                Some(Err(error)) => return Some((Err(error), self)),
+                // The stream that is cut ends; an upload that is cut must not.
+                None if self.cut.is_cancelled() => return Some((Err(shutting_down()), self)),
+                None => return None,
+            },
+        };
+        let outcome = self.reserve(chunk.len() as u64).await;
+        Some((outcome.map(|()| chunk), self))
+    }
+
+    /// Only where there is a quota to keep.
+    async fn reserve(&mut self, more: u64) -> Result<()> {
+        self.taken += more;
+        let need = self.taken;
+        if self.quota.is_none() || need <= self.reserved {
+            return Ok(());
+        }
+        let ahead = need + RESERVE_STEP;
+        match self.catalog.reserve(&self.id, ahead, self.quota).await {
+            Ok(()) => self.reserved = ahead,
+            Err(error) if error.kind() == ErrorKind::QuotaExceeded => {
+                self.catalog.reserve(&self.id, need, self.quota).await?;
+                self.reserved = need;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a download on their way to a client.
+struct Relay {
+    body: Body,
+    stream: StreamGuard,
+    service: Attache,
+    parts: Arc<Parts>,
+    started: Instant,
+    _permit: Permit,
+}
+
+impl Relay {
+    async fn step(relay: Option<Self>) -> Option<(Result<Bytes>, Option<Self>)> {
+        let mut relay = relay?;
+        match relay.body.next().await {
+            Some(Ok(chunk)) => {
+                relay.stream.passed(chunk.len());
+                Some((Ok(chunk), Some(relay)))
+            }
+            Some(Err(error)) => {
+                relay.stream.failed(&error);
+                relay.end(Err(&error));
+                Some((Err(error), None))
+            }
+            None => {
+                relay.stream.complete();
+                relay.end(Ok(()));
+                None
+            }
+        }
+    }
+
+    fn end(&self, outcome: Result<(), &Error>) {
+        let backend = self.parts.storage.name();
+        self.service
+            .0
+            .metrics
+            .operation("relay", backend, self.started, outcome);
+    }
+}
+
+/// A ready attachment without bytes is a fault of the store, not an answer to the client.
+fn lost(error: Error, attachment: &Attachment) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return Error::internal("the bytes of this attachment are not in the store; run `attache check`")
+            .with_source(error)
+            .during("deliver", attachment.id.as_str());
+    }
+    error
+}
+
+fn shutting_down() -> Error {
+    Error::new(ErrorKind::Busy, "the server is shutting down; send the file again")
+        .retry_after(Duration::from_secs(5))
+}
+
+/// What the catalog keeps.
+fn whole_millis(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_millisecond(at.millisecond()).unwrap_or(at)
+}
