@@ -168,7 +168,8 @@ pub struct Object {
 /// What a client is granted: to read one object, for a while, under a name and a type.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// At least this long.
+    /// At most this long, and more than half of it: within one step everybody gets the same URL, so that browsers can
+    /// cache what it names.
     pub lifetime: Duration,
     /// `Content-Disposition` of the answer.
     pub disposition: String,

@@ -1,0 +1,235 @@
+//! The suite, tested: stores that lie in one way each, and the promise that catches each of them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use attache::attachment::{ByteRange, ObjectKey};
+use attache::body::Body;
+use attache::storage::memory::MemoryStorage;
+use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+
+use crate::common::Store;
+use crate::promises;
+
+/// One way to lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    ProbesFail,
+    CutsLongObjects,
+    SwapsBlocks,
+    IgnoresRanges,
+    ServesEmptyRanges,
+    InventsAbsentObjects,
+    RefusesEmptyObjects,
+    TrustsDeclaredSize,
+    CommitsFailedBodies,
+    RewordsBodyErrors,
+    Overwrites,
+    ShowsUnfinishedPuts,
+    DeletesSilently,
+    MissesDeletes,
+    DiscardsNothing,
+    ListsBackwards,
+    ListsTwice,
+    ListsFromTheStart,
+    ForgetsFacts,
+    ManglesNames,
+    ForgetsDigests,
+}
+
+#[derive(Debug)]
+struct Liar {
+    lie: Lie,
+    honest: MemoryStorage,
+}
+
+impl Liar {
+    fn lies(&self, lie: Lie) -> bool {
+        self.lie == lie
+    }
+
+    fn color(&self, info: &mut ObjectInfo) {
+        match self.lie {
+            Lie::ForgetsFacts => info.facts = None,
+            Lie::ForgetsDigests => info.sha256 = None,
+            Lie::ManglesNames => {
+                if let Some(facts) = &mut info.facts {
+                    let name = facts
+                        .filename
+                        .as_str()
+                        .replace(|c: char| !c.is_ascii(), "_");
+                    facts.filename = name.parse().expect("still a name");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl Storage for Liar {
+    fn name(&self) -> &'static str {
+        "liar"
+    }
+
+    async fn put(&self, key: &ObjectKey, content: &Content, mut body: Body) -> Result<Stored> {
+        let mut chunks = Vec::new();
+        if self.lies(Lie::ShowsUnfinishedPuts) {
+            let early = body.next().await.transpose()?.unwrap_or_default();
+            self.honest
+                .put(key, content, Body::from_bytes(early.clone()))
+                .await?;
+            chunks.push(early);
+        }
+        while let Some(chunk) = body.next().await {
+            match chunk {
+                Ok(chunk) => chunks.push(chunk),
+                Err(_) if self.lies(Lie::CommitsFailedBodies) => break,
+                Err(_) if self.lies(Lie::RewordsBodyErrors) => {
+                    return Err(Error::internal("reading failed"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match self.lie {
+            Lie::CutsLongObjects => chunks.truncate(20),
+            Lie::SwapsBlocks if chunks.len() > 2 => chunks.swap(1, 2),
+            Lie::RefusesEmptyObjects if chunks.is_empty() => {
+                return Err(Error::bad_request("empty"));
+            }
+            Lie::TrustsDeclaredSize if content.size.is_none() => chunks.truncate(0),
+            Lie::Overwrites | Lie::ShowsUnfinishedPuts => self.honest.delete(key).await?,
+            _ => {}
+        }
+        let whole = Body::from_bytes(chunks.concat()).hashed(true);
+        self.honest.put(key, content, whole).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
+        let range = range.filter(|_| !self.lies(Lie::IgnoresRanges));
+        let mut object = match self.honest.get(key, range).await {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && self.lies(Lie::InventsAbsentObjects) =>
+            {
+                return Err(Error::internal("no such file"));
+            }
+            Err(error)
+                if error.kind() == ErrorKind::BadRange && self.lies(Lie::ServesEmptyRanges) =>
+            {
+                let mut object = self.honest.get(key, None).await?;
+                object.body = Body::from_bytes(Bytes::new());
+                object
+            }
+            other => other?,
+        };
+        self.color(&mut object.info);
+        Ok(object)
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        if self.lies(Lie::DeletesSilently) {
+            return Ok(());
+        }
+        if self.lies(Lie::MissesDeletes) {
+            self.honest.get(key, None).await?;
+        }
+        self.honest.delete(key).await
+    }
+
+    async fn discard(&self, key: &ObjectKey) -> Result<()> {
+        if self.lies(Lie::DiscardsNothing) {
+            return Ok(());
+        }
+        self.honest.delete(key).await
+    }
+
+    fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
+        let after = after.filter(|_| !self.lies(Lie::ListsFromTheStart));
+        let honest = self.honest.list(after);
+        futures::stream::once(async move {
+            let mut infos: Vec<_> = honest.collect().await;
+            for info in infos.iter_mut().flatten() {
+                self.color(info);
+            }
+            match self.lie {
+                Lie::ListsBackwards => infos.reverse(),
+                Lie::ListsTwice => {
+                    if let Some(Ok(last)) = infos.last() {
+                        let last = last.clone();
+                        infos.push(Ok(last));
+                    }
+                }
+                _ => {}
+            }
+            futures::stream::iter(infos)
+        })
+        .flatten()
+        .boxed()
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        if self.lies(Lie::ProbesFail) {
+            return Err(Error::internal("down"));
+        }
+        self.honest.probe().await
+    }
+}
+
+/// `$lie` breaks `$promise`, and its test says so.
+macro_rules! caught {
+    ($($lie:ident by $promise:ident;)*) => {$(
+        #[tokio::test]
+        #[allow(non_snake_case)]
+        async fn $lie() {
+            let honest = MemoryStorage::new();
+            let liar: Store = Arc::new(Liar { lie: Lie::$lie, honest });
+            let judged = tokio::spawn(async move { promises::$promise(&liar).await });
+            let verdict = judged.await.expect_err("the lie goes through");
+            assert!(verdict.is_panic());
+        }
+    )*};
+}
+
+caught! {
+    ProbesFail by probe_succeeds;
+    CutsLongObjects by get_returns_what_was_put_whole_and_any_range;
+    SwapsBlocks by get_returns_what_was_put_whole_and_any_range;
+    IgnoresRanges by get_returns_what_was_put_whole_and_any_range;
+    ServesEmptyRanges by a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut;
+    InventsAbsentObjects by get_of_an_absent_object_is_not_found;
+    RefusesEmptyObjects by an_empty_object_can_be_put_listed_read_and_deleted;
+    TrustsDeclaredSize by a_body_of_unknown_length_is_stored_whole;
+    CommitsFailedBodies by put_commits_nothing_when_the_body_fails;
+    RewordsBodyErrors by put_commits_nothing_when_the_body_fails;
+    Overwrites by put_refuses_to_overwrite_and_leaves_the_first_object_alone;
+    ShowsUnfinishedPuts by dropping_a_put_leaves_nothing_visible;
+    DeletesSilently by delete_removes_one_object_for_good;
+    MissesDeletes by delete_of_an_absent_object_is_success;
+    DiscardsNothing by discard_removes_an_object_and_nothing_is_success;
+    ListsBackwards by list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ListsTwice by list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ListsFromTheStart by list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ForgetsFacts by facts_digests_and_unusual_names_travel_with_the_object;
+    ManglesNames by facts_digests_and_unusual_names_travel_with_the_object;
+    ForgetsDigests by facts_digests_and_unusual_names_travel_with_the_object;
+}
+
+/// The wrapper itself breaks nothing: what is caught is the lie.
+#[tokio::test]
+async fn a_liar_without_a_chance_to_lie_passes() {
+    let store = || -> Store {
+        let honest = MemoryStorage::new();
+        // This one lies about its probe alone.
+        let lie = Lie::ProbesFail;
+        Arc::new(Liar { lie, honest })
+    };
+    promises::get_returns_what_was_put_whole_and_any_range(&store()).await;
+    promises::put_commits_nothing_when_the_body_fails(&store()).await;
+    promises::dropping_a_put_leaves_nothing_visible(&store()).await;
+    promises::facts_digests_and_unusual_names_travel_with_the_object(&store()).await;
+    promises::list_is_ascending_complete_each_once_and_resumes_after_a_key(&store()).await;
+}
