@@ -1,11 +1,306 @@
 //! The server: routes, middleware in their order, and a graceful stop.
 
+use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use attache::{Config, Result};
+use attache::{Attache, Config, Error, ErrorKind, Result};
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use http::header::{HeaderName, HeaderValue};
+use http::{StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tower::Service as _;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::connection::Impatient;
+use crate::reload::Reloader;
+use crate::respond::{REQUEST_ID, plain_problem};
+use crate::{api, deliver, web};
+
+/// A head must come within this time; also how long a connection may be idle between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// hyper's buffer of one connection, and so the longest head.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// How often what was interrupted is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) attache: Attache,
+    pub(crate) reloader: Reloader,
+    stopping: AtomicBool,
+}
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Shared {
+    /// The server is about to end; it takes no new work.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
 
 /// Serves until SIGTERM or SIGINT. `config_file` is read again on reload.
 pub(crate) async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<()> {
-    let _ = (config, config_file);
+    let listener = listen(config.server.listen).await?;
+    let attache = Attache::open(config.clone()).await?;
+    let app = App(Arc::new(Shared {
+        attache,
+        reloader: Reloader::new(config_file, config),
+        stopping: AtomicBool::new(false),
+    }));
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
+    announce(address);
+    let mut background = JoinSet::new();
+    background.spawn(sweep_regularly(app.clone()));
+    background.spawn(watch_configuration(app.clone()));
+    background.spawn(reload_on_hangup(app.clone()));
+    let outcome = run(listener, &app).await;
+    background.shutdown().await;
+    outcome
+}
+
+/// One line on stdout, for people to click and for scripts that listen on port 0 to read.
+fn announce(address: SocketAddr) {
+    use std::io::Write as _;
+    tracing::info!(%address, "listening");
+    // A closed stdout is no reason not to serve.
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "attache is listening on http://{address}").and_then(|()| out.flush());
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; something else listens there: stop it, or set server.listen"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need privileges: set server.listen"
+            }
+            _ => "; set server.listen",
+        };
+        Error::new(
+            ErrorKind::Misconfigured,
+            format!("cannot listen on {address}: {error}{hint}"),
+        )
+    })
+}
+
+/// Accepts until a signal; then lets running transfers finish within the grace, and cuts them after it, or at a second
+/// signal.
+async fn run(listener: TcpListener, app: &App) -> Result<()> {
+    let mut terminate = signal_stream(SignalKind::terminate())?;
+    let mut interrupt = signal_stream(SignalKind::interrupt())?;
+    let router = router(app.clone());
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                let stall = app.attache.parts().config.download.idle_timeout;
+                let io = TokioIo::new(Impatient::new(stream, stall));
+                let router = router.clone();
+                let service =
+                    hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+                        router.clone().call(request)
+                    });
+                let builder = connection_builder();
+                let watcher = graceful.watcher();
+                connections.spawn(async move {
+                    let connection = builder.serve_connection(io, service);
+                    if let Err(error) = watcher.watch(connection.into_owned()).await {
+                        tracing::debug!(%error, "a connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: wait until some are free instead of spinning.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    app.stopping.store(true, Ordering::Relaxed);
+    drop(listener);
+    let grace = app.attache.parts().config.server.shutdown_grace;
+    tracing::info!(
+        grace_s = grace.as_secs(),
+        running = connections.len(),
+        "stopping"
+    );
+    let deadline = Instant::now() + grace;
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(grace) => tracing::warn!("the grace is over; cutting what still runs"),
+        _ = terminate.recv() => tracing::warn!("second signal; cutting what still runs"),
+        _ = interrupt.recv() => tracing::warn!("second signal; cutting what still runs"),
+    }
+    // Uploads end with an error that their senders can still read.
+    if !connections.is_empty() {
+        app.attache.cut();
+        let flushed = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_millis(500), flushed).await;
+    }
+    connections.shutdown().await;
+    app.attache
+        .close(deadline.saturating_duration_since(Instant::now()))
+        .await;
+    tracing::info!("stopped");
     Ok(())
+}
+
+fn connection_builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(16 * 1024)
+        .keep_alive_interval(Some(HEAD_TIMEOUT));
+    builder
+}
+
+fn signal_stream(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
+    signal(kind).map_err(|error| Error::internal("signals cannot be received").with_source(error))
+}
+
+async fn sweep_regularly(app: App) {
+    let mut timer = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        timer.tick().await;
+        match app.attache.sweep().await {
+            Ok(report) if report == attache::SweepReport::default() => {}
+            Ok(report) => tracing::info!(?report, "swept"),
+            Err(error) => tracing::warn!(error = error.report(), "sweeping failed"),
+        }
+    }
+}
+
+async fn watch_configuration(app: App) {
+    app.reloader.watch(&app.attache).await;
+}
+
+async fn reload_on_hangup(app: App) {
+    let Ok(mut hangup) = signal_stream(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        // Logged where it is decided.
+        let _ = app.reloader.reload(&app.attache).await;
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "attache",
+    description = "The attachment store: upload, keep, give back. Errors are application/problem+json with a stable `code`.",
+    license(name = "MIT OR Apache-2.0")
+))]
+struct ApiDoc;
+
+fn router(app: App) -> Router {
+    let (router, mut openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(api::upload, api::list))
+        .routes(routes!(api::find, api::delete))
+        .routes(routes!(api::delete_all))
+        .routes(routes!(api::url))
+        .routes(routes!(api::limits))
+        .routes(routes!(api::status))
+        .routes(routes!(api::reload))
+        .routes(routes!(api::sweep))
+        .routes(routes!(api::healthz))
+        .routes(routes!(api::readyz))
+        .routes(routes!(api::metrics))
+        .routes(routes!(deliver::attachment))
+        .routes(routes!(deliver::download))
+        .split_for_parts();
+    openapi.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    router
+        .route(
+            "/openapi.json",
+            axum::routing::get(async move || Json(openapi)),
+        )
+        .route("/", axum::routing::get(web::index))
+        .route("/assets/{name}", axum::routing::get(web::asset))
+        .fallback(async |uri: Uri| {
+            let detail = format!("there is nothing at {}", uri.path().escape_default());
+            plain_problem(StatusCode::NOT_FOUND, "not_found", detail)
+        })
+        .method_not_allowed_fallback(async |uri: Uri| {
+            let detail = format!(
+                "{} does not answer to this method",
+                uri.path().escape_default()
+            );
+            plain_problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        })
+        // Bodies have limits of their own: uploads the configured ones, JSON a small one.
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(with_request_id))
+        .with_state(app)
+}
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives every request an id: the one it brought, if that is short and plain, or a new one.
+async fn with_request_id(request: Request, next: Next) -> Response {
+    let brought = request
+        .headers()
+        .get(X_REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| {
+            (1..=64).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+        .map(str::to_owned);
+    let id = brought.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    let value = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static(""));
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let started = Instant::now();
+    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    // The path alone: a query may be a permission.
+    tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
+    response.headers_mut().insert(X_REQUEST_ID, value);
+    response.into_response()
 }

@@ -1,7 +1,16 @@
 //! The binary `attache`: the HTTP server and the command line. See `attache --help`.
 
+mod api;
 mod app;
 mod cli;
+mod connection;
+mod deliver;
+mod extract;
+mod reload;
+mod respond;
+mod telemetry;
+mod upload;
+mod web;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,0 +1,77 @@
+//! Loading the configuration again: on SIGHUP, on request, and when its file or a file that it names has changed.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use attache::{Attache, Config, Error, ReloadReport, Result};
+
+/// How often files are looked at. Contents are compared, not times, so that renames and the symlink swaps of mounted
+/// secrets count, on every file system.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Knows where the configuration comes from.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    file: Option<PathBuf>,
+    /// What was last tried, and so need not be tried again: a configuration, or the words of its faults.
+    tried: Mutex<Result<Config, String>>,
+}
+
+impl Reloader {
+    pub(crate) fn new(file: Option<PathBuf>, config: Config) -> Self {
+        Self {
+            file,
+            tried: Mutex::new(Ok(config)),
+        }
+    }
+
+    /// Loads and swaps in; the old configuration serves on if anything is wrong.
+    pub(crate) async fn reload(&self, attache: &Attache) -> Result<ReloadReport> {
+        let loaded = self.load().await;
+        self.apply(attache, loaded).await
+    }
+
+    /// Looks at the files until the future is dropped, and reloads when what they say has changed.
+    pub(crate) async fn watch(&self, attache: &Attache) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let loaded = self.load().await;
+            let news = match (&loaded, &*self.tried()) {
+                (Ok(now), Ok(before)) => now != before,
+                (Err(now), Err(before)) => now.to_string() != *before,
+                _ => true,
+            };
+            if news {
+                tracing::info!("the configuration has changed");
+                // Logged where it is decided.
+                let _ = self.apply(attache, loaded).await;
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<Config> {
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || Config::load(file.as_deref()))
+            .await
+            .unwrap_or_else(|error| Err(Error::internal("loading failed").with_source(error)))
+    }
+
+    async fn apply(&self, attache: &Attache, loaded: Result<Config>) -> Result<ReloadReport> {
+        *self.tried() = match &loaded {
+            Ok(config) => Ok(config.clone()),
+            Err(error) => Err(error.to_string()),
+        };
+        match loaded {
+            Ok(config) => attache.reload(config).await,
+            Err(error) => {
+                attache.reload_failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn tried(&self) -> std::sync::MutexGuard<'_, Result<Config, String>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
