@@ -2,7 +2,8 @@
 //!
 //! Verification works by *poisoning the end*: a body that is too long, too short or has another digest
 //! than was promised yields an error instead of its end. Whoever stores a body commits only after its end,
-//! so no storage can commit a bad object, and none has to know what was promised.
+//! so no storage can commit a bad object, and none has to know what was promised. Where the length is known, the
+//! digests are checked before the last chunk is let go: a client that counts bytes cannot take a bad body for complete.
 
 use std::fmt;
 use std::pin::Pin;
@@ -57,6 +58,8 @@ pub struct Body {
     expected: Expected,
     pace: Option<Pace>,
     state: State,
+    /// The length that was promised is reached, and everything holds; only the end itself is to come.
+    sealed: Option<Digests>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -112,6 +115,7 @@ impl Body {
             expected: Expected::default(),
             pace: None,
             state: State::Open,
+            sealed: None,
         }
     }
 
@@ -211,6 +215,9 @@ impl Body {
     }
 
     fn finish(&mut self) -> Result<Digests> {
+        if let Some(digests) = self.sealed {
+            return Ok(digests);
+        }
         let digests = self.meter.finish();
         let expected = &self.expected;
         if let Some(size) = expected.size.filter(|size| *size != digests.size) {
@@ -247,6 +254,9 @@ impl Body {
             return Err(mismatch("length", exact, format!("more than {exact}")));
         }
         self.meter.update(chunk);
+        if self.expected.size == Some(size) {
+            self.sealed = Some(self.finish()?);
+        }
         Ok(())
     }
 }
@@ -476,6 +486,17 @@ mod tests {
             base: Duration::from_secs(seconds),
             rate: 1024,
         }
+    }
+
+    #[tokio::test]
+    async fn a_bad_digest_holds_back_the_last_chunk_where_the_length_is_known() {
+        let mut body = body(&[b"1234", b"56789"]).expecting(Expected {
+            size: Some(9),
+            crc64: Some(0),
+            ..Expected::default()
+        });
+        assert!(body.next().await.expect("the first chunk").is_ok());
+        assert!(body.next().await.expect("the last chunk").is_err());
     }
 
     #[tokio::test(start_paused = true)]
