@@ -284,3 +284,58 @@ pub(crate) fn skip(what: &str) {
     );
     eprintln!("skipped: {what}");
 }
+
+/// What a browser would see of one request.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().expect("ASCII"))
+    }
+}
+
+/// Asks for `url` as anybody could: no credential, no library of ours.
+pub(crate) async fn ask(method: &str, url: &str, ca_pem: Option<&str>) -> Reply {
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+    let mut roots = rustls::RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(ca_pem.unwrap_or_default().as_bytes()) {
+        roots.add(root.expect("PEM")).expect("a certificate");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring supports them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let request = http::Request::builder()
+        .method(method)
+        .uri(url)
+        .header("x-ms-blob-type", "BlockBlob")
+        .body(Empty::<Bytes>::new())
+        .expect("a request");
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let (head, body) = client
+        .request(request)
+        .await
+        .expect("an answer")
+        .into_parts();
+    Reply {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: body.collect().await.expect("a whole answer").to_bytes(),
+    }
+}

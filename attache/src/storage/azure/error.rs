@@ -34,6 +34,14 @@ pub(super) fn service_error(
                          storage.azure.container"
                     ),
                 ),
+                (404, NO_ACCOUNT) => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: there is no account \"{account}\" at {}; check storage.azure.account and \
+                         storage.azure.endpoint",
+                        target.endpoint.host_str().unwrap_or_default()
+                    ),
+                ),
                 (404, _) => (ErrorKind::NotFound, "there is no such object".to_owned()),
                 (409, "BlobAlreadyExists") => (
                     ErrorKind::Conflict,
@@ -232,10 +240,13 @@ pub(super) fn is_taken(error: &azure_core::Error) -> bool {
         if error_code.as_deref() == Some("BlobAlreadyExists"))
 }
 
+/// What a path-style endpoint says of an account that it does not have; objects are `BlobNotFound`.
+const NO_ACCOUNT: &str = "ResourceNotFound";
+
 /// Whether an object or snapshot is simply not there.
 pub(super) fn is_absent(error: &azure_core::Error) -> bool {
     matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::NotFound, error_code, .. }
-        if error_code.as_deref() != Some("ContainerNotFound"))
+        if !matches!(error_code.as_deref(), Some("ContainerNotFound" | NO_ACCOUNT)))
 }
 
 /// Whether another try at the same bytes may succeed.

@@ -354,19 +354,19 @@ impl Storage for AzureStorage {
 
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {
         let target = &self.0.target;
-        let skew = self.0.transport.counts().skew().unwrap_or_default();
+        let skew = || self.0.transport.counts().skew().unwrap_or_default();
         let subject = Subject {
             account: &target.account,
             container: &target.container,
             public_endpoint: &target.public_endpoint,
             key,
-            now: OffsetDateTime::now_utc() + skew,
+            now: &|| OffsetDateTime::now_utc() + skew(),
         };
         let (url, expires_at) = self.0.signer.sign(&subject, grant).await?;
         Ok(Some(Offer::SignedUrl {
             url,
             // For whoever asked, on their clock.
-            expires_at: expires_at - skew,
+            expires_at: expires_at - skew(),
         }))
     }
 
@@ -560,7 +560,8 @@ impl Put<'_> {
 impl BlockTarget for Put<'_> {
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
         // The service verifies one checksum and refuses two (400 BothCrc64AndMd5HeaderPresent). Where the MD5 is known it
-        // is sent anyway, to be stored, and is verified.
+        // is sent anyway, to be stored, and is verified
+        // (<https://learn.microsoft.com/archive/blogs/windowsazurestorage/windows-azure-blob-md5-overview>).
         let context = match digests.md5 {
             Some(_) => Context::new(),
             None => {

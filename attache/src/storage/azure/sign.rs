@@ -59,8 +59,9 @@ pub(super) struct Subject<'a> {
     pub(super) container: &'a str,
     pub(super) public_endpoint: &'a Url,
     pub(super) key: &'a ObjectKey,
-    /// The service's clock.
-    pub(super) now: OffsetDateTime,
+    /// The service's clock. Looked at when the key is at hand: the answer that brought the first key also tells how
+    /// far off our clock is.
+    pub(super) now: &'a (dyn Fn() -> OffsetDateTime + Sync),
 }
 
 /// Asks for a delegation key.
@@ -92,13 +93,18 @@ impl Signer {
         subject: &Subject<'_>,
         grant: &Grant,
     ) -> Result<(SignedUrl, OffsetDateTime)> {
-        let expiry = quantised_expiry(subject.now, grant.lifetime);
-        let query = match self {
+        let expiry = || quantised_expiry((subject.now)(), grant.lifetime);
+        let (query, expiry) = match self {
             Self::Delegation(lease) => {
                 let held = lease.get(grant.lifetime + KEY_MARGIN).await?;
-                user_delegation_sas(&held.value().0, subject, grant, expiry)?
+                let expiry = expiry();
+                let query = user_delegation_sas(&held.value().0, subject, grant, expiry)?;
+                (query, expiry)
             }
-            Self::AccountKey(key) => service_sas(key, subject, grant, expiry)?,
+            Self::AccountKey(key) => {
+                let expiry = expiry();
+                (service_sas(key, subject, grant, expiry)?, expiry)
+            }
         };
         let base = subject.public_endpoint.as_str().trim_end_matches('/');
         let (container, key) = (subject.container, subject.key);
@@ -202,7 +208,7 @@ mod tests {
             container: "files",
             public_endpoint: endpoint,
             key,
-            now: datetime!(2026-11-23 20:00:00 UTC),
+            now: &|| datetime!(2026-11-23 20:00:00 UTC),
         }
     }
 

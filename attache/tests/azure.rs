@@ -1,0 +1,822 @@
+//! What is promised of Azure alone: signed URLs, few tokens, and that nothing which breaks on the way breaks an object.
+
+mod common;
+
+use std::time::Duration;
+
+use attache::attachment::{ByteRange, ObjectKey};
+use attache::secret::Secret;
+use attache::storage::azure::{AzureConfig, AzureStorage};
+use attache::storage::{Content, Grant, Offer, Storage};
+use attache::{Error, ErrorKind};
+use bytes::Bytes;
+use common::{
+    BLOCK, CONTAINER, Reply, SECRET, ask, body, content, eventually, facts, failing_body, fake,
+    fresh_key, get, interrupt_put, list, open, open_with, pattern, put, with_account_key,
+    with_client_secret,
+};
+use fake_azure::{FakeAzure, Op};
+use futures::StreamExt as _;
+use futures::future::join_all;
+use time::OffsetDateTime;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+// Signed URLs.
+
+mod a_signed_url_opens_one_object_as_signed_and_nothing_else {
+    use super::*;
+
+    #[tokio::test]
+    async fn by_a_delegation_key_on_the_fake() {
+        let fake = fake().await;
+        let store = open(&with_client_secret(&fake));
+        holds(&store, Some(fake.ca_pem())).await;
+        assert!(fake.counts().sas_requests > 0);
+    }
+
+    #[tokio::test]
+    async fn by_the_account_key_on_the_fake() {
+        let fake = fake().await;
+        let store = open(&with_account_key(&fake));
+        holds(&store, Some(fake.ca_pem())).await;
+        assert_eq!(fake.counts().delegation_key_requests, 0);
+    }
+
+    #[tokio::test]
+    async fn by_a_delegation_key_on_azurite() {
+        let entra = fake().await;
+        if let Some(config) = common::azurite_with_client_secret(&entra).await {
+            holds(&open(&config), config.ca_pem.as_deref()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn by_the_account_key_on_azurite() {
+        if let Some(config) = common::azurite_with_connection_string().await {
+            holds(&open(&config), None).await;
+        }
+    }
+
+    async fn holds(store: &AzureStorage, ca: Option<&str>) {
+        let (key, other) = (fresh_key(), fresh_key());
+        let bytes = pattern(3 * BLOCK, 1);
+        put(store, &key, &bytes).await.expect("put");
+        put(store, &other, &bytes).await.expect("put");
+        let grant = Grant {
+            lifetime: 2 * MINUTE,
+            disposition: "inline; filename=\"a b_.txt\"; filename*=UTF-8''a%20b%25%E5%86%99.txt"
+                .to_owned(),
+            content_type: "text/plain; charset=utf-8".to_owned(),
+        };
+        let (url, expires_at) = signed(store, &key, &grant).await;
+        let left = expires_at - OffsetDateTime::now_utc();
+        assert!(
+            left > MINUTE - Duration::from_secs(1) && left <= 2 * MINUTE,
+            "{left}"
+        );
+
+        let reply = ask("GET", &url, ca).await;
+        assert_eq!(reply.status, 200, "{}", text(&reply));
+        assert!(reply.body == bytes, "other bytes");
+        assert_eq!(reply.header("content-type"), grant.content_type);
+        assert_eq!(reply.header("content-disposition"), grant.disposition);
+
+        let later = |seconds| {
+            let at = OffsetDateTime::now_utc() + Duration::from_secs(seconds);
+            let at = at.replace_nanosecond(0).expect("in range");
+            let rfc3339 = time::format_description::well_known::Rfc3339;
+            at.format(&rfc3339).expect("a time").replace(':', "%3A")
+        };
+        let forged = [
+            url.replace(key.as_str(), other.as_str()),
+            with(&url, "se", &later(3600)),
+            with(&url, "sp", "rw"),
+            with(&url, "spr", "https%2Chttp%2C"),
+            with(&url, "rsct", "text%2Fhtml"),
+            with(&url, "rscd", "inline"),
+            with(&url, "sr", "c"),
+            without(&url, "rsct"),
+            without(&url, "rscd"),
+            without(&url, "sig"),
+        ];
+        for forged in forged {
+            assert_ne!(forged, url, "nothing was changed");
+            let reply = ask("GET", &forged, ca).await;
+            assert!(
+                matches!(reply.status, 401 | 403),
+                "{} for {forged}",
+                reply.status
+            );
+            assert!(reply.body != bytes);
+        }
+        for method in ["PUT", "DELETE"] {
+            // Azurite finds these requests malformed before it looks at the permission.
+            let status = ask(method, &url, ca).await.status;
+            assert!(matches!(status, 400 | 403), "{status} for {method}");
+        }
+        assert!(get(store, &key, None).await.expect("get").bytes == bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_signed_url_expires() {
+    let fake = fake().await;
+    for config in [with_client_secret(&fake), with_account_key(&fake)] {
+        let (store, key) = (open(&config), fresh_key());
+        put(&store, &key, &pattern(10, 2)).await.expect("put");
+        let (url, _) = signed(&store, &key, &grant()).await;
+        assert_eq!(ask("GET", &url, Some(fake.ca_pem())).await.status, 200);
+        fake.faults(|f| f.clock_skew_seconds = 121);
+        assert_eq!(ask("GET", &url, Some(fake.ca_pem())).await.status, 403);
+        fake.faults(|f| f.clear());
+    }
+}
+
+#[tokio::test]
+async fn signed_urls_are_made_for_the_public_endpoint() {
+    let fake = fake().await;
+    for config in [with_client_secret(&fake), with_account_key(&fake)] {
+        let config = AzureConfig {
+            public_endpoint: Some("https://files.example".to_owned()),
+            ..config
+        };
+        let key = fresh_key();
+        let (url, _) = signed(&open(&config), &key, &grant()).await;
+        let base = format!("https://files.example/{CONTAINER}/{key}?");
+        assert!(url.starts_with(&base), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn the_very_first_url_works_while_our_clock_is_off() {
+    // Tokens come from the true time, and are not good for a store that lags far behind it.
+    for skew in [-240_i32, 1800] {
+        let fake = fake().await;
+        fake.faults(|f| f.clock_skew_seconds = skew.into());
+        let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+        fake.put_blob(CONTAINER, key.as_str(), "bytes");
+        let (url, expires_at) = signed(&store, &key, &grant()).await;
+        let reply = ask("GET", &url, Some(fake.ca_pem())).await;
+        assert_eq!(reply.status, 200, "{skew} s: {}", text(&reply));
+        let left = expires_at - OffsetDateTime::now_utc();
+        assert!(left.abs() <= 2 * MINUTE, "told on our clock: {left}");
+        let told = store.probe().await.expect("a token serves").clock_skew_s;
+        let told = told.expect("the answer had a date");
+        assert!((told - f64::from(skew)).abs() < 5.0, "{told} for {skew}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_offers_and_reads_cost_one_token_and_one_delegation_key() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    fake.put_blob(CONTAINER, key.as_str(), "bytes");
+    futures::stream::iter(0..1000)
+        .map(|_| async {
+            signed(&store, &key, &grant()).await;
+            get(&store, &key, None).await.expect("get");
+        })
+        .buffer_unordered(100)
+        .collect::<Vec<()>>()
+        .await;
+    let counts = fake.counts();
+    assert_eq!(
+        (counts.token_requests, counts.delegation_key_requests),
+        (1, 1)
+    );
+    assert_eq!(counts.of(Op::GetBlob), 1000);
+}
+
+// Credentials.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoked_tokens_cost_everybody_together_one_new_one() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    let bytes = pattern(3 * BLOCK, 3);
+    put(&store, &key, &bytes).await.expect("put");
+    fake.revoke_tokens();
+    let (new, readers) = (fresh_key(), (0..50).map(|_| get(&store, &key, None)));
+    let (written, read) = futures::future::join(put(&store, &new, &bytes), join_all(readers)).await;
+    written.expect("the body is sent again");
+    for outcome in read {
+        assert!(outcome.expect("healed").bytes == bytes);
+    }
+    assert!(get(&store, &new, None).await.expect("get").bytes == bytes);
+    assert_eq!(fake.counts().token_requests, 2);
+}
+
+#[tokio::test]
+async fn what_is_configured_wrongly_is_named_and_no_secret_is() {
+    const CANARY: &str = "canary~8Q~dGhlIHNlY3JldA";
+    let fake = fake().await;
+    let secret = with_client_secret(&fake);
+    let key = with_account_key(&fake);
+    // Well-formed, and not the key.
+    let other_key = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5";
+    let string = fake
+        .connection_string()
+        .replace(fake.account_key(), other_key);
+    let cases = [
+        (
+            "storage.azure.client_secret",
+            AzureConfig {
+                client_secret: Some(Secret::new(CANARY)),
+                ..secret.clone()
+            },
+        ),
+        (
+            "storage.azure.client_id",
+            AzureConfig {
+                client_id: Some("00000000-0000-4000-8000-000000000001".into()),
+                ..secret.clone()
+            },
+        ),
+        (
+            "storage.azure.tenant_id",
+            AzureConfig {
+                tenant_id: Some("00000000-0000-4000-8000-000000000002".into()),
+                ..secret.clone()
+            },
+        ),
+        (
+            "storage.azure.container",
+            AzureConfig {
+                container: Some("elsewhere".into()),
+                ..secret.clone()
+            },
+        ),
+        (
+            "storage.azure.account",
+            AzureConfig {
+                account: Some("other".into()),
+                endpoint: Some(fake.blob_endpoint().replace("/acme", "/other")),
+                ..secret.clone()
+            },
+        ),
+        (
+            "storage.azure.account_key",
+            AzureConfig {
+                account_key: Some(Secret::new(other_key)),
+                ..key.clone()
+            },
+        ),
+        (
+            "storage.azure.connection_string",
+            AzureConfig {
+                connection_string: Some(Secret::new(string)),
+                credential: attache::storage::azure::CredentialKind::ConnectionString,
+                ca_pem: key.ca_pem.clone(),
+                container: key.container.clone(),
+                ..AzureConfig::default()
+            },
+        ),
+    ];
+    for (named, config) in cases {
+        let store = open(&config);
+        for (operation, error) in every_operation(&store).await {
+            let report = format!("{error} | {error:?} | {}", error.report());
+            assert_eq!(
+                error.kind(),
+                ErrorKind::UpstreamRefused,
+                "{operation}: {report}"
+            );
+            assert!(
+                error.detail().contains(named),
+                "{operation}: {named} is not named: {report}"
+            );
+            for hidden in [CANARY, SECRET, other_key, fake.account_key()] {
+                assert!(!report.contains(hidden), "{operation}: {report}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_reached_is_unavailable_and_says_what_to_check() {
+    let fake = fake().await;
+    let config = with_client_secret(&fake);
+    // A port that was free a moment ago: connections are refused.
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("an address").port()
+    };
+    let cases = [
+        (
+            "storage.azure.endpoint",
+            AzureConfig {
+                endpoint: Some(format!("https://127.0.0.1:{closed}")),
+                ..config.clone()
+            },
+        ),
+        (
+            "storage.azure.account",
+            AzureConfig {
+                endpoint: Some("https://acme.blob.invalid".into()),
+                ..config.clone()
+            },
+        ),
+        (
+            "storage.azure.authority_host",
+            AzureConfig {
+                authority_host: Some(format!("https://127.0.0.1:{closed}")),
+                ..config.clone()
+            },
+        ),
+        (
+            "storage.azure.ca_file",
+            AzureConfig {
+                ca_pem: None,
+                ..config.clone()
+            },
+        ),
+        (
+            "storage.azure.ca_file",
+            AzureConfig {
+                ca_pem: None,
+                ..with_account_key(&fake)
+            },
+        ),
+    ];
+    join_all(cases.map(|(named, config)| async move {
+        let error = open(&config).probe().await.expect_err("nobody answers");
+        let report = error.report();
+        assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{report}");
+        assert!(
+            error.detail().contains(named),
+            "{named} is not named: {report}"
+        );
+        assert!(error.retry_hint().is_some(), "{report}");
+        assert!(!report.contains(SECRET), "{report}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_connections_is_unavailable_and_heals_by_itself() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    store.probe().await.expect("it works");
+    fake.faults(|f| f.refuse_connections = true);
+    fake.drop_connections();
+    let error = store.probe().await.expect_err("no connection");
+    assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error:?}");
+    fake.faults(|f| f.clear());
+    store.probe().await.expect("it works again");
+}
+
+#[tokio::test]
+async fn an_outage_of_entra_is_no_fault_of_the_configuration() {
+    let fake = fake().await;
+    fake.faults(|f| f.entra = fake_azure::Entra::Unavailable);
+    let store = open(&with_client_secret(&fake));
+    let error = store.probe().await.expect_err("no token");
+    assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error:?}");
+    assert!(!error.report().contains(SECRET));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_an_hour_off_is_named() {
+    for skew in [-3600, 3600] {
+        let fake = fake().await;
+        fake.faults(|f| f.clock_skew_seconds = skew);
+        let error = open(&with_account_key(&fake)).probe().await;
+        let error = error.expect_err("a signature from another hour");
+        assert_eq!(error.kind(), ErrorKind::UpstreamRefused, "{error:?}");
+        let direction = if skew > 0 { "behind" } else { "ahead" };
+        for word in ["clock", "NTP", direction] {
+            assert!(error.detail().contains(word), "{word}: {error:?}");
+        }
+        assert!(!error.report().contains(fake.account_key()));
+    }
+}
+
+// Uploads.
+
+#[tokio::test]
+async fn an_object_carries_its_type_and_disposition() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    for size in [10, 3 * BLOCK] {
+        let key = fresh_key();
+        put(&store, &key, &pattern(size, 4)).await.expect("put");
+        let blob = fake.blob(CONTAINER, key.as_str()).expect("it is there");
+        let content = content(facts(&key));
+        assert_eq!(blob.content_type, Some(content.content_type));
+        assert_eq!(blob.content_disposition, Some(content.disposition));
+    }
+}
+
+#[tokio::test]
+async fn a_put_succeeds_although_its_answer_was_lost() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    for (size, op) in [
+        (10, Op::PutBlob),
+        (5 * BLOCK, Op::PutBlock),
+        (5 * BLOCK, Op::PutBlockList),
+    ] {
+        let (key, bytes) = (fresh_key(), pattern(size, 5));
+        fake.faults(|f| f.lose_answer(op, 1));
+        let fired = fake.counts().faults_fired;
+        put(&store, &key, &bytes).await.expect("it was done");
+        assert_eq!(fake.counts().faults_fired, fired + 1, "{op}");
+        assert!(get(&store, &key, None).await.expect("get").bytes == bytes);
+        // The same for an object of somebody else is still a conflict.
+        fake.faults(|f| f.lose_answer(op, 1));
+        let error = put(&store, &key, &bytes).await.expect_err("it exists");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{op}");
+        fake.faults(|f| f.clear());
+    }
+}
+
+#[tokio::test]
+async fn a_delete_succeeds_although_its_answer_was_lost() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &pattern(10, 6)).await.expect("put");
+    fake.faults(|f| f.lose_answer(Op::DeleteBlob, 1));
+    store.delete(&key).await.expect("it was done");
+    assert_eq!(fake.counts().blobs, 0);
+}
+
+#[tokio::test]
+async fn throttling_is_waited_out_and_counted() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    let bytes = pattern(5 * BLOCK, 7);
+    fake.faults(|f| f.busy_next(Op::PutBlock, 2, Duration::from_secs(1)));
+    put(&store, &key, &bytes).await.expect("tried again");
+    assert!(get(&store, &key, None).await.expect("get").bytes == bytes);
+    let retries = store.vitals().retries;
+    assert!(retries.contains(&("throttled", 2)), "{retries:?}");
+}
+
+#[tokio::test]
+async fn bytes_that_change_on_their_way_are_refused_and_leave_nothing() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    for (size, hashed) in [(1000, false), (5 * BLOCK, false), (5 * BLOCK, true)] {
+        let (key, bytes) = (fresh_key(), pattern(size, 8));
+        let plan = content(facts(&key));
+        let body = match hashed {
+            true => body(&bytes),
+            false => attache::body::Body::from_bytes(bytes.clone()),
+        };
+        fake.faults(|f| f.corrupt_request(500, 1));
+        let error = store.put(&key, &plan, body).await;
+        let error = error.expect_err("one bit was turned");
+        assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error:?}");
+        assert_nothing_is_left(&fake);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_put_leaves_no_blocks_behind() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    let bytes = pattern(6 * BLOCK, 9);
+
+    let (key, told) = (fresh_key(), Error::new(ErrorKind::ClientGone, "gone"));
+    let outcome = store
+        .put(&key, &content(facts(&key)), failing_body(&bytes, told))
+        .await;
+    assert_eq!(outcome.expect_err("gone").kind(), ErrorKind::ClientGone);
+    assert!(fake.counts().of(Op::PutBlock) > 0);
+    assert_nothing_is_left(&fake);
+
+    for (op, skip) in [(Op::PutBlock, 3), (Op::PutBlockList, 0)] {
+        fake.faults(|f| {
+            f.fail_next(op, 1, 403, "AuthorizationPermissionMismatch");
+            f.answers[0].skip = skip;
+        });
+        let error = put(&store, &fresh_key(), &bytes)
+            .await
+            .expect_err("on order");
+        assert_eq!(error.kind(), ErrorKind::UpstreamRefused, "{error:?}");
+        assert!(error.detail().contains("Storage Blob Data Contributor"));
+        assert_nothing_is_left(&fake);
+        fake.faults(|f| f.clear());
+    }
+
+    // The answer of the very call that clears up is lost.
+    fake.faults(|f| f.lose_answer(Op::PutBlob, 1));
+    let told = Error::new(ErrorKind::ClientGone, "gone");
+    let outcome = store
+        .put(&key, &content(facts(&key)), failing_body(&bytes, told))
+        .await;
+    assert_eq!(outcome.expect_err("gone").kind(), ErrorKind::ClientGone);
+    assert_nothing_is_left(&fake);
+}
+
+#[tokio::test]
+async fn blocks_of_a_dropped_put_are_discarded() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    interrupt_put(&store, &key, &pattern(6 * BLOCK, 10)).await;
+    assert!(
+        fake.counts().uncommitted_blocks > 0,
+        "there is something to discard"
+    );
+    eventually("its connections close", Duration::from_secs(2), || {
+        fake.counts().open_writes == 0
+    })
+    .await;
+    store.discard(&key).await.expect("discard");
+    assert_nothing_is_left(&fake);
+}
+
+#[tokio::test]
+async fn a_file_that_fits_one_block_takes_one_call() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    for size in [Some(BLOCK), None] {
+        let key = fresh_key();
+        let content = Content {
+            size,
+            ..content(facts(&key))
+        };
+        let before = fake.counts().blob_requests();
+        let stored = store.put(&key, &content, body(&pattern(BLOCK, 11))).await;
+        stored.expect("put");
+        assert_eq!(fake.counts().blob_requests(), before + 1);
+    }
+}
+
+// Downloads.
+
+#[tokio::test]
+async fn a_download_that_breaks_goes_on_where_it_broke_with_the_same_version() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    let bytes = pattern(1024 * 1024, 12);
+    put(&store, &key, &bytes).await.expect("put");
+    let part = ByteRange {
+        start: 100_000,
+        end: 900_001,
+    };
+    for range in [None, Some(part)] {
+        fake.reset_counts();
+        fake.faults(|f| f.cut_response(200_000, 3));
+        let whole = get(&store, &key, range).await.expect("get");
+        let wanted = range.map_or(bytes.clone(), |r| {
+            bytes.slice(r.start as usize..r.end as usize)
+        });
+        assert!(whole.bytes == wanted, "other bytes");
+
+        let calls = fake.calls();
+        assert_eq!(calls.len(), 4, "{calls:?}");
+        let etag = fake
+            .blob(CONTAINER, key.as_str())
+            .expect("it is there")
+            .etag;
+        let pins: Vec<_> = calls.iter().map(|call| call.if_match.as_ref()).collect();
+        assert_eq!(pins, [None, Some(&etag), Some(&etag), Some(&etag)]);
+        let starts: Vec<u64> = calls
+            .iter()
+            .map(|call| start_of(call.range.as_deref()))
+            .collect();
+        assert!(starts.is_sorted_by(|a, b| a < b), "{starts:?}");
+        assert!(starts[1] <= starts[0] + 200_000, "{starts:?}");
+    }
+    let retries = store.vitals().retries;
+    assert!(retries.contains(&("resumed", 6)), "{retries:?}");
+}
+
+#[tokio::test]
+async fn a_download_that_falls_silent_goes_on_elsewhere() {
+    let fake = fake().await;
+    let store = open_with(
+        &with_client_secret(&fake),
+        MINUTE,
+        Duration::from_millis(300),
+    );
+    let (key, bytes) = (fresh_key(), pattern(1024 * 1024, 13));
+    put(&store, &key, &bytes).await.expect("put");
+    fake.faults(|f| f.silence_response(200_000, 1));
+    let whole = get(&store, &key, None).await.expect("get");
+    assert!(whole.bytes == bytes, "other bytes");
+    assert_eq!(fake.counts().of(Op::GetBlob), 2);
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_for_ever_is_an_error_and_not_an_end() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &pattern(1024 * 1024, 14))
+        .await
+        .expect("put");
+    fake.faults(|f| f.cut_response(20_000, 1_000_000));
+    let error = get(&store, &key, None).await.err().expect("it never ends");
+    assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_object_that_changes_during_a_download_is_an_error_and_not_a_mixture() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    let (old, new) = (pattern(1024 * 1024, 15), pattern(1024 * 1024, 16));
+    for (replacement, kind) in [
+        (Some(new), ErrorKind::PreconditionFailed),
+        (None, ErrorKind::NotFound),
+    ] {
+        let key = fresh_key();
+        put(&store, &key, &old).await.expect("put");
+        fake.faults(|f| f.cut_response(300_000, 1));
+        let mut object = store.get(&key, None).await.expect("get");
+        object.body.next().await.expect("a chunk").expect("bytes");
+        match replacement {
+            Some(bytes) => fake.put_blob(CONTAINER, key.as_str(), bytes),
+            None => fake.delete_blob(CONTAINER, key.as_str()),
+        }
+        let error = object
+            .body
+            .collect(usize::MAX)
+            .await
+            .expect_err("it changed");
+        assert_eq!(error.kind(), kind, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_download_closes_its_connection_within_a_second() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &pattern(4 * 1024 * 1024, 17))
+        .await
+        .expect("put");
+    fake.faults(|f| f.download_bytes_per_second = Some(100_000));
+    let mut object = store.get(&key, None).await.expect("get");
+    object.body.next().await.expect("a chunk").expect("bytes");
+    assert_eq!(fake.counts().open_reads, 1);
+    drop(object);
+    let second = Duration::from_secs(1);
+    eventually("the read ends at the store", second, || {
+        fake.counts().open_reads == 0
+    })
+    .await;
+    // What is left is idle and may serve again.
+    eventually("no request is in flight", second, || {
+        let vitals = store.vitals();
+        vitals.connections_open == vitals.connections_idle
+    })
+    .await;
+}
+
+// Connections.
+
+#[tokio::test]
+async fn idle_connections_close_after_their_time() {
+    let fake = fake().await;
+    let config = with_client_secret(&fake);
+    let (store, key) = (
+        open_with(&config, Duration::from_secs(1), MINUTE),
+        fresh_key(),
+    );
+    put(&store, &key, &pattern(6 * BLOCK, 18))
+        .await
+        .expect("put");
+    assert!(fake.counts().connections_open > 0);
+    assert!(store.vitals().connections_open > 0);
+    eventually("idle connections close", Duration::from_secs(4), || {
+        store.vitals().connections_open == 0
+            && fake.counts().connections_open == 0
+            && fake.counts().entra_connections_open == 0
+    })
+    .await;
+    get(&store, &key, None).await.expect("new ones are made");
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_closes_its_connections() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    store.probe().await.expect("it works");
+    assert!(fake.counts().connections_open > 0);
+    drop(store);
+    eventually("all connections close", Duration::from_secs(1), || {
+        fake.counts().connections_open == 0
+    })
+    .await;
+}
+
+// Deletion and lists.
+
+#[tokio::test]
+async fn delete_takes_snapshots_along() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    let (deleted, discarded) = (fresh_key(), fresh_key());
+    for key in [&deleted, &discarded] {
+        put(&store, key, &pattern(10, 19)).await.expect("put");
+        fake.put_snapshot(CONTAINER, key.as_str())
+            .expect("a snapshot");
+    }
+    assert_eq!(fake.blobs().len(), 4);
+    store.delete(&deleted).await.expect("delete");
+    store.discard(&discarded).await.expect("discard");
+    assert_nothing_is_left(&fake);
+}
+
+#[tokio::test]
+async fn a_list_is_as_long_as_it_takes_and_leaves_out_what_is_no_attachment() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    // More than the 5,000 that the service lists at a time.
+    let keys: Vec<ObjectKey> = (0..5050)
+        .map(|n| format!("attachment/{n:05}").parse().expect("a key"))
+        .collect();
+    for key in &keys {
+        fake.put_blob(CONTAINER, key.as_str(), "");
+    }
+    for foreign in [
+        "readme.txt",
+        "attachment/a/b",
+        "attachment/x.tar.gz",
+        "other/00001",
+        "user/ä",
+    ] {
+        fake.put_blob(CONTAINER, foreign, "");
+    }
+    let listed = list(&store, None).await.expect("list");
+    assert!(fake.counts().of(Op::ListBlobs) > 1);
+    let listed: Vec<_> = listed.into_iter().map(|info| info.key).collect();
+    assert!(listed == keys, "{} instead of {}", listed.len(), keys.len());
+    let after = list(&store, Some(&keys[5040])).await.expect("list");
+    assert_eq!(after.len(), 9);
+}
+
+// Helpers.
+
+fn grant() -> Grant {
+    Grant {
+        lifetime: 2 * MINUTE,
+        disposition: "attachment; filename=\"a.txt\"".to_owned(),
+        content_type: "text/plain".to_owned(),
+    }
+}
+
+async fn signed(store: &AzureStorage, key: &ObjectKey, grant: &Grant) -> (String, OffsetDateTime) {
+    match store.offer(key, grant).await.expect("an offer") {
+        Some(Offer::SignedUrl { url, expires_at }) => (url.expose().to_owned(), expires_at),
+        other => panic!("no signed URL: {other:?}"),
+    }
+}
+
+/// The URL with another value, as it stands in a query, for one of its parameters.
+fn with(url: &str, name: &str, value: &str) -> String {
+    let (base, query) = url.split_once('?').expect("a query");
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((this, _)) if this == name => format!("{name}={value}"),
+        _ => pair.to_owned(),
+    });
+    format!("{base}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn without(url: &str, name: &str) -> String {
+    let (base, query) = url.split_once('?').expect("a query");
+    let pairs = query
+        .split('&')
+        .filter(|pair| !pair.starts_with(&format!("{name}=")));
+    format!("{base}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+fn text(reply: &Reply) -> String {
+    String::from_utf8_lossy(&reply.body).into_owned()
+}
+
+/// What each operation says that must reach the account.
+async fn every_operation(store: &AzureStorage) -> Vec<(&'static str, Error)> {
+    let (key, bytes) = (fresh_key(), pattern(3 * BLOCK, 20));
+    vec![
+        ("probe", store.probe().await.expect_err("refused")),
+        (
+            "put",
+            put(store, &key, &Bytes::from_static(b"x"))
+                .await
+                .expect_err("refused"),
+        ),
+        (
+            "put in blocks",
+            put(store, &key, &bytes).await.expect_err("refused"),
+        ),
+        ("get", store.get(&key, None).await.expect_err("refused")),
+        ("delete", store.delete(&key).await.expect_err("refused")),
+        ("discard", store.discard(&key).await.expect_err("refused")),
+        ("list", list(store, None).await.expect_err("refused")),
+    ]
+}
+
+fn assert_nothing_is_left(fake: &FakeAzure) {
+    let left = fake.blobs();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(fake.counts().uncommitted_blocks, 0);
+}
+
+/// Where a range like `bytes=5-9` starts.
+fn start_of(range: Option<&str>) -> u64 {
+    let range = range.and_then(|range| range.strip_prefix("bytes="));
+    let start = range.and_then(|range| range.split('-').next());
+    start.and_then(|start| start.parse().ok()).expect("a range")
+}
