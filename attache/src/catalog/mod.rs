@@ -43,6 +43,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn reserve(&self, id: &AttachmentId, bytes: u64, quota: Option<u64>) -> Result<()>;
 
     /// The bytes are stored: the attachment is there from now on. The reservation becomes its true size.
+    /// A repeated call returns the first result.
     ///
     /// # Errors
     ///

@@ -46,7 +46,7 @@ pub struct SqliteCatalog {
 struct Shared {
     worker: Worker,
     readers: Mutex<Vec<Connection>>,
-    reading: Semaphore,
+    reading: Arc<Semaphore>,
 }
 
 /// This process, as long as it lives: a file that it holds a lock on. The system frees the lock when the process ends,
@@ -106,7 +106,7 @@ impl SqliteCatalog {
             shared: Arc::new(Shared {
                 worker,
                 readers: Mutex::new(readers),
-                reading: Semaphore::new(READERS),
+                reading: Arc::new(Semaphore::new(READERS)),
             }),
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(thread)),
@@ -145,9 +145,12 @@ impl SqliteCatalog {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
-        let _turn = self.shared.reading.acquire().await.map_err(|_| closed())?;
+        let reading = self.shared.reading.clone();
+        let turn = reading.acquire_owned().await.map_err(|_| closed())?;
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, not with the caller: whoever is next finds a connection.
+            let _turn = turn;
             let pool = || {
                 shared
                     .readers
@@ -362,7 +365,17 @@ impl Catalog for SqliteCatalog {
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment> {
         let (id, stored) = (id.clone(), *stored);
         self.write("commit", move |connection| {
-            let reserved = pending_charge(connection, &id)?;
+            let reserved = match pending_charge(connection, &id) {
+                Ok(reserved) => reserved,
+                // A repeated call whose first answer was lost; its caller would take "not pending" for an order to remove
+                // the bytes.
+                Err(failure) => {
+                    let first = ready(connection, &id).ok().filter(|first| {
+                        first.size == stored.size && Some(first.sha256) == stored.sha256
+                    });
+                    return first.ok_or(failure);
+                }
+            };
             let size = signed(stored.size)?;
             connection
                 .prepare_cached(
@@ -533,6 +546,20 @@ impl Catalog for SqliteCatalog {
         if let Some(thread) = take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+        // Reads that run end; those that wait, and all later ones, are refused.
+        let reading = &self.shared.reading;
+        let all = u32::try_from(READERS).unwrap_or(u32::MAX);
+        let _turns = reading.acquire_many(all).await;
+        reading.close();
+        let shared = self.shared.clone();
+        let close = move || {
+            let mut readers = shared
+                .readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            readers.clear();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 }
 

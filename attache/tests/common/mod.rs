@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each suite uses its own part of this")]
 
+pub(crate) mod child;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;

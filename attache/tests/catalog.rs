@@ -1,0 +1,812 @@
+//! The promises of [`attache::catalog::Catalog`], one function each, bound to every catalog; then what is promised of the
+//! SQLite file alone: it survives a killed process, and is refused when it is newer than we are.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use attache::ErrorKind;
+use attache::attachment::{AttachmentId, Hex, ObjectKey};
+use attache::catalog::sqlite::SqliteCatalog;
+use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use attache::storage::Stored;
+use common::child::{self, Child};
+use futures::future::join_all;
+use time::OffsetDateTime;
+
+type Shared = Arc<dyn Catalog>;
+
+/// One test per promise, for the catalog that `$catalog` opens.
+macro_rules! bind {
+    ($($catalog:ident)*) => {$(
+        mod $catalog {
+            bind!(@each $catalog:
+                a_new_catalog_is_empty_and_answers
+                an_attachment_is_there_between_commit_and_retire
+                what_was_drafted_is_what_is_found
+                begin_refuses_an_id_or_a_key_that_is_taken
+                commit_and_reserve_need_a_pending_upload
+                every_method_may_be_repeated
+                uploads_at_once_cannot_overshoot_the_quota_together
+                a_reservation_is_raised_within_the_quota_or_stays
+                what_is_retired_frees_its_share_at_once
+                a_repeated_idempotency_key_returns_the_first_result
+                an_idempotency_key_is_refused_while_its_upload_runs_or_for_another_file
+                retiring_frees_the_idempotency_key
+                pages_hold_every_attachment_once_newest_first
+                pages_of_an_owner_hold_its_attachments_alone
+                unfinished_names_what_is_retired_and_nothing_that_is_worked_on
+                reads_that_are_dropped_are_in_nobodys_way
+                writes_that_are_dropped_happen_or_do_not
+                nothing_works_after_close
+            );
+        }
+    )*};
+    (@each $catalog:ident: $($promise:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            let (catalog, _ground) = crate::open::$catalog();
+            crate::$promise(&catalog).await;
+        }
+    )*};
+}
+
+bind!(sqlite);
+
+/// A new catalog, and what it stands on.
+mod open {
+    use super::*;
+
+    pub(crate) fn sqlite() -> (Shared, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let catalog = open_file(&folder.path().join("data/catalog.sqlite"));
+        (Arc::new(catalog), folder)
+    }
+}
+
+async fn a_new_catalog_is_empty_and_answers(catalog: &Shared) {
+    catalog.probe().await.expect("it can be written");
+    assert_eq!(catalog.totals().await.expect("totals"), Totals::default());
+    assert_eq!(newest(catalog, None).await, []);
+    assert_eq!(unfinished(catalog).await, []);
+}
+
+async fn an_attachment_is_there_between_commit_and_retire(catalog: &Shared) {
+    let draft = draft();
+    let id = &draft.id;
+    assert_eq!(catalog.begin(&draft).await.expect("begin"), Begun::New);
+    assert_not_found(catalog, id).await;
+    assert_eq!(totals(catalog).await, (0, 0, 100));
+
+    let committed = catalog.commit(id, &stored(70)).await.expect("commit");
+    assert_eq!(catalog.find(id).await.expect("find"), committed);
+    assert_eq!(newest(catalog, None).await, std::slice::from_ref(id));
+    assert_eq!(totals(catalog).await, (1, 70, 0));
+
+    let key = catalog.retire(id).await.expect("retire");
+    assert_eq!(key.as_ref(), Some(&draft.key));
+    assert_not_found(catalog, id).await;
+    assert_eq!(totals(catalog).await, (0, 0, 0));
+    assert_eq!(unfinished(catalog).await, std::slice::from_ref(id));
+
+    catalog.forget(id).await.expect("forget");
+    assert_eq!(unfinished(catalog).await, []);
+    assert_eq!(catalog.retire(id).await.expect("no row at all"), None);
+}
+
+async fn what_was_drafted_is_what_is_found(catalog: &Shared) {
+    for full in [true, false] {
+        let mut draft = draft();
+        draft.filename = "写真 \"100%\" 🦀.png".parse().expect("a file name");
+        draft.owner = full.then(|| "page:a/b?c=d".parse().expect("an owner"));
+        draft.created_by = full.then(|| "Jürgen 山田".parse().expect("an author"));
+        let stored = Stored {
+            crc64: full.then_some(u64::MAX),
+            md5: full.then_some(Hex([7; 16])),
+            ..stored(u64::from(u32::MAX) + 5)
+        };
+        catalog.begin(&draft).await.expect("begin");
+        let found = catalog.commit(&draft.id, &stored).await.expect("commit");
+        assert_eq!(found, catalog.find(&draft.id).await.expect("find"));
+        let created_at = found.created_at.unix_timestamp_nanos() / 1_000_000;
+        assert_eq!(
+            created_at,
+            draft.created_at.unix_timestamp_nanos() / 1_000_000
+        );
+        assert_eq!((found.id, found.key), (draft.id, draft.key));
+        assert_eq!(
+            (found.owner, found.created_by),
+            (draft.owner, draft.created_by)
+        );
+        assert_eq!(
+            (found.filename, found.content_type),
+            (draft.filename, draft.content_type)
+        );
+        assert_eq!(
+            (found.size, Some(found.sha256)),
+            (stored.size, stored.sha256)
+        );
+        assert_eq!(found.crc64, stored.crc64);
+    }
+}
+
+async fn begin_refuses_an_id_or_a_key_that_is_taken(catalog: &Shared) {
+    let first = draft();
+    catalog.begin(&first).await.expect("begin");
+    let same_id = Draft {
+        key: draft().key,
+        ..first.clone()
+    };
+    let same_key = Draft {
+        id: draft().id,
+        ..first.clone()
+    };
+    for taken in [same_id, same_key] {
+        let error = catalog.begin(&taken).await.expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+    }
+    assert_eq!(
+        totals(catalog).await,
+        (0, 0, 100),
+        "a refusal reserves nothing"
+    );
+}
+
+async fn commit_and_reserve_need_a_pending_upload(catalog: &Shared) {
+    let swept = draft();
+    catalog.begin(&swept).await.expect("begin");
+    catalog.retire(&swept.id).await.expect("retire");
+    for id in [&swept.id, &AttachmentId::generate()] {
+        let error = catalog
+            .commit(id, &stored(10))
+            .await
+            .expect_err("not pending");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let error = catalog
+            .reserve(id, 10, None)
+            .await
+            .expect_err("not pending");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+    assert_eq!(totals(catalog).await, (0, 0, 0));
+}
+
+async fn every_method_may_be_repeated(catalog: &Shared) {
+    let draft = draft();
+    catalog.begin(&draft).await.expect("begin");
+    for _ in 0..2 {
+        catalog
+            .reserve(&draft.id, 150, Some(200))
+            .await
+            .expect("reserve");
+        assert_eq!(totals(catalog).await, (0, 0, 150));
+    }
+    let first = catalog
+        .commit(&draft.id, &stored(70))
+        .await
+        .expect("commit");
+    // Whoever lost the first answer must not conclude that the bytes have to go.
+    let again = catalog
+        .commit(&draft.id, &stored(70))
+        .await
+        .expect("commit again");
+    assert_eq!(again, first);
+    assert_eq!(totals(catalog).await, (1, 70, 0));
+    // Other bytes are no repetition.
+    let other = Stored {
+        sha256: Some(Hex([9; 32])),
+        ..stored(70)
+    };
+    let error = catalog
+        .commit(&draft.id, &other)
+        .await
+        .expect_err("not pending");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    for _ in 0..2 {
+        let key = catalog.retire(&draft.id).await.expect("retire");
+        assert_eq!(key.as_ref(), Some(&draft.key));
+        assert_eq!(totals(catalog).await, (0, 0, 0));
+    }
+    for _ in 0..2 {
+        catalog.forget(&draft.id).await.expect("forget");
+    }
+}
+
+async fn uploads_at_once_cannot_overshoot_the_quota_together(catalog: &Shared) {
+    let tries = (0..50).map(|_| {
+        let catalog = catalog.clone();
+        let draft = Draft {
+            reserve: 10,
+            quota: Some(100),
+            ..draft()
+        };
+        tokio::spawn(async move { (catalog.begin(&draft).await, draft.id) })
+    });
+    let mut begun = Vec::new();
+    for outcome in join_all(tries).await {
+        match outcome.expect("nothing panics") {
+            (Ok(_), id) => begun.push(id),
+            (Err(error), _) => assert_eq!(error.kind(), ErrorKind::QuotaExceeded),
+        }
+    }
+    assert_eq!(begun.len(), 10);
+    assert_eq!(totals(catalog).await, (0, 0, 100));
+
+    // Smaller than reserved: the difference is free again.
+    catalog.commit(&begun[0], &stored(3)).await.expect("commit");
+    let begin = |reserve| {
+        let draft = Draft {
+            reserve,
+            quota: Some(100),
+            ..draft()
+        };
+        async move { catalog.begin(&draft).await }
+    };
+    let error = begin(8).await.expect_err("7 are free");
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    begin(7).await.expect("7 are free");
+    begin(0).await.expect("nothing always fits");
+}
+
+async fn a_reservation_is_raised_within_the_quota_or_stays(catalog: &Shared) {
+    let (a, b) = (draft(), draft());
+    for draft in [&a, &b] {
+        let draft = Draft {
+            reserve: 0,
+            ..draft.clone()
+        };
+        catalog.begin(&draft).await.expect("begin");
+    }
+    catalog
+        .reserve(&a.id, 60, Some(100))
+        .await
+        .expect("60 of 100");
+    let error = catalog
+        .reserve(&b.id, 41, Some(100))
+        .await
+        .expect_err("40 are free");
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(totals(catalog).await, (0, 0, 60));
+    catalog
+        .reserve(&b.id, 40, Some(100))
+        .await
+        .expect("40 are free");
+    // In all, not in addition.
+    catalog
+        .reserve(&a.id, 60, Some(100))
+        .await
+        .expect("it has them");
+    catalog
+        .reserve(&a.id, 10, Some(100))
+        .await
+        .expect("it has more");
+    assert_eq!(totals(catalog).await, (0, 0, 100));
+
+    let raises = (0..20).map(|n| catalog.reserve(&a.id, 60 + n * 5, Some(130)));
+    for outcome in join_all(raises).await {
+        if let Err(error) = outcome {
+            assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+        }
+    }
+    assert_eq!(totals(catalog).await, (0, 0, 130), "90 and 40");
+}
+
+async fn what_is_retired_frees_its_share_at_once(catalog: &Shared) {
+    let (pending, ready) = (draft(), draft());
+    for draft in [&pending, &ready] {
+        catalog.begin(draft).await.expect("begin");
+    }
+    catalog
+        .commit(&ready.id, &stored(100))
+        .await
+        .expect("commit");
+    let full = Draft {
+        quota: Some(200),
+        ..draft()
+    };
+    let error = catalog.begin(&full).await.expect_err("200 of 200");
+    assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+    catalog.retire(&pending.id).await.expect("retire");
+    catalog.begin(&full).await.expect("100 are free");
+    catalog.retire(&ready.id).await.expect("retire");
+    assert_eq!(totals(catalog).await, (0, 0, 100));
+}
+
+async fn a_repeated_idempotency_key_returns_the_first_result(catalog: &Shared) {
+    let first = with_key("k-1");
+    catalog.begin(&first).await.expect("begin");
+    let done = catalog
+        .commit(&first.id, &stored(10))
+        .await
+        .expect("commit");
+    // The retry has an id of its own, which is never used.
+    let retry = Draft {
+        filename: first.filename.clone(),
+        ..with_key("k-1")
+    };
+    let begun = catalog.begin(&retry).await.expect("repeated");
+    assert_eq!(begun, Begun::Repeated(Box::new(done)));
+    assert_not_found(catalog, &retry.id).await;
+    assert_eq!(
+        totals(catalog).await,
+        (1, 10, 0),
+        "a retry reserves nothing"
+    );
+    let full = Draft {
+        quota: Some(10),
+        ..retry
+    };
+    catalog.begin(&full).await.expect("a retry needs no quota");
+    assert_eq!(
+        catalog.begin(&with_key("k-2")).await.expect("begin"),
+        Begun::New
+    );
+}
+
+async fn an_idempotency_key_is_refused_while_its_upload_runs_or_for_another_file(catalog: &Shared) {
+    let tries = (0..8).map(|_| {
+        let (catalog, draft) = (catalog.clone(), with_key("k-1"));
+        tokio::spawn(async move { (catalog.begin(&draft).await, draft) })
+    });
+    let mut runs = Vec::new();
+    for outcome in join_all(tries).await {
+        match outcome.expect("nothing panics") {
+            (Ok(begun), draft) => {
+                assert_eq!(begun, Begun::New);
+                runs.push(draft);
+            }
+            (Err(error), _) => {
+                assert_eq!(error.kind(), ErrorKind::Conflict);
+                assert!(error.retry_hint().is_some(), "it is worth asking again");
+            }
+        }
+    }
+    let [first] = runs.as_slice() else {
+        panic!("{} uploads run under one key", runs.len());
+    };
+    catalog
+        .commit(&first.id, &stored(10))
+        .await
+        .expect("commit");
+
+    let other_name = Draft {
+        filename: "b.txt".parse().expect("a file name"),
+        ..with_key("k-1")
+    };
+    let other_owner = Draft {
+        owner: Some("page:7".parse().expect("an owner")),
+        ..with_key("k-1")
+    };
+    let other_author = Draft {
+        created_by: Some("user:7".parse().expect("an author")),
+        ..with_key("k-1")
+    };
+    for other in [other_name, other_owner, other_author] {
+        let error = catalog.begin(&other).await.expect_err("another file");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.retry_hint().is_none(), "asking again does not help");
+    }
+}
+
+async fn retiring_frees_the_idempotency_key(catalog: &Shared) {
+    for commit in [true, false] {
+        let first = with_key("k-1");
+        assert_eq!(catalog.begin(&first).await.expect("begin"), Begun::New);
+        if commit {
+            catalog
+                .commit(&first.id, &stored(10))
+                .await
+                .expect("commit");
+        }
+        catalog.retire(&first.id).await.expect("retire");
+    }
+    assert_eq!(
+        catalog.begin(&with_key("k-1")).await.expect("begin"),
+        Begun::New
+    );
+}
+
+async fn pages_hold_every_attachment_once_newest_first(catalog: &Shared) {
+    // Three moments for 25 attachments: most share theirs with others.
+    let made = fill(catalog, 25, |n| n % 3).await;
+    // What is not ready is not listed.
+    catalog.begin(&draft()).await.expect("begin");
+    for limit in [1, 4, 25, 1000] {
+        assert_eq!(walk(catalog, None, limit).await, made, "pages of {limit}");
+    }
+    assert_eq!(
+        walk(catalog, None, 0).await,
+        [],
+        "none at all was asked for"
+    );
+    catalog.retire(&made[7]).await.expect("retire");
+    let left: Vec<_> = made.iter().filter(|id| **id != made[7]).cloned().collect();
+    assert_eq!(walk(catalog, None, 4).await, left);
+}
+
+async fn pages_of_an_owner_hold_its_attachments_alone(catalog: &Shared) {
+    let made = fill(catalog, 30, |n| n % 2).await;
+    let mut seen = BTreeSet::new();
+    for owner in ["page:0", "page:1", "page:2"] {
+        let ids = walk(catalog, Some(owner), 3).await;
+        let expected: Vec<_> = made.iter().filter(|id| ids.contains(id)).cloned().collect();
+        assert_eq!((ids.len(), &ids), (10, &expected), "newest first");
+        for id in &ids {
+            let found = catalog.find(id).await.expect("find");
+            assert_eq!(found.owner.expect("it has one").as_str(), owner);
+        }
+        seen.extend(ids);
+    }
+    assert_eq!(seen.len(), 30);
+    assert_eq!(walk(catalog, Some("page:3"), 3).await, []);
+}
+
+async fn unfinished_names_what_is_retired_and_nothing_that_is_worked_on(catalog: &Shared) {
+    let mut retired = Vec::new();
+    for n in 0..7 {
+        let draft = draft();
+        catalog.begin(&draft).await.expect("begin");
+        if n % 2 == 0 {
+            catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+        }
+        catalog.retire(&draft.id).await.expect("retire");
+        let Draft { id, key, .. } = draft;
+        retired.push(Unfinished {
+            id,
+            key,
+            upload: false,
+        });
+    }
+    let (pending, ready) = (draft(), draft());
+    for draft in [&pending, &ready] {
+        catalog.begin(draft).await.expect("begin");
+    }
+    catalog.commit(&ready.id, &stored(1)).await.expect("commit");
+    retired.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(
+        catalog.unfinished(None, 100).await.expect("unfinished"),
+        retired
+    );
+
+    let mut pages = Vec::new();
+    while let page = catalog
+        .unfinished(pages.last(), 3)
+        .await
+        .expect("unfinished")
+        && !page.is_empty()
+    {
+        assert!(page.len() <= 3);
+        pages.extend(page.into_iter().map(|row| row.id));
+    }
+    assert!(pages.iter().eq(retired.iter().map(|row| &row.id)));
+
+    // Only what is retired can be forgotten.
+    for id in [&pending.id, &ready.id] {
+        catalog.forget(id).await.expect("nothing to do");
+    }
+    catalog.find(&ready.id).await.expect("it stays");
+    catalog
+        .commit(&pending.id, &stored(1))
+        .await
+        .expect("it stays");
+}
+
+async fn reads_that_are_dropped_are_in_nobodys_way(catalog: &Shared) {
+    let draft = draft();
+    catalog.begin(&draft).await.expect("begin");
+    catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+    for _ in 0..200 {
+        // Far more readers than connections, all gone as soon as they have begun.
+        for _ in 0..20 {
+            let left = futures::poll!(std::pin::pin!(catalog.find(&draft.id)));
+            drop(left);
+        }
+        catalog.find(&draft.id).await.expect("who stays is served");
+    }
+}
+
+async fn writes_that_are_dropped_happen_or_do_not(catalog: &Shared) {
+    let drafts: Vec<_> = (0..50).map(|_| draft()).collect();
+    for draft in &drafts {
+        let left = futures::poll!(std::pin::pin!(catalog.begin(draft)));
+        drop(left);
+    }
+    // Later writes come after them.
+    catalog.probe().await.expect("it goes on");
+    let mut happened = 0;
+    for draft in &drafts {
+        happened += u64::from(catalog.commit(&draft.id, &stored(1)).await.is_ok());
+    }
+    assert_eq!(totals(catalog).await, (happened, happened, 0));
+}
+
+async fn nothing_works_after_close(catalog: &Shared) {
+    let draft = draft();
+    catalog.begin(&draft).await.expect("begin");
+    let racing = (0..20).map(|_| catalog.find(&draft.id));
+    let (_, ()) = futures::future::join(join_all(racing), catalog.close()).await;
+    catalog.close().await;
+    let page = Page {
+        owner: None,
+        after: None,
+        limit: 1,
+    };
+    let outcomes = [
+        ("probe", catalog.probe().await.err()),
+        ("begin", catalog.begin(&self::draft()).await.err()),
+        ("commit", catalog.commit(&draft.id, &stored(1)).await.err()),
+        ("find", catalog.find(&draft.id).await.err()),
+        ("list", catalog.list(&page).await.err()),
+        ("totals", catalog.totals().await.err()),
+        ("unfinished", catalog.unfinished(None, 1).await.err()),
+    ];
+    for (method, error) in outcomes {
+        let error = error.unwrap_or_else(|| panic!("{method} works on"));
+        assert!(error.detail().contains("closed"), "{method}: {error}");
+    }
+}
+
+// What is promised of the file.
+
+#[tokio::test]
+async fn what_is_committed_is_there_after_close_and_open() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let first: Shared = Arc::new(open_file(&path));
+    let made = fill(&first, 5, |n| n).await;
+    first.close().await;
+    drop(first);
+    // All of it lies in one file: a backup by copying is whole.
+    let names: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .filter(|name| !name.to_string_lossy().ends_with("-workers"))
+        .collect();
+    assert_eq!(names, ["catalog.sqlite"]);
+    let second: Shared = Arc::new(open_file(&path));
+    assert_eq!(newest(&second, None).await, made);
+}
+
+#[tokio::test]
+async fn a_second_process_leaves_alone_what_a_living_one_works_on() {
+    // Two catalogs in one process are two workers, as two processes are.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let first = open_file(&path);
+    let second: Shared = Arc::new(open_file(&path));
+    let draft = draft();
+    first.begin(&draft).await.expect("begin");
+    assert_eq!(unfinished(&second).await, []);
+    drop(first);
+    assert_eq!(unfinished(&second).await, [draft.id]);
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_what_it_committed_and_names_what_it_did_not_finish() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let ours: Shared = Arc::new(open_file(&path));
+    let mut child = Child::start("child_commits_until_it_is_killed", &path);
+    let pending: AttachmentId = child.line().parse().expect("an id");
+    let mut committed: Vec<AttachmentId> = Vec::new();
+    while committed.len() < 30 {
+        committed.push(child.line().parse().expect("an id"));
+    }
+    let alive = unfinished(&ours).await;
+    assert_eq!(alive, [], "the process lives and works on them");
+    committed.extend(child.kill().iter().map(|line| line.parse().expect("an id")));
+
+    let rows = ours.unfinished(None, 1000).await.expect("unfinished");
+    let ids: Vec<_> = rows.iter().map(|row| &row.id).collect();
+    assert!(ids.contains(&&pending), "{ids:?}");
+    assert!(rows.iter().all(|row| row.upload), "interrupted uploads");
+    // At most the one that it was in the middle of comes to it.
+    assert!(ids.len() <= 2, "{ids:?}");
+    for id in &committed {
+        catalog_has(&ours, id).await;
+    }
+    let (attachments, bytes, _) = totals(&ours).await;
+    let listed = newest(&ours, None).await.len() as u64;
+    assert_eq!((attachments, bytes), (listed, listed * 7));
+    assert!(attachments >= committed.len() as u64);
+    for row in &rows {
+        ours.retire(&row.id).await.expect("retire");
+        ours.forget(&row.id).await.expect("forget");
+    }
+    assert_eq!(
+        totals(&ours).await,
+        (attachments, bytes, 0),
+        "their share is free"
+    );
+}
+
+/// The other side of the test above: runs only as its child.
+#[tokio::test]
+async fn child_commits_until_it_is_killed() {
+    let Some(path) = child::argument() else {
+        return;
+    };
+    let catalog: Shared = Arc::new(open_file(&path));
+    let pending = draft();
+    catalog.begin(&pending).await.expect("begin");
+    child::say(pending.id.as_str());
+    loop {
+        let draft = draft();
+        catalog.begin(&draft).await.expect("begin");
+        catalog.commit(&draft.id, &stored(7)).await.expect("commit");
+        // Said only when it is on disk.
+        child::say(draft.id.as_str());
+    }
+}
+
+#[tokio::test]
+async fn a_catalog_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let catalog: Shared = Arc::new(open_file(&path));
+    catalog.close().await;
+    drop(catalog);
+    let sqlite = rusqlite::Connection::open(&path).expect("the file");
+    sqlite
+        .pragma_update(None, "user_version", 99)
+        .expect("written");
+    drop(sqlite);
+    let error = SqliteCatalog::open(&path).err().expect("newer than we are");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    for word in ["99", "catalog.url"] {
+        assert!(error.detail().contains(word), "{error}");
+    }
+    let sqlite = rusqlite::Connection::open(&path).expect("the file");
+    let version: i64 = sqlite
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .expect("a version");
+    assert_eq!(version, 99);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_catalog_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    std::fs::write(
+        &path,
+        "This is no database, and was here before us.".repeat(100),
+    )
+    .expect("written");
+    let error = SqliteCatalog::open(&path).err().expect("no database");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
+    let error = SqliteCatalog::open(folder.path()).err().expect("a folder");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
+}
+
+#[tokio::test]
+async fn processes_that_start_together_make_one_catalog() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let opens = (0..8).map(|_| {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || open_file(&path))
+    });
+    let mut catalogs: Vec<Shared> = Vec::new();
+    for opened in join_all(opens).await {
+        catalogs.push(Arc::new(opened.expect("every one opens it")));
+    }
+    let tries = catalogs.iter().map(|catalog| async {
+        let draft = Draft {
+            reserve: 10,
+            quota: Some(50),
+            ..draft()
+        };
+        catalog.begin(&draft).await.is_ok()
+    });
+    let begun = join_all(tries)
+        .await
+        .into_iter()
+        .filter(|begun| *begun)
+        .count();
+    assert_eq!(begun, 5, "they share one quota");
+}
+
+// Helpers.
+
+fn open_file(path: &Path) -> SqliteCatalog {
+    SqliteCatalog::open(path).expect("a catalog")
+}
+
+/// An upload of 100 bytes.
+fn draft() -> Draft {
+    let id = AttachmentId::generate();
+    Draft {
+        key: ObjectKey::new(&id, true, Some("txt")),
+        id,
+        owner: None,
+        filename: "a.txt".parse().expect("a file name"),
+        content_type: "text/plain".to_owned(),
+        created_by: None,
+        created_at: OffsetDateTime::now_utc(),
+        reserve: 100,
+        quota: None,
+        idempotency_key: None,
+    }
+}
+
+fn with_key(key: &str) -> Draft {
+    Draft {
+        idempotency_key: Some(key.parse().expect("a key")),
+        ..draft()
+    }
+}
+
+fn stored(size: u64) -> Stored {
+    Stored {
+        size,
+        sha256: Some(Hex([1; 32])),
+        md5: None,
+        crc64: Some(5),
+    }
+}
+
+/// Makes attachments of three owners at the moments that `moment` says; gives their ids, newest first.
+async fn fill(catalog: &Shared, count: u64, moment: impl Fn(u64) -> u64) -> Vec<AttachmentId> {
+    let start = OffsetDateTime::now_utc();
+    let mut made = Vec::new();
+    for n in 0..count {
+        let mut draft = draft();
+        let age = moment(n);
+        draft.created_at = start - Duration::from_secs(age);
+        draft.owner = Some(format!("page:{}", n % 3).parse().expect("an owner"));
+        catalog.begin(&draft).await.expect("begin");
+        catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+        made.push((std::cmp::Reverse(age), draft.id));
+    }
+    made.sort();
+    made.into_iter().rev().map(|(_, id)| id).collect()
+}
+
+/// All pages of `limit`, one after the other.
+async fn walk(catalog: &Shared, owner: Option<&str>, limit: u32) -> Vec<AttachmentId> {
+    let owner = owner.map(|owner| owner.parse().expect("an owner"));
+    let (mut after, mut ids) = (None, Vec::new());
+    loop {
+        let page = Page {
+            owner: owner.clone(),
+            after,
+            limit,
+        };
+        let list = catalog.list(&page).await.expect("list");
+        assert!(list.len() <= limit as usize);
+        let Some(last) = list.last() else {
+            return ids;
+        };
+        let ms = last.created_at.unix_timestamp_nanos() / 1_000_000;
+        after = Some((i64::try_from(ms).expect("this century"), last.id.clone()));
+        ids.extend(list.into_iter().map(|attachment| attachment.id));
+    }
+}
+
+async fn newest(catalog: &Shared, owner: Option<&str>) -> Vec<AttachmentId> {
+    walk(catalog, owner, 1000).await
+}
+
+async fn unfinished(catalog: &Shared) -> Vec<AttachmentId> {
+    let rows = catalog.unfinished(None, 1000).await.expect("unfinished");
+    rows.into_iter().map(|row| row.id).collect()
+}
+
+/// Attachments, their bytes, and reserved bytes.
+async fn totals(catalog: &Shared) -> (u64, u64, u64) {
+    let totals = catalog.totals().await.expect("totals");
+    (totals.attachments, totals.bytes, totals.reserved_bytes)
+}
+
+async fn catalog_has(catalog: &Shared, id: &AttachmentId) {
+    let found = catalog.find(id).await.expect("it was committed");
+    assert_eq!(found.size, 7);
+}
+
+async fn assert_not_found(catalog: &Shared, id: &AttachmentId) {
+    let error = catalog.find(id).await.expect_err("it is not ready");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
