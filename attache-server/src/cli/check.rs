@@ -1,0 +1,434 @@
+//! `attache check`: whether the settings work, one line for each thing, and what to do about those that do not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use attache::attachment::NewAttachment;
+use attache::catalog::sqlite::SqliteCatalog;
+use attache::config::{Backend, DeliveryMode};
+use attache::storage::Vitals;
+use attache::storage::azure::CredentialKind;
+use attache::{Ask, Attache, AttachmentId, Config, Delivery, Disposition, Error, ErrorKind};
+use bytes::Bytes;
+use clap::Args;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::out::{self, print, print_json};
+use super::{CLOSE_GRACE, Exit, Failure, Outcome, progress, stored};
+
+/// Test the configuration: credential, clock, storage, catalog; then write, read, sign and delete a small file.
+///
+/// Prints a line for each, and what to do about a failure. What depends on something that failed is skipped.
+/// Never prints a secret.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  attache check --config attache.toml
+
+Exit code 1: something failed. Exit code 2: the configuration itself is wrong.
+The signed URL is made, not opened: whether browsers reach the store is not tested.")]
+pub(super) struct Check {
+    /// Print a list of {"step", "status", "detail"} as JSON; the status is "ok", "failed" or "skipped".
+    #[arg(long)]
+    json: bool,
+}
+
+/// The store answers requests up to a quarter of an hour off (Shared Key), and tokens five minutes off; an error of a
+/// minute is a broken clock all the same, but not what keeps the store from working.
+const MAX_SKEW_S: f64 = 5.0 * 60.0;
+
+/// What is written, read and deleted.
+const TEST_FILE: &[u8] = b"attache check wrote this file, and deletes it a moment later\n";
+
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Failed,
+    Skipped,
+}
+
+#[derive(Serialize)]
+struct Line {
+    step: &'static str,
+    status: Status,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+}
+
+const SKIPPED: &str = "skipped, because of the failure above";
+
+/// In the order of the lines.
+const STEPS: [&str; 9] = [
+    "configuration",
+    "credential",
+    "clock",
+    "storage",
+    "catalog",
+    "write",
+    "read",
+    "sign",
+    "delete",
+];
+
+impl Check {
+    pub(super) async fn run(self, file: Option<&Path>) -> Outcome {
+        let mut sheet = Sheet {
+            json: self.json,
+            lines: Vec::new(),
+        };
+        let exit = match stored(file) {
+            Ok(config) => {
+                sheet.ok("configuration", source(file, &config))?;
+                examine(&mut sheet, config).await?;
+                Exit::Done
+            }
+            Err(Failure::Error(error)) => {
+                sheet.failed("configuration", &error)?;
+                Exit::Misused
+            }
+            Err(other) => return Err(other),
+        };
+        sheet.finish()?;
+        let failed = sheet.lines.iter().any(|line| line.status == Status::Failed);
+        Ok(match exit {
+            Exit::Done if failed => Exit::Failed,
+            exit => exit,
+        })
+    }
+}
+
+fn source(file: Option<&Path>, config: &Config) -> String {
+    let backend = config.storage.backend.as_str();
+    match file {
+        Some(path) => format!(
+            "{} and the environment; storage is {backend}",
+            path.display()
+        ),
+        None => format!("no file, the environment and the defaults; storage is {backend}"),
+    }
+}
+
+async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), Failure> {
+    let busy = progress::spinner("opening the store");
+    let opened = open(config).await;
+    busy.finish_and_clear();
+    let store = match opened {
+        Ok(store) => store,
+        Err((step, error)) => return sheet.failed(step, &error),
+    };
+    let examined = examine_store(sheet, &store).await;
+    store.close(CLOSE_GRACE).await;
+    examined
+}
+
+/// Opens the store, or tells which part of it does not open.
+async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
+    let catalog = config.catalog.0.clone();
+    match Attache::open(config).await {
+        Ok(store) => Ok(store),
+        Err(error) => {
+            let alone = tokio::task::spawn_blocking(move || SqliteCatalog::open(&catalog)).await;
+            let step = match alone {
+                Ok(Ok(_)) => "storage",
+                _ => "catalog",
+            };
+            Err((step, error))
+        }
+    }
+}
+
+async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
+    let parts = store.parts();
+    let busy = progress::spinner("asking the store");
+    let probed = parts.storage.probe().await;
+    busy.finish_and_clear();
+
+    let vitals = parts.storage.vitals();
+    let has_credential = credential(sheet, &parts.config, &vitals, &probed)?;
+    if has_credential {
+        let skew = match &probed {
+            Ok(probe) => probe.clock_skew_s.or(vitals.clock_skew_s),
+            Err(_) => vitals.clock_skew_s,
+        };
+        clock(sheet, parts.config.storage.backend, skew)?;
+        match &probed {
+            Ok(probe) => sheet.ok("storage", probe.summary.clone())?,
+            Err(error) => sheet.failed("storage", error)?,
+        }
+    } else {
+        sheet.skipped("clock", SKIPPED)?;
+        sheet.skipped("storage", SKIPPED)?;
+    }
+    if probed.is_err() {
+        // The catalog is another thing, and may have a fault of its own.
+        return match store.limits(None).await {
+            Ok(_) => sheet.ok("catalog", "can be read"),
+            Err(error) => sheet.failed("catalog", &error),
+        };
+    }
+    match store.ready().await {
+        Ok(_) => {
+            let totals = store.limits(None).await?;
+            let used = indicatif::HumanBytes(totals.used_bytes);
+            let url = &parts.config.catalog;
+            sheet.ok(
+                "catalog",
+                format!("{url} can be read and written; {used} in use"),
+            )?;
+        }
+        Err(error) => return sheet.failed("catalog", &error),
+    }
+    try_a_file(sheet, store).await
+}
+
+/// Whether there is one that works.
+fn credential(
+    sheet: &mut Sheet,
+    config: &Config,
+    vitals: &Vitals,
+    probed: &attache::Result<attache::storage::Probe>,
+) -> Result<bool, Failure> {
+    if config.storage.backend != Backend::Azure {
+        let backend = config.storage.backend.as_str();
+        sheet.ok(
+            "credential",
+            format!("none is needed for {backend} storage"),
+        )?;
+        return Ok(true);
+    }
+    let Some(token) = vitals.leases.iter().find(|l| l.name == "entra_token") else {
+        let which = match config.storage.azure.credential_in_use() {
+            CredentialKind::ConnectionString => "connection_string",
+            _ => "account_key",
+        };
+        sheet.ok("credential", format!("{which}; it does not expire"))?;
+        return Ok(true);
+    };
+    let asked = config.storage.azure.credential;
+    match (token.remaining_s, probed) {
+        (Some(left), _) => {
+            let chosen = match asked {
+                CredentialKind::Default => ", chosen by \"default\"",
+                _ => "",
+            };
+            let left = Duration::from_secs(
+                Duration::try_from_secs_f64(left)
+                    .unwrap_or_default()
+                    .as_secs(),
+            );
+            let text = format!(
+                "{} answered{chosen}; its token is good until {} ({})",
+                token.source,
+                out::minute(OffsetDateTime::now_utc() + left),
+                humantime::format_duration(left)
+            );
+            sheet.ok("credential", text)?;
+            Ok(true)
+        }
+        (None, Err(error)) => {
+            sheet.failed("credential", error)?;
+            Ok(false)
+        }
+        // It had one, and it was dropped in the moment between.
+        (None, Ok(_)) => {
+            sheet.ok("credential", format!("{} answered", token.source))?;
+            Ok(true)
+        }
+    }
+}
+
+fn clock(sheet: &mut Sheet, backend: Backend, skew_s: Option<f64>) -> Result<(), Failure> {
+    match skew_s {
+        _ if backend == Backend::Local => sheet.ok("clock", "the store has no clock of its own"),
+        None => sheet.skipped("clock", "the store did not tell its time"),
+        Some(skew) => {
+            let way = if skew > 0.0 { "behind" } else { "ahead of" };
+            let off = skew.abs();
+            if off < 1.5 {
+                sheet.ok("clock", "the same as the store's")
+            } else if off < MAX_SKEW_S {
+                sheet.ok("clock", format!("{off:.0} s {way} the store's"))
+            } else {
+                let text =
+                    format!("this machine's clock is {off:.0} s {way} the store's; set it (NTP)");
+                sheet.wrong("clock", text, None)
+            }
+        }
+    }
+}
+
+/// The whole way of an attachment, through the service.
+async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
+    let busy = progress::spinner("writing, reading, signing and deleting a small file");
+    let new = NewAttachment {
+        filename: "attache-check.txt".parse().ok(),
+        created_by: "attache:check".parse().ok(),
+        content_type: Some("text/plain".to_owned()),
+        size: Some(TEST_FILE.len() as u64),
+        ..NewAttachment::default()
+    };
+    let bytes = Bytes::from_static(TEST_FILE);
+    let written = store.upload(new, futures::stream::iter([Ok(bytes)])).await;
+    let id = match written {
+        Ok(uploaded) => uploaded.attachment.id,
+        Err(error) => {
+            busy.finish_and_clear();
+            return sheet.failed("write", &error);
+        }
+    };
+    let read = read_back(store, &id).await;
+    // Not for anybody: it is never shown.
+    let base = "http://localhost";
+    let signed = store.url(&id, None, Disposition::Attachment, base).await;
+    let deleted = delete(store, &id).await;
+    busy.finish_and_clear();
+    sheet.ok("write", format!("{} bytes, as {id}", TEST_FILE.len()))?;
+    match read {
+        Ok(()) => sheet.ok("read", "the same bytes")?,
+        Err(error) => sheet.failed("read", &error)?,
+    }
+    match signed {
+        Ok(temporary) => {
+            let by = match store.parts().config.storage.backend {
+                Backend::Azure => "the store serves it",
+                _ => "`attache serve` serves it",
+            };
+            let until = out::timestamp(temporary.expires_at);
+            sheet.ok("sign", format!("a URL until {until}; {by}"))?;
+        }
+        Err(error) => sheet.failed("sign", &error)?,
+    }
+    match deleted {
+        Ok(()) => sheet.ok("delete", "gone"),
+        Err(error) => sheet.failed("delete", &error),
+    }
+}
+
+async fn read_back(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
+    let ask = Ask {
+        via: Some(DeliveryMode::Relay),
+        ..Ask::default()
+    };
+    let Delivery::Relay {
+        body: Some(body), ..
+    } = store.deliver(id, &ask).await?
+    else {
+        return Err(Error::internal(
+            "a relay was asked for, and something else came",
+        ));
+    };
+    let bytes = body.collect(2 * TEST_FILE.len()).await?;
+    if bytes != TEST_FILE {
+        return Err(Error::new(
+            ErrorKind::DigestMismatch,
+            "other bytes came back than were written",
+        ));
+    }
+    Ok(())
+}
+
+async fn delete(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
+    store.delete(id).await?;
+    match store.find(id).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::internal("it was deleted, and is still there")),
+    }
+}
+
+/// The lines, printed as they come, or together as JSON.
+struct Sheet {
+    json: bool,
+    lines: Vec<Line>,
+}
+
+impl Sheet {
+    fn ok(&mut self, step: &'static str, detail: impl Into<String>) -> Result<(), Failure> {
+        self.add(step, Status::Ok, detail.into(), None)
+    }
+
+    fn skipped(&mut self, step: &'static str, detail: impl Into<String>) -> Result<(), Failure> {
+        self.add(step, Status::Skipped, detail.into(), None)
+    }
+
+    fn failed(&mut self, step: &'static str, error: &Error) -> Result<(), Failure> {
+        let mut text = error.detail().to_owned();
+        if let Some(advice) = advice(error.kind()) {
+            text.push_str("; ");
+            text.push_str(advice);
+        }
+        self.wrong(step, text, Some(error.kind().code()))
+    }
+
+    fn wrong(
+        &mut self,
+        step: &'static str,
+        detail: String,
+        code: Option<&'static str>,
+    ) -> Result<(), Failure> {
+        self.add(step, Status::Failed, detail, code)
+    }
+
+    fn add(
+        &mut self,
+        step: &'static str,
+        status: Status,
+        detail: String,
+        code: Option<&'static str>,
+    ) -> Result<(), Failure> {
+        let line = Line {
+            step,
+            status,
+            detail,
+            code,
+        };
+        if !self.json {
+            print(&line.text())?;
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// Adds what was not come to.
+    fn finish(&mut self) -> Result<(), Failure> {
+        for step in STEPS {
+            if !self.lines.iter().any(|line| line.step == step) {
+                self.skipped(step, SKIPPED)?;
+            }
+        }
+        if self.json {
+            print_json(&self.lines)?;
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    fn text(&self) -> String {
+        let mark = match self.status {
+            Status::Ok => '✓',
+            Status::Failed => '✗',
+            Status::Skipped => '–',
+        };
+        let detail = self.detail.replace('\n', "\n                 ");
+        format!("{mark} {:<13}  {detail}\n", self.step)
+    }
+}
+
+/// What to do, where the message itself does not tell.
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::UpstreamTimeout => {
+            Some("check the network and the firewall, and storage.azure.endpoint")
+        }
+        ErrorKind::StorageFull => Some("free some space, or set storage.local.root"),
+        ErrorKind::QuotaExceeded => Some("delete something, or raise upload.total_bytes"),
+        ErrorKind::TooLarge => Some("raise upload.max_file_bytes"),
+        ErrorKind::Busy => Some("raise memory.transfer_bytes"),
+        ErrorKind::Internal => Some("run again with ATTACHE_LOG=debug, which tells more"),
+        _ => None,
+    }
+}

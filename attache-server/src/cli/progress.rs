@@ -1,0 +1,37 @@
+//! A bar on stderr for a transfer that runs; invisible where stderr is no terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar for `size` bytes, or one without an end.
+pub(super) fn bar(name: &str, size: Option<u64>) -> ProgressBar {
+    let (bar, template) = match size {
+        Some(size) => (
+            ProgressBar::new(size),
+            "{msg}  {wide_bar}  {bytes}/{total_bytes}  {bytes_per_sec}  {eta}",
+        ),
+        None => (
+            ProgressBar::no_length(),
+            "{spinner} {msg}  {bytes}  {bytes_per_sec}  {elapsed}",
+        ),
+    };
+    bar.set_style(style(template));
+    // The name of a file may hold anything, and goes to a terminal.
+    bar.set_message(name.chars().filter(|c| !c.is_control()).collect::<String>());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Shows that something is under way.
+pub(super) fn spinner(what: &str) -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    bar.set_style(style("{spinner} {msg}"));
+    bar.set_message(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates above are valid")
+}

@@ -1,0 +1,204 @@
+//! `attache put`: files, or stdin, become attachments.
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use attache::attachment::Owner;
+use attache::{Attache, Attachment, Config, Error, ErrorKind, Filename, NewAttachment, Result};
+use clap::Args;
+use futures::StreamExt as _;
+use indicatif::ProgressBar;
+use tokio::fs::File;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+use super::out::{note, print, print_json};
+use super::stop::Stop;
+use super::{CLOSE_GRACE, Exit, Failure, Outcome, out, progress};
+use crate::api::AttachmentJson;
+
+/// 256 KiB amortise the hop to the thread that reads.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Store files, and print the id of each.
+///
+/// Every file is streamed; none is held in memory. A file that fails is reported and the others are stored all the
+/// same; then the exit code is 1. Ctrl-C leaves nothing of the file that was under way (exit code 130).
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  attache put photo.png report.pdf --owner page:42
+  pg_dump shop | attache put - --filename shop.sql
+  id=$(attache put photo.png)
+
+Pipe through `set -o pipefail`: an end of stdin is taken for the end of the file. upload.timeout and \
+upload.idle_timeout are for clients on the network; put waits for its input as long as it takes.")]
+pub(super) struct Put {
+    /// The files; "-" is stdin.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// What the attachments hang on, "kind:id", such as page:42.
+    #[arg(long)]
+    owner: Option<Owner>,
+
+    /// Another name than the file's own; for one file only.
+    #[arg(long, value_name = "NAME")]
+    filename: Option<Filename>,
+
+    /// The media type, such as image/png; otherwise told from content and name.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+
+    /// Print each attachment as a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whoever feeds `put` is no client on the network.
+pub(super) fn patient(mut config: Config) -> Config {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    config.upload.idle_timeout = YEAR;
+    config.upload.timeout.base = YEAR;
+    config
+}
+
+impl Put {
+    pub(super) async fn run(self, store: &Attache) -> Outcome {
+        if self.filename.is_some() && self.files.len() > 1 {
+            return Err(Failure::Usage(
+                "--filename names one file, but several were given; put them one by one".to_owned(),
+            ));
+        }
+        if self.files.iter().filter(|file| is_stdin(file)).count() > 1 {
+            return Err(Failure::Usage(
+                "stdin can be put once only, but \"-\" was given twice".to_owned(),
+            ));
+        }
+        let mut stop = Stop::listen()?;
+        let mut exit = Exit::Done;
+        for path in &self.files {
+            let mut upload = pin!(self.send(store, path));
+            let outcome = tokio::select! {
+                outcome = &mut upload => outcome,
+                signal = stop.signal() => {
+                    store.cut();
+                    // It cleans up, or it had ended in this very moment. A second signal does not wait for that.
+                    let ended = tokio::select! {
+                        ended = tokio::time::timeout(CLOSE_GRACE, upload) => ended,
+                        _ = stop.signal() => return Err(Failure::Signalled(signal)),
+                    };
+                    match ended {
+                        Ok(Ok(attachment)) => self.show(attachment)?,
+                        _ => note(format_args!("interrupted; nothing was kept of {}", name(path))),
+                    }
+                    return Err(Failure::Signalled(signal));
+                }
+            };
+            match outcome {
+                Ok(attachment) => self.show(attachment)?,
+                Err(error) => {
+                    note(format_args!("{}: {}", name(path), out::explained(&error)));
+                    exit = Exit::Failed;
+                }
+            }
+        }
+        Ok(exit)
+    }
+
+    fn show(&self, attachment: Attachment) -> Result<(), Failure> {
+        if self.json {
+            print_json(&AttachmentJson::from(attachment))
+        } else {
+            print(&format!("{}\n", attachment.id))
+        }
+    }
+
+    async fn send(&self, store: &Attache, path: &Path) -> Result<Attachment> {
+        let mut new = NewAttachment {
+            filename: self.filename.clone(),
+            owner: self.owner.clone(),
+            content_type: self.content_type.clone(),
+            ..NewAttachment::default()
+        };
+        if is_stdin(path) {
+            if io::stdin().is_terminal() {
+                note("reading from the terminal; Ctrl-D ends the file");
+            }
+            let bar = progress::bar("stdin", None);
+            return upload(store, new, tokio::io::stdin(), bar).await;
+        }
+        let (mut file, size) = open(path).await?;
+        file.set_max_buf_size(READ_BYTES);
+        new.size = size;
+        if new.filename.is_none() {
+            new.filename = Some(own_name(path)?);
+        }
+        let bar = progress::bar(&name(path), size);
+        upload(store, new, file, bar).await
+    }
+}
+
+async fn upload(
+    store: &Attache,
+    new: NewAttachment,
+    input: impl AsyncRead + Send + 'static,
+    bar: ProgressBar,
+) -> Result<Attachment> {
+    let passed = bar.clone();
+    let chunks = ReaderStream::with_capacity(input, READ_BYTES).map(move |chunk| match chunk {
+        Ok(chunk) => {
+            passed.inc(chunk.len() as u64);
+            Ok(chunk)
+        }
+        Err(error) => Err(unreadable(&error)),
+    });
+    let outcome = store.upload(new, chunks).await;
+    bar.finish_and_clear();
+    Ok(outcome?.attachment)
+}
+
+/// The file, and its length if it is one that has a length.
+async fn open(path: &Path) -> Result<(File, Option<u64>)> {
+    let file = File::open(path).await.map_err(|error| unreadable(&error))?;
+    let about = file.metadata().await.map_err(|error| unreadable(&error))?;
+    if about.is_dir() {
+        return Err(Error::new(
+            ErrorKind::ClientGone,
+            "is a folder; put its files, or an archive of it",
+        ));
+    }
+    Ok((file, about.is_file().then_some(about.len())))
+}
+
+fn own_name(path: &Path) -> Result<Filename> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| {
+        Error::new(
+            ErrorKind::ClientGone,
+            "the file name is not UTF-8; give another one with --filename",
+        )
+    })?;
+    name.parse().map_err(|error: Error| {
+        let what = format!("{} (or give another one with --filename)", error.detail());
+        Error::new(error.kind(), what)
+    })
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    Error::new(ErrorKind::ClientGone, format!("cannot be read: {error}"))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn name(path: &Path) -> String {
+    if is_stdin(path) {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}

@@ -1,0 +1,92 @@
+//! What the process logs: to stderr, filtered by `ATTACHE_LOG`, as text or as JSON lines (`ATTACHE_LOG_FORMAT`).
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Crates that tell every request at debug and every byte count at trace: warnings only, unless the filter names them.
+const CHATTY: [&str; 8] = [
+    "azure_core",
+    "azure_identity",
+    "azure_storage_blob",
+    "h2",
+    "hyper",
+    "rustls",
+    "tower",
+    "typespec_client_core",
+];
+
+/// Starts logging. `default_filter` holds where `ATTACHE_LOG` is not set.
+///
+/// # Errors
+///
+/// What is wrong with a variable, in a sentence.
+pub(crate) fn start(default_filter: &str) -> Result<(), String> {
+    let filter = filter(&variable("ATTACHE_LOG").unwrap_or_else(|| default_filter.to_owned()))?;
+    let colours = io::stderr().is_terminal() && variable("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours);
+    let started = match variable("ATTACHE_LOG_FORMAT").as_deref() {
+        None | Some("text") => subscriber.try_init(),
+        Some("json") => subscriber.json().flatten_event(true).try_init(),
+        Some(other) => {
+            return Err(format!(
+                "ATTACHE_LOG_FORMAT is \"{other}\", but must be \"text\" or \"json\""
+            ));
+        }
+    };
+    started.map_err(|error| format!("logging cannot be started: {error}"))
+}
+
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let parse = |text: &str| {
+        EnvFilter::builder().parse(text).map_err(|error| {
+            format!(
+                "ATTACHE_LOG is \"{text}\", but must be a filter such as \"info\" or \"warn,attache=debug\": {error}"
+            )
+        })
+    };
+    let asked = parse(text)?;
+    if asked
+        .max_level_hint()
+        .is_some_and(|level| level <= LevelFilter::WARN)
+    {
+        return Ok(asked);
+    }
+    let mut whole = text.to_owned();
+    for name in CHATTY.iter().filter(|name| !text.contains(**name)) {
+        whole.push_str(&format!(",{name}=warn"));
+    }
+    parse(&whole)
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(|value| value.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chatty_crates_speak_only_when_they_are_named() {
+        let shown = filter("debug,hyper=trace").expect("valid").to_string();
+        assert!(shown.contains("azure_core=warn"), "{shown}");
+        assert!(shown.contains("hyper=trace"), "{shown}");
+        assert!(!shown.contains("hyper=warn"), "{shown}");
+    }
+
+    #[test]
+    fn a_quiet_filter_stays_quiet() {
+        for quiet in ["off", "error", "warn"] {
+            assert_eq!(filter(quiet).expect("valid").to_string(), quiet);
+        }
+        assert!(filter("attache=loud").is_err());
+    }
+}
