@@ -560,19 +560,53 @@ fn what_sigkill_left_behind_is_swept() {
 
 #[test]
 fn put_that_is_interrupted_leaves_nothing() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
         let place = Place::new();
         let child = place.half_put();
-        let sent = std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+        signal(&child, name);
         let run: Run = wait(child).into();
         run.expect(code).says("nothing was kept of stdin");
         place.assert_empty();
         assert_eq!(place.run(&["sweep"]).expect(0).line(), "nothing to do");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_that_is_interrupted_leaves_no_file() {
+    let azure = azure().await;
+    let place = Place::azure(&azure, CANARY);
+    let put = tokio::task::spawn_blocking(move || {
+        let id = place.feed(&["put", "-"], &noise(1 << 20)).expect(0).line();
+        (place, id)
+    });
+    let (place, id) = put.await.unwrap();
+    azure.faults(|faults| faults.download_bytes_per_second = Some(64 * 1024));
+    let work = tokio::task::spawn_blocking(move || {
+        let child = place.command(&["get", &id]).spawn().unwrap();
+        let parts = || {
+            let files = files_below(place.folder.path()).into_iter();
+            files.filter(|path| path.ends_with(".part")).count()
+        };
+        let start = Instant::now();
+        while parts() == 0 {
+            assert!(start.elapsed() < Duration::from_secs(20), "nothing arrives");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        signal(&child, "INT");
+        let run: Run = child.wait_with_output().unwrap().into();
+        run.expect(130);
+        assert_eq!(parts(), 0);
+        assert!(!place.path("file.bin").exists());
+    });
+    work.await.unwrap();
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{name}"), &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
 }
 
 /// Waits with the child's stdin open: its end would be the end of the file.
