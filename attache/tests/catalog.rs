@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -654,7 +654,7 @@ async fn a_catalog_of_a_newer_version_is_refused_and_left_as_it_is() {
         .pragma_update(None, "user_version", 99)
         .expect("written");
     drop(sqlite);
-    let error = SqliteCatalog::open(&path).err().expect("newer than we are");
+    let error = SqliteCatalog::open(&path).expect_err("newer than we are");
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     for word in ["99", "catalog.url"] {
         assert!(error.detail().contains(word), "{error}");
@@ -675,9 +675,9 @@ async fn a_file_that_is_no_catalog_is_refused() {
         "This is no database, and was here before us.".repeat(100),
     )
     .expect("written");
-    let error = SqliteCatalog::open(&path).err().expect("no database");
+    let error = SqliteCatalog::open(&path).expect_err("no database");
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
-    let error = SqliteCatalog::open(folder.path()).err().expect("a folder");
+    let error = SqliteCatalog::open(folder.path()).expect_err("a folder");
     assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error:?}");
 }
 
