@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::connection::Impatient;
-use crate::reload::Reloader;
+use crate::reload::{Reloader, Source};
 use crate::respond::{REQUEST_ID, plain_problem};
 use crate::{api, deliver, web};
 
@@ -65,13 +64,13 @@ impl Shared {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. `config_file` is read again on reload.
-pub(crate) async fn serve(config: Config, config_file: Option<PathBuf>) -> Result<()> {
+/// Serves until SIGTERM or SIGINT. `source` is read again on reload.
+pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     let listener = listen(config.server.listen).await?;
     let attache = Attache::open(config.clone()).await?;
     let app = App(Arc::new(Shared {
         attache,
-        reloader: Reloader::new(config_file, config),
+        reloader: Reloader::new(source, config),
         stopping: AtomicBool::new(false),
     }));
     let address = listener

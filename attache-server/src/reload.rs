@@ -1,5 +1,6 @@
 //! Loading the configuration again: on SIGHUP, on request, and when its file or a file that it names has changed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,18 +11,37 @@ use attache::{Attache, Config, Error, ReloadReport, Result};
 /// secrets count, on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Knows where the configuration comes from.
+/// Where the configuration comes from, besides the environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Source {
+    /// The file that was named.
+    pub(crate) file: Option<PathBuf>,
+    /// `--listen`
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl Source {
+    /// Loads what is there now.
+    pub(crate) fn load(&self) -> Result<Config> {
+        let listen = self
+            .listen
+            .map(|address| ("server.listen", address.to_string()));
+        Config::load(self.file.as_deref(), listen.as_slice())
+    }
+}
+
+/// Loads the configuration again, and remembers what it tried.
 #[derive(Debug)]
 pub(crate) struct Reloader {
-    file: Option<PathBuf>,
+    source: Source,
     /// What was last tried, and so need not be tried again: a configuration, or the words of its faults.
     tried: Mutex<Result<Config, String>>,
 }
 
 impl Reloader {
-    pub(crate) fn new(file: Option<PathBuf>, config: Config) -> Self {
+    pub(crate) fn new(source: Source, config: Config) -> Self {
         Self {
-            file,
+            source,
             tried: Mutex::new(Ok(config)),
         }
     }
@@ -51,8 +71,8 @@ impl Reloader {
     }
 
     async fn load(&self) -> Result<Config> {
-        let file = self.file.clone();
-        tokio::task::spawn_blocking(move || Config::load(file.as_deref()))
+        let source = self.source.clone();
+        tokio::task::spawn_blocking(move || source.load())
             .await
             .unwrap_or_else(|error| Err(Error::internal("loading failed").with_source(error)))
     }

@@ -262,7 +262,7 @@ fn value(text: &str) -> HeaderValue {
 
 /// A body whose length is known. An error in it aborts the connection: a truncated answer never looks complete.
 struct Sized {
-    chunks: attache::body::Body,
+    chunks: Box<attache::body::Body>,
     left: u64,
 }
 

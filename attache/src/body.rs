@@ -521,7 +521,8 @@ mod tests {
             Some((Ok(Bytes::from_static(b"a")), ()))
         });
         let start = Instant::now();
-        let mut body = Body::new(chunks).paced(Duration::from_secs(60), allowance(300), None, sender_late);
+        let mut body =
+            Body::new(chunks).paced(Duration::from_secs(60), allowance(300), None, sender_late);
         let error = loop {
             match body.next().await.expect("an error ends it") {
                 Ok(_) => {}

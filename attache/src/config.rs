@@ -270,26 +270,34 @@ impl Config {
         }
     }
 
-    /// Loads `file`, if there is one, and then the environment of the process.
+    /// Loads `file`, if there is one, then the environment of the process, then `overrides`: keys and values, such as
+    /// `("server.listen", "127.0.0.1:9000")`, that win over both.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Misconfigured`], with every fault on a line of its own.
-    pub fn load(file: Option<&Path>) -> Result<Self> {
+    pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self> {
         let text = file
             .map(|path| {
                 std::fs::read_to_string(path).map_err(|error| {
                     Error::new(
                         ErrorKind::Misconfigured,
-                        format!(
-                            "the configuration file {} cannot be read: {error}",
-                            path.display()
-                        ),
+                        format!("the configuration file cannot be read: {error}"),
                     )
+                    .with_source(std::io::Error::other(path.display().to_string()))
                 })
             })
             .transpose()?;
-        Self::from_parts(text.as_deref(), std::env::vars())
+        let environment = std::env::vars_os()
+            // A variable that is not text is not ours.
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            });
+        let overrides = overrides.iter().map(|(key, value)| {
+            let name = format!("ATTACHE_{}", key.to_ascii_uppercase().replace('.', "__"));
+            (name, value.clone())
+        });
+        Self::from_parts(text.as_deref(), environment.chain(overrides))
     }
 
     /// Loads the text of a file, and an environment.
@@ -371,7 +379,8 @@ impl Config {
             match std::fs::read_to_string(path) {
                 Ok(text) => Some(text),
                 Err(error) => {
-                    faults.add(format!("{key} {} cannot be read: {error}", path.display()));
+                    // The key tells which file; its path is not for whoever asks over HTTP.
+                    faults.add(format!("{key} names a file that cannot be read: {error}"));
                     None
                 }
             }

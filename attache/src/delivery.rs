@@ -49,7 +49,7 @@ pub enum Delivery {
         /// Which part, if a part was asked for: 206.
         range: Option<ByteRange>,
         /// The bytes.
-        body: Option<Body>,
+        body: Option<Box<Body>>,
     },
     /// Go there: 302.
     Redirect {
@@ -145,7 +145,12 @@ impl Representation {
             return Ok(Plan::Send(None));
         };
         // Range is defined for GET alone (section 14.2).
-        if ask.head || ask.if_range.as_deref().is_some_and(|value| !self.is_same(value)) {
+        if ask.head
+            || ask
+                .if_range
+                .as_deref()
+                .is_some_and(|value| !self.is_same(value))
+        {
             return Ok(Plan::Send(None));
         }
         Ok(Plan::Send(ByteRange::parse(range, self.size)?))
@@ -226,11 +231,23 @@ mod tests {
     #[test]
     fn conditions_follow_rfc_9110() {
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(plan(|ask| ask.if_none_match = some("\"tag\"")), Ok(Plan::NotModified));
-        assert_eq!(plan(|ask| ask.if_none_match = some("\"x\", W/\"tag\"")), Ok(Plan::NotModified));
-        assert_eq!(plan(|ask| ask.if_none_match = some("*")), Ok(Plan::NotModified));
+        assert_eq!(
+            plan(|ask| ask.if_none_match = some("\"tag\"")),
+            Ok(Plan::NotModified)
+        );
+        assert_eq!(
+            plan(|ask| ask.if_none_match = some("\"x\", W/\"tag\"")),
+            Ok(Plan::NotModified)
+        );
+        assert_eq!(
+            plan(|ask| ask.if_none_match = some("*")),
+            Ok(Plan::NotModified)
+        );
         assert_eq!(plan(|ask| ask.if_none_match = some("\"x\"")), WHOLE);
-        assert_eq!(plan(|ask| ask.if_modified_since = some(SAME)), Ok(Plan::NotModified));
+        assert_eq!(
+            plan(|ask| ask.if_modified_since = some(SAME)),
+            Ok(Plan::NotModified)
+        );
         assert_eq!(plan(|ask| ask.if_modified_since = some(EARLIER)), WHOLE);
         assert_eq!(plan(|ask| ask.if_modified_since = some("yesterday")), WHOLE);
         // If-None-Match outranks If-Modified-Since.
@@ -242,7 +259,10 @@ mod tests {
             WHOLE
         );
         assert_eq!(plan(|ask| ask.if_match = some("\"tag\"")), WHOLE);
-        assert_eq!(plan(|ask| ask.if_match = some("W/\"tag\"")), Err(ErrorKind::PreconditionFailed));
+        assert_eq!(
+            plan(|ask| ask.if_match = some("W/\"tag\"")),
+            Err(ErrorKind::PreconditionFailed)
+        );
         assert_eq!(plan(|ask| ask.if_unmodified_since = some(SAME)), WHOLE);
         assert_eq!(
             plan(|ask| ask.if_unmodified_since = some(EARLIER)),
@@ -268,13 +288,19 @@ mod tests {
         assert_eq!(ranged(Some("\"x\""), false), WHOLE);
         assert_eq!(ranged(Some(EARLIER), false), WHOLE);
         assert_eq!(ranged(None, true), WHOLE);
-        assert_eq!(plan(|ask| ask.range = some("bytes=100-")), Err(ErrorKind::BadRange));
+        assert_eq!(
+            plan(|ask| ask.range = some("bytes=100-")),
+            Err(ErrorKind::BadRange)
+        );
     }
 
     #[test]
     fn a_redirect_is_forgotten_before_its_url_dies() {
         let now = datetime!(2026-11-23 20:00:00 UTC);
-        assert_eq!(redirect_max_age(now + Duration::from_secs(61), now), Duration::from_secs(46));
+        assert_eq!(
+            redirect_max_age(now + Duration::from_secs(61), now),
+            Duration::from_secs(46)
+        );
         assert_eq!(redirect_max_age(now, now), Duration::ZERO);
     }
 }

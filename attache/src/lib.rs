@@ -2,22 +2,22 @@
 
 mod base64;
 
-pub mod error;
-pub mod secret;
 pub mod attachment;
-pub mod filename;
-pub mod media;
 pub mod body;
 pub mod budget;
-pub mod lease;
-pub mod upload;
-pub mod storage;
 pub mod catalog;
 pub mod config;
 pub mod delivery;
+pub mod error;
+pub mod filename;
+pub mod lease;
 pub mod links;
+pub mod media;
 pub mod metrics;
+pub mod secret;
 mod service;
+pub mod storage;
+pub mod upload;
 
 pub use attachment::{Attachment, AttachmentId, NewAttachment};
 pub use config::Config;

@@ -44,7 +44,10 @@ impl LinkKey {
         let wrong = |error: std::io::Error| {
             Error::new(
                 ErrorKind::Misconfigured,
-                format!("the key of temporary links, {}, cannot be used: {error}", path.display()),
+                format!(
+                    "the key of temporary links, {}, cannot be used: {error}",
+                    path.display()
+                ),
             )
         };
         std::fs::create_dir_all(folder).map_err(wrong)?;
@@ -64,7 +67,10 @@ impl LinkKey {
         let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
             Error::new(
                 ErrorKind::Misconfigured,
-                format!("{} is not a key of 32 bytes; delete it, and a new one is made", path.display()),
+                format!(
+                    "{} is not a key of 32 bytes; delete it, and a new one is made",
+                    path.display()
+                ),
             )
         })?;
         Ok(Self(Zeroizing::new(key)))
@@ -82,7 +88,8 @@ impl LinkKey {
     ) -> (SignedUrl, OffsetDateTime) {
         let expires_at = quantised_expiry(now, lifetime);
         let expires = expires_at.unix_timestamp();
-        let sig = crate::base64::encode_url(self.mac(id, disposition, expires).finalize().into_bytes());
+        let sig =
+            crate::base64::encode_url(self.mac(id, disposition, expires).finalize().into_bytes());
         let folder = match disposition {
             Disposition::Inline => "attachment",
             Disposition::Attachment => "download",
@@ -107,7 +114,11 @@ impl LinkKey {
         let Some(sig) = crate::base64::decode_url(&proof.sig) else {
             return refused("this link was changed; ask for a new one");
         };
-        if self.mac(id, disposition, proof.expires).verify_slice(&sig).is_err() {
+        if self
+            .mac(id, disposition, proof.expires)
+            .verify_slice(&sig)
+            .is_err()
+        {
             return refused("this link was changed; ask for a new one");
         }
         if proof.expires <= now.unix_timestamp() {
@@ -120,7 +131,9 @@ impl LinkKey {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of any length");
         // An id holds no line end, so the fields cannot run into each other.
-        mac.update(format!("attache link v1\n{id}\n{expires}\n{}", disposition.as_str()).as_bytes());
+        mac.update(
+            format!("attache link v1\n{id}\n{expires}\n{}", disposition.as_str()).as_bytes(),
+        );
         mac
     }
 }
@@ -153,7 +166,11 @@ mod tests {
         let (_, query) = url.expose().split_once('?').expect("a query");
         let (expires, sig) = query.split_once("&sig=").expect("a signature");
         LinkProof {
-            expires: expires.strip_prefix("expires=").expect("expires").parse().expect("a number"),
+            expires: expires
+                .strip_prefix("expires=")
+                .expect("expires")
+                .parse()
+                .expect("a number"),
             sig: sig.to_owned(),
         }
     }
@@ -166,18 +183,32 @@ mod tests {
         let (url, expires_at) = key.sign("http://h", &id, Disposition::Inline, NOW, LIFE);
         let good = proof(&url);
         let check = |id: &AttachmentId, disposition, proof: &LinkProof, now| {
-            key.check(id, disposition, proof, now).map_err(|error| error.kind())
+            key.check(id, disposition, proof, now)
+                .map_err(|error| error.kind())
         };
         assert_eq!(check(&id, Disposition::Inline, &good, NOW), Ok(()));
         let refused = Err(ErrorKind::Forbidden);
-        assert_eq!(check(&AttachmentId::generate(), Disposition::Inline, &good, NOW), refused);
+        assert_eq!(
+            check(&AttachmentId::generate(), Disposition::Inline, &good, NOW),
+            refused
+        );
         assert_eq!(check(&id, Disposition::Attachment, &good, NOW), refused);
         assert_eq!(check(&id, Disposition::Inline, &good, expires_at), refused);
-        let later = LinkProof { expires: good.expires + 1, ..good.clone() };
+        let later = LinkProof {
+            expires: good.expires + 1,
+            ..good.clone()
+        };
         assert_eq!(check(&id, Disposition::Inline, &later, NOW), refused);
         for sig in ["", "AAAA", "not base64!"] {
-            let forged = LinkProof { sig: sig.to_owned(), ..good.clone() };
-            assert_eq!(check(&id, Disposition::Inline, &forged, NOW), refused, "{sig:?}");
+            let forged = LinkProof {
+                sig: sig.to_owned(),
+                ..good.clone()
+            };
+            assert_eq!(
+                check(&id, Disposition::Inline, &forged, NOW),
+                refused,
+                "{sig:?}"
+            );
         }
     }
 

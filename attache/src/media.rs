@@ -23,7 +23,11 @@ pub fn decide(claim: Option<&str>, first: &[u8], filename: Option<&Filename>) ->
     let claim = claim.filter(|claim| !says_nothing(claim));
     match (claim, sniffed) {
         (Some(claim), Some(sniffed)) if is_shown(&claim) || is_active(&claim) => {
-            if same_family(&claim, &sniffed) { claim } else { sniffed }
+            if same_family(&claim, &sniffed) {
+                claim
+            } else {
+                sniffed
+            }
         }
         (Some(claim), None) if is_shown(&claim) => text_or_octets(first),
         // Markup that the bytes do not contradict; it is never shown, only its name is kept.
@@ -77,7 +81,9 @@ pub struct Served {
 /// whichever way it is delivered.
 pub fn serve(content_type: &str, asked: Disposition, inline_types: &[String]) -> Served {
     let active = is_active(content_type);
-    let listed = inline_types.iter().any(|pattern| matches(pattern, content_type));
+    let listed = inline_types
+        .iter()
+        .any(|pattern| matches(pattern, content_type));
     let disposition = match asked {
         Disposition::Inline if listed && !active => Disposition::Inline,
         _ => Disposition::Attachment,
@@ -97,7 +103,12 @@ pub fn serve(content_type: &str, asked: Disposition, inline_types: &[String]) ->
 
 /// Type and subtype in lower case, without parameters; `None` if malformed (RFC 9110 section 8.3.1).
 fn essence(claim: &str) -> Option<String> {
-    let essence = claim.split(';').next().unwrap_or(claim).trim().to_ascii_lowercase();
+    let essence = claim
+        .split(';')
+        .next()
+        .unwrap_or(claim)
+        .trim()
+        .to_ascii_lowercase();
     let token = |text: &str| {
         !text.is_empty()
             && text
@@ -128,7 +139,9 @@ fn is_shown(content_type: &str) -> bool {
 /// Whether a browser might run something in it: markup, scripts, style sheets, documents that hold others
 /// (<https://mimesniff.spec.whatwg.org/#scriptable-mime-type> and what browsers treat alike).
 pub fn is_active(content_type: &str) -> bool {
-    let subtype = content_type.split_once('/').map_or("", |(_, subtype)| subtype);
+    let subtype = content_type
+        .split_once('/')
+        .map_or("", |(_, subtype)| subtype);
     subtype == "xml"
         || subtype.ends_with("+xml")
         || subtype.contains("html")
@@ -208,7 +221,10 @@ mod tests {
     fn other_claims_are_believed_and_malformed_ones_are_not() {
         let docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
         assert_eq!(decide(Some(docx), b"PK\x03\x04", None), docx);
-        assert_eq!(decide(Some("text/markdown"), b"# hi", None), "text/markdown");
+        assert_eq!(
+            decide(Some("text/markdown"), b"# hi", None),
+            "text/markdown"
+        );
         for bad in ["nonsense", "a/b\r\nx: y", "", "/", "a/b c"] {
             assert_eq!(decide(Some(bad), b"hello", None), "text/plain", "{bad:?}");
         }
@@ -217,7 +233,11 @@ mod tests {
 
     #[test]
     fn what_can_carry_a_script_is_never_shown() {
-        let all = ["image/*".to_owned(), "text/*".to_owned(), "application/*".to_owned()];
+        let all = [
+            "image/*".to_owned(),
+            "text/*".to_owned(),
+            "application/*".to_owned(),
+        ];
         for active in [
             "text/html",
             "image/svg+xml",
@@ -232,7 +252,10 @@ mod tests {
         }
         let png = serve("image/png", Disposition::Inline, &all);
         assert_eq!(png.disposition, Disposition::Inline);
-        assert_eq!(serve("image/png", Disposition::Inline, &[]).disposition, Disposition::Attachment);
+        assert_eq!(
+            serve("image/png", Disposition::Inline, &[]).disposition,
+            Disposition::Attachment
+        );
         let text = serve("text/plain", Disposition::Inline, &all);
         assert_eq!(text.content_type, "text/plain; charset=utf-8");
     }

@@ -123,7 +123,11 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let operations = Family::default();
-        registry.register("attache_operations", "Operations, by how they ended", operations.clone());
+        registry.register(
+            "attache_operations",
+            "Operations, by how they ended",
+            operations.clone(),
+        );
         let operation_seconds = Seconds::new_with_constructor(|| Histogram::new(SECONDS));
         registry.register(
             "attache_operation_seconds",
@@ -143,7 +147,11 @@ impl Metrics {
             streams_open.clone(),
         );
         let streams = Family::default();
-        registry.register("attache_streams", "Transfers, by how they ended", streams.clone());
+        registry.register(
+            "attache_streams",
+            "Transfers, by how they ended",
+            streams.clone(),
+        );
         let signed_urls = Family::default();
         registry.register("attache_signed_urls", "Temporary URLs", signed_urls.clone());
         let clients_built = Family::default();
@@ -205,7 +213,9 @@ impl Metrics {
 
     /// Counts a client that was built.
     pub fn client_built(&self, backend: &'static str) {
-        self.clients_built.get_or_create(&BackendLabels { backend }).inc();
+        self.clients_built
+            .get_or_create(&BackendLabels { backend })
+            .inc();
     }
 
     /// Counts a configuration that was loaded again: `ok`, `unchanged` or `failed`.
@@ -233,7 +243,9 @@ impl Metrics {
     pub fn streams_open(&self) -> (i64, i64) {
         let open = |direction: Direction| {
             let direction = direction.as_str();
-            self.streams_open.get_or_create(&DirectionLabels { direction }).get()
+            self.streams_open
+                .get_or_create(&DirectionLabels { direction })
+                .get()
         };
         (open(Direction::In), open(Direction::Out))
     }
@@ -325,7 +337,10 @@ impl Read {
                     lease: lease.name,
                     outcome,
                 };
-                family.get_or_create(&labels).inner().store(value, Ordering::Relaxed);
+                family
+                    .get_or_create(&labels)
+                    .inner()
+                    .store(value, Ordering::Relaxed);
             };
             count(&self.lease_requests, "hit", lease.hits);
             count(&self.lease_requests, "waited", lease.waited);
@@ -340,7 +355,12 @@ impl Read {
             ("open", reading.vitals.connections_open),
             ("idle", reading.vitals.connections_idle),
         ] {
-            set(&self.upstream_connections.get_or_create_owned(&StateLabels { state }), value);
+            set(
+                &self
+                    .upstream_connections
+                    .get_or_create_owned(&StateLabels { state }),
+                value,
+            );
         }
         for (reason, value) in &reading.vitals.retries {
             self.upstream_retries

@@ -151,7 +151,11 @@ pub struct LastReload {
 
 impl Parts {
     /// Builds the parts of `config`; carries over from `old` what is equal. The list of backends is here.
-    fn build(config: Config, old: Option<&Self>, metrics: &Metrics) -> Result<(Self, ReloadReport)> {
+    fn build(
+        config: Config,
+        old: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<(Self, ReloadReport)> {
         let mut report = ReloadReport::default();
         let storage = match old {
             Some(old) if storage_key(&old.config) == storage_key(&config) => {
@@ -207,7 +211,10 @@ fn storage_key(config: &Config) -> impl PartialEq {
     match storage.backend {
         Backend::Local => (Some(storage.local.clone()), None),
         Backend::Memory => (None, None),
-        Backend::Azure => (None, Some((storage.azure.clone(), transport_config(config)))),
+        Backend::Azure => (
+            None,
+            Some((storage.azure.clone(), transport_config(config))),
+        ),
     }
 }
 
@@ -233,7 +240,8 @@ impl Attache {
             .map_err(|error| Error::internal("opening failed").with_source(error))??;
         tracing::info!(
             transfer_memory = parts.budget.limit(),
-            upload_bytes = (parts.config.upload.concurrency as u64 + 1) * parts.config.upload.block_bytes,
+            upload_bytes =
+                (parts.config.upload.concurrency as u64 + 1) * parts.config.upload.block_bytes,
             relay_bytes = RELAY_BYTES,
             "all transfer buffers together never exceed transfer_memory; one upload holds at most upload_bytes, one relay relay_bytes"
         );
@@ -307,8 +315,12 @@ impl Attache {
         }
         let cut = self.0.cut.clone();
         let body = body.take_until(async move { cut.cancelled().await });
-        let mut body = Body::new(body)
-            .paced(limits.idle_timeout, limits.timeout, new.size, body::sender_late);
+        let mut body = Body::new(body).paced(
+            limits.idle_timeout,
+            limits.timeout,
+            new.size,
+            body::sender_late,
+        );
         let first = first_bytes(&mut body).await?;
         let claim = new.content_type.as_deref();
         let content_type = media::decide(claim, &flat(&first), new.filename.as_ref());
@@ -449,7 +461,10 @@ impl Attache {
         };
         if mode != DeliveryMode::Relay {
             let lifetime = parts.config.delivery.url_lifetime;
-            match self.offer(parts, &attachment.key, &representation, lifetime).await? {
+            match self
+                .offer(parts, &attachment.key, &representation, lifetime)
+                .await?
+            {
                 Some(Offer::SignedUrl { url, expires_at }) if mode == DeliveryMode::Redirect => {
                     let max_age = delivery::redirect_max_age(expires_at, OffsetDateTime::now_utc());
                     return Ok(Delivery::Redirect { url, max_age });
@@ -468,7 +483,9 @@ impl Attache {
         let body = if ask.head {
             None
         } else {
-            Some(self.relay(parts, &attachment, range, started).await?)
+            Some(Box::new(
+                self.relay(parts, &attachment, range, started).await?,
+            ))
         };
         Ok(Delivery::Relay {
             representation,
@@ -484,9 +501,14 @@ impl Attache {
         representation: &Representation,
         lifetime: Duration,
     ) -> Result<Option<Offer>> {
-        let offer = parts.storage.offer(key, &representation.grant(lifetime)).await;
+        let offer = parts
+            .storage
+            .offer(key, &representation.grant(lifetime))
+            .await;
         match &offer {
-            Ok(Some(Offer::SignedUrl { .. })) => self.0.metrics.signed_url(parts.storage.name(), Ok(())),
+            Ok(Some(Offer::SignedUrl { .. })) => {
+                self.0.metrics.signed_url(parts.storage.name(), Ok(()))
+            }
             Err(error) => self.0.metrics.signed_url(parts.storage.name(), Err(error)),
             Ok(_) => {}
         }
@@ -518,7 +540,12 @@ impl Attache {
                 crc64: attachment.crc64.filter(|_| whole && limits.verify),
                 ..Expected::default()
             })
-            .paced(limits.idle_timeout, limits.timeout, Some(size), body::store_late);
+            .paced(
+                limits.idle_timeout,
+                limits.timeout,
+                Some(size),
+                body::store_late,
+            );
         let relay = Relay {
             body,
             stream,
@@ -546,7 +573,9 @@ impl Attache {
         base: &str,
     ) -> Result<TemporaryUrl> {
         let (parts, started) = (self.parts(), Instant::now());
-        let outcome = self.temporary_url(&parts, id, lifetime, disposition, base).await;
+        let outcome = self
+            .temporary_url(&parts, id, lifetime, disposition, base)
+            .await;
         self.count("url", &parts, started, &outcome);
         outcome
     }
@@ -566,7 +595,10 @@ impl Attache {
         let attachment = self.0.catalog.find(id).await?;
         let inline_types = &parts.config.delivery.inline_types;
         let representation = Representation::new(&attachment, disposition, inline_types);
-        match self.offer(parts, &attachment.key, &representation, lifetime).await? {
+        match self
+            .offer(parts, &attachment.key, &representation, lifetime)
+            .await?
+        {
             Some(Offer::SignedUrl { url, expires_at }) => Ok(TemporaryUrl { url, expires_at }),
             _ => {
                 let now = OffsetDateTime::now_utc();
@@ -582,8 +614,15 @@ impl Attache {
     /// # Errors
     ///
     /// [`ErrorKind::Forbidden`].
-    pub fn check_link(&self, id: &AttachmentId, disposition: Disposition, proof: &LinkProof) -> Result<()> {
-        self.0.links.check(id, disposition, proof, OffsetDateTime::now_utc())
+    pub fn check_link(
+        &self,
+        id: &AttachmentId,
+        disposition: Disposition,
+        proof: &LinkProof,
+    ) -> Result<()> {
+        self.0
+            .links
+            .check(id, disposition, proof, OffsetDateTime::now_utc())
     }
 
     /// Deletes an attachment: bytes, snapshots and record. One that is not there is success. Runs to its end even if this
@@ -622,9 +661,14 @@ impl Attache {
     /// # Errors
     ///
     /// [`ErrorKind::BadRequest`] for more than [`MAX_BULK`] ids.
-    pub async fn delete_all(&self, ids: Vec<AttachmentId>) -> Result<Vec<(AttachmentId, Result<bool>)>> {
+    pub async fn delete_all(
+        &self,
+        ids: Vec<AttachmentId>,
+    ) -> Result<Vec<(AttachmentId, Result<bool>)>> {
         if ids.len() > MAX_BULK {
-            return Err(Error::bad_request(format!("at most {MAX_BULK} ids at a time")));
+            return Err(Error::bad_request(format!(
+                "at most {MAX_BULK} ids at a time"
+            )));
         }
         let results = stream::iter(ids)
             .map(|id| async {
@@ -704,7 +748,11 @@ impl Attache {
         let mut report = SweepReport::default();
         let mut after = None;
         loop {
-            let page = self.0.catalog.unfinished(after.as_ref(), SWEEP_PAGE).await?;
+            let page = self
+                .0
+                .catalog
+                .unfinished(after.as_ref(), SWEEP_PAGE)
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for row in page {
@@ -728,7 +776,10 @@ impl Attache {
             Ok(removed) => report.litter_removed = removed,
             Err(error) => {
                 report.failed += 1;
-                tracing::warn!(error = error.report(), "sweep: litter is left for the next one");
+                tracing::warn!(
+                    error = error.report(),
+                    "sweep: litter is left for the next one"
+                );
             }
         }
         Ok(report)
@@ -772,7 +823,10 @@ impl Attache {
         match outcome {
             Ok(report) => tracing::info!(?report, "configuration reloaded"),
             Err(error) => {
-                tracing::error!(error = error.report(), "the new configuration is not used; the old one serves on");
+                tracing::error!(
+                    error = error.report(),
+                    "the new configuration is not used; the old one serves on"
+                );
             }
         }
         let last = LastReload {
@@ -797,9 +851,9 @@ impl Attache {
             let old = old.clone();
             move || Parts::build(config, Some(&old), &metrics)
         });
-        let (parts, mut report) = built
-            .await
-            .map_err(|error| Error::internal("building the new parts failed").with_source(error))??;
+        let (parts, mut report) = built.await.map_err(|error| {
+            Error::internal("building the new parts failed").with_source(error)
+        })??;
         report.start_only = start_only;
         if report.rebuilt.contains(&"storage") {
             parts.storage.probe().await?;
@@ -887,11 +941,20 @@ impl Attache {
     /// closes the catalog. No call may follow.
     pub async fn close(&self, grace: Duration) {
         self.0.tasks.close();
-        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            tracing::warn!(running = self.0.tasks.len(), "cutting transfers that still run");
+        if tokio::time::timeout(grace, self.0.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                running = self.0.tasks.len(),
+                "cutting transfers that still run"
+            );
             self.cut();
             // Cleaning up talks to the store; what takes longer is left for the sweep of the next start.
-            if tokio::time::timeout(CLEANUP_TIME, self.0.tasks.wait()).await.is_err() {
+            if tokio::time::timeout(CLEANUP_TIME, self.0.tasks.wait())
+                .await
+                .is_err()
+            {
                 tracing::warn!(running = self.0.tasks.len(), "left for the sweep");
             }
         }
@@ -903,7 +966,13 @@ impl Attache {
         self.0.cut.cancel();
     }
 
-    fn count<T>(&self, operation: &'static str, parts: &Parts, started: Instant, outcome: &Result<T>) {
+    fn count<T>(
+        &self,
+        operation: &'static str,
+        parts: &Parts,
+        started: Instant,
+        outcome: &Result<T>,
+    ) {
         let outcome = outcome.as_ref().map(|_| ());
         self.0
             .metrics
@@ -925,7 +994,10 @@ impl fmt::Debug for Attache {
 /// The state of the service.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the names are the documentation; they are the JSON of /v1/status")]
+#[expect(
+    missing_docs,
+    reason = "the names are the documentation; they are the JSON of /v1/status"
+)]
 pub struct Status {
     pub version: &'static str,
     #[serde(with = "time::serde::rfc3339")]
@@ -1108,16 +1180,21 @@ impl Relay {
 /// A ready attachment without bytes is a fault of the store, not an answer to the client.
 fn lost(error: Error, attachment: &Attachment) -> Error {
     if error.kind() == ErrorKind::NotFound {
-        return Error::internal("the bytes of this attachment are not in the store; run `attache check`")
-            .with_source(error)
-            .during("deliver", attachment.id.as_str());
+        return Error::internal(
+            "the bytes of this attachment are not in the store; run `attache check`",
+        )
+        .with_source(error)
+        .during("deliver", attachment.id.as_str());
     }
     error
 }
 
 fn shutting_down() -> Error {
-    Error::new(ErrorKind::Busy, "the server is shutting down; send the file again")
-        .retry_after(Duration::from_secs(5))
+    Error::new(
+        ErrorKind::Busy,
+        "the server is shutting down; send the file again",
+    )
+    .retry_after(Duration::from_secs(5))
 }
 
 /// What the catalog keeps.

@@ -11,6 +11,7 @@ use attache::config::Backend;
 use attache::{Attache, Config, Error, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+use crate::reload::Source;
 use crate::{app, telemetry};
 
 mod check;
@@ -191,17 +192,18 @@ fn run(cli: Cli) -> Outcome {
     .map_err(Failure::Usage)?;
     match cli.command {
         Command::Serve(serve) => {
-            if let Some(address) = serve.listen {
-                set_listen(address);
-            }
-            let config = Config::load(file)?;
+            let source = Source {
+                file: file.map(Path::to_owned),
+                listen: serve.listen,
+            };
+            let config = source.load()?;
             block_on(async {
-                app::serve(config, file.map(Path::to_owned)).await?;
+                app::serve(config, source).await?;
                 Ok(Exit::Done)
             })
         }
         Command::Config => {
-            print(&Config::load(file)?.to_toml())?;
+            print(&Config::load(file, &[])?.to_toml())?;
             Ok(Exit::Done)
         }
         Command::Check(check) => block_on(check.run(file)),
@@ -217,19 +219,9 @@ fn run(cli: Cli) -> Outcome {
     }
 }
 
-/// `--listen` is the variable of its key, so that it is checked with the rest and still holds after a reload.
-#[expect(
-    unsafe_code,
-    reason = "the environment is written before any thread exists"
-)]
-fn set_listen(address: SocketAddr) {
-    // SAFETY: only the main thread runs; the runtime starts later.
-    unsafe { std::env::set_var("ATTACHE_SERVER__LISTEN", address.to_string()) };
-}
-
 /// The configuration of a store that outlives a process.
 fn stored(file: Option<&Path>) -> Result<Config, Failure> {
-    let config = Config::load(file)?;
+    let config = Config::load(file, &[])?;
     if config.storage.backend == Backend::Memory {
         return Err(Failure::Usage(
             "storage.backend is \"memory\": its attachments live in the server's process alone, and no other command \

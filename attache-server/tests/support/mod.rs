@@ -1,5 +1,9 @@
 //! The real binary on a free port, and a client that sends exactly the bytes it is told to.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -67,6 +71,12 @@ impl Server {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     pub fn pid(&self) -> u32 {
@@ -183,7 +193,7 @@ impl Server {
             assert!(
                 start.elapsed() < Duration::from_secs(20),
                 "{what}: {status:#}\n{}",
-                self.log()
+                self.log_end()
             );
         }
     }

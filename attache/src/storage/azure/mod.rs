@@ -644,10 +644,10 @@ impl BlockTarget for Put<'_> {
         let nothing = Bytes::new().into();
         let client = self.inner.blob(self.key).block_blob_client();
         let replaced = client.upload(nothing, Some(options)).await;
-        if replaced.is_ok() || self.inner.is_ours(self.key, &self.attempt).await {
-            if let Err(error) = self.inner.delete_blob(self.key).await {
-                tracing::warn!(key = %self.key, %error, "staged blocks are left; sweep removes them");
-            }
+        if (replaced.is_ok() || self.inner.is_ours(self.key, &self.attempt).await)
+            && let Err(error) = self.inner.delete_blob(self.key).await
+        {
+            tracing::warn!(key = %self.key, %error, "staged blocks are left; sweep removes them");
         }
     }
 }

@@ -70,9 +70,11 @@ pub(super) async fn fetch_delegation_key(
     skew: impl Fn() -> time::Duration,
 ) -> azure_core::Result<Granted<DelegationKey>> {
     let now = whole_second(OffsetDateTime::now_utc() + skew());
-    let mut wanted = KeyInfo::default();
-    wanted.start = Some(now - BACKDATE);
-    wanted.expiry = Some(now + KEY_LIFE);
+    let wanted = KeyInfo {
+        start: Some(now - BACKDATE),
+        expiry: Some(now + KEY_LIFE),
+        ..KeyInfo::default()
+    };
     let key = client
         .get_user_delegation_key(RequestContent::try_from(wanted)?, None)
         .await?

@@ -1,0 +1,536 @@
+//! The whole server against a stand-in for Azure and Entra ID that counts every call: one credential, one client, one key
+//! per configuration, and what happens when the configuration changes or the services fail.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fake_azure::{Entra, FakeAzure, Op};
+use support::{Server, command, noise};
+
+const CANARY: &str = "canary-secret-5d41402abc4b2a76";
+
+/// The log at its most talkative, that of the crates below included.
+const EVERYTHING: &str = "trace,azure_core=trace,azure_identity=trace,azure_storage_blob=trace,typespec_client_core=trace,\
+                          hyper=trace,hyper_util=trace,rustls=trace";
+
+struct World {
+    azure: FakeAzure,
+    server: Server,
+    config: PathBuf,
+    secret: PathBuf,
+}
+
+impl World {
+    /// A stand-in, and a server whose configuration and secret are files.
+    async fn start(more: &str) -> Self {
+        let azure = FakeAzure::builder()
+            .account("acme")
+            .container("files")
+            .secret(CANARY)
+            .start()
+            .await
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, CANARY).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), azure.ca_pem()).unwrap();
+        let config = folder.path().join("attache.toml");
+        std::fs::write(&config, toml(&azure, more)).unwrap();
+        let server = tokio::task::spawn_blocking(move || {
+            Server::start_in(
+                folder,
+                &[("ATTACHE_LOG", EVERYTHING)],
+                &["--config", "attache.toml"],
+            )
+        })
+        .await
+        .unwrap();
+        Self {
+            azure,
+            server,
+            config,
+            secret,
+        }
+    }
+
+    fn upload(&self, bytes: &[u8]) -> String {
+        let json = self
+            .server
+            .put("filename=a.bin", "application/octet-stream", bytes);
+        json["id"].as_str().unwrap().to_owned()
+    }
+
+    fn generation(&self) -> u64 {
+        self.server.get("/v1/status").json()["configuration"]["generation"]
+            .as_u64()
+            .unwrap()
+    }
+
+    fn figure(&self, line: &str) -> bool {
+        String::from_utf8(self.server.get("/metrics").body)
+            .unwrap()
+            .contains(line)
+    }
+}
+
+fn toml(azure: &FakeAzure, more: &str) -> String {
+    format!(
+        "[storage]\nbackend = \"azure\"\n[storage.azure]\naccount = \"acme\"\ncontainer = \"files\"\nendpoint = \"{}\"\n\
+         authority_host = \"{}\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\nclient_secret_file = \"secret\"\nca_file = \"ca.pem\"\n{more}",
+        azure.blob_endpoint(),
+        azure.authority_host(),
+        azure.tenant_id(),
+        azure.client_id(),
+    )
+}
+
+/// Runs what blocks beside the stand-in, which lives in this process too.
+async fn blocking<T: Send>(world: &World, work: impl FnOnce(&World) -> T + Send) -> T {
+    tokio::task::block_in_place(|| work(world))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn thousands_of_requests_take_one_token_and_one_key() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        let redirect = world.server.get(&format!("/attachment/{id}"));
+                        assert_eq!(redirect.status, 302, "{}", redirect.text());
+                        assert_eq!(
+                            world.server.get(&format!("/download/{id}?via=relay")).body,
+                            b"hello"
+                        );
+                        let url = world.server.request(
+                            "POST",
+                            &format!("/v1/attachments/{id}/url"),
+                            &[],
+                            b"",
+                        );
+                        assert_eq!(url.status, 200);
+                    }
+                });
+            }
+        });
+        let counts = world.azure.counts();
+        assert_eq!(counts.token_requests, 1);
+        assert_eq!(counts.delegation_key_requests, 1);
+        // One client: no more connections than requests at a time, and its leases count themselves.
+        assert!(
+            counts.connections_accepted <= 20,
+            "{}",
+            counts.connections_accepted
+        );
+        assert!(world.figure("attache_clients_built_total{backend=\"azure\"} 1"));
+        assert!(
+            world.figure("attache_lease_fetches_total{lease=\"entra_token\",outcome=\"ok\"} 1")
+        );
+        assert!(
+            world.figure("attache_lease_fetches_total{lease=\"delegation_key\",outcome=\"ok\"} 1")
+        );
+        assert!(world.figure("attache_signed_urls_total{backend=\"azure\",outcome=\"ok\"} 800"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_secret_is_rotated_under_load_and_no_request_fails() {
+    let world = World::start("").await;
+    let fresh = "a-fresh-secret";
+    blocking(&world, |world| {
+        let bytes = noise(200_000);
+        let id = world.upload(&bytes);
+        let stop = AtomicBool::new(false);
+        let (reads, writes) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..200 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let answer = world.server.get(&format!("/download/{id}?via=relay"));
+                        assert!(
+                            answer.status == 200 && answer.body == bytes,
+                            "{}",
+                            answer.head
+                        );
+                        reads.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        world.upload(&bytes);
+                        writes.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            // Both secrets are valid while one is rotated, as at Entra ID.
+            world.azure.set_secrets([CANARY, fresh]);
+            let before = (
+                reads.load(Ordering::Relaxed),
+                writes.load(Ordering::Relaxed),
+            );
+            // By a rename, as mounted secrets are replaced.
+            let next = world.secret.with_extension("next");
+            std::fs::write(&next, fresh).unwrap();
+            std::fs::rename(&next, &world.secret).unwrap();
+            world.server.await_status("the swap", |status| {
+                status["configuration"]["generation"] == 2
+            });
+            world.azure.set_secrets([fresh]);
+            let moved = |before: (u64, u64)| {
+                reads.load(Ordering::Relaxed) > before.0 + 200
+                    && writes.load(Ordering::Relaxed) > before.1 + 20
+            };
+            let start = Instant::now();
+            while !moved(before) && start.elapsed() < Duration::from_secs(60) {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(moved(before), "the load went on");
+        });
+        let status = world.server.get("/v1/status").json();
+        assert_eq!(
+            status["configuration"]["last_reload"]["report"]["rebuilt"][0],
+            "storage"
+        );
+        let counts = world.azure.counts();
+        assert_eq!(
+            counts.unknown_secrets_presented, 0,
+            "the old secret was never used after the swap"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_old_client_goes_with_its_last_request() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        world.upload(b"hello");
+        assert_eq!(world.azure.counts().connections_open, 1);
+        std::fs::write(&world.secret, "another").unwrap();
+        world.azure.set_secrets([CANARY, "another"]);
+        world.server.await_status("the swap", |status| {
+            status["configuration"]["generation"] == 2
+        });
+        let start = Instant::now();
+        // The probe of the new client has made one; the old one's must go.
+        while world.azure.counts().connections_open > 1 {
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                world.azure.counts()
+            );
+            std::thread::yield_now();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_change_that_concerns_no_client_keeps_it_warm() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        assert_eq!(world.server.get(&format!("/attachment/{id}")).status, 302);
+        let before = world.azure.counts();
+        std::fs::write(
+            &world.config,
+            toml(&world.azure, "[delivery]\nurl_lifetime = \"60s\"\n"),
+        )
+        .unwrap();
+        let report = world
+            .server
+            .request("POST", "/v1/admin/reload", &[], b"")
+            .json();
+        assert_eq!(report["kept"][0], "storage", "{report:#}");
+        assert_eq!(report["rebuilt"].as_array().unwrap().len(), 0, "{report:#}");
+        assert_eq!(world.server.get(&format!("/attachment/{id}")).status, 302);
+        let url = world
+            .server
+            .request("POST", &format!("/v1/attachments/{id}/url"), &[], b"")
+            .json();
+        assert!(url["expires_in"].as_u64().unwrap() <= 60);
+        let after = world.azure.counts();
+        assert_eq!(after.token_requests, before.token_requests);
+        assert_eq!(
+            after.delegation_key_requests,
+            before.delegation_key_requests
+        );
+        assert_eq!(after.connections_accepted, before.connections_accepted);
+        // SIGHUP is another way to say it.
+        std::fs::write(
+            &world.config,
+            toml(&world.azure, "[catalog]\nurl = \"sqlite://elsewhere.db\"\n"),
+        )
+        .unwrap();
+        world.server.signal("HUP");
+        world.server.await_status("SIGHUP", |status| {
+            status["configuration"]["last_reload"]["report"]["start_only"][0] == "catalog.url"
+        });
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_bad_new_configuration_leaves_the_old_one_running_and_says_why() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        let good = std::fs::read_to_string(&world.config).unwrap();
+        let mut failed = 0;
+        for (bad, why) in [
+            (
+                good.replace(world.azure.tenant_id(), ""),
+                "storage.azure.tenant_id",
+            ),
+            (
+                good.replace("\"files\"", "\"elsewhere\""),
+                "storage.azure.container",
+            ),
+            (
+                good.replace("acme", "no such account"),
+                "storage.azure.account",
+            ),
+            (
+                good.replace(&world.azure.blob_endpoint(), "https://127.0.0.1:1/acme"),
+                "cannot be reached",
+            ),
+            (format!("{good}[nonsense\n"), "no TOML"),
+            (
+                format!("{good}[upload]\nblock_bites = 1\n"),
+                "upload.block_bytes",
+            ),
+        ] {
+            std::fs::write(&world.config, bad).unwrap();
+            let answer = world.server.request("POST", "/v1/admin/reload", &[], b"");
+            assert!(answer.status >= 400, "{why}: {}", answer.text());
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains(why), "{why:?} in {detail}");
+            failed += 1;
+            let status = world.server.get("/v1/status").json();
+            assert!(
+                status["configuration"]["last_reload"]["error"]
+                    .as_str()
+                    .unwrap()
+                    .contains(why),
+                "{status:#}"
+            );
+            assert_eq!(
+                world.server.get(&format!("/download/{id}?via=relay")).body,
+                b"hello"
+            );
+        }
+        std::fs::write(&world.config, &good).unwrap();
+        std::fs::write(&world.secret, "wrong").unwrap();
+        let answer = world.server.request("POST", "/v1/admin/reload", &[], b"");
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(
+            answer.text().contains("storage.azure.client_secret"),
+            "{}",
+            answer.text()
+        );
+        failed += 1;
+        assert_eq!(
+            world.server.get(&format!("/download/{id}?via=relay")).body,
+            b"hello"
+        );
+        assert_eq!(world.generation(), 1);
+        // The watcher may have seen some of them, too.
+        let figures = String::from_utf8(world.server.get("/metrics").body).unwrap();
+        let count: u64 = figures
+            .lines()
+            .find_map(|line| line.strip_prefix("attache_config_reloads_total{outcome=\"failed\"} "))
+            .and_then(|count| count.parse().ok())
+            .unwrap();
+        assert!(count >= failed, "{count}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_outage_of_entra_id_is_a_clear_503_and_heals_by_itself() {
+    let world = World::start("").await;
+    world
+        .azure
+        .faults(|faults| faults.entra = Entra::Unavailable);
+    blocking(&world, |world| {
+        let answer = world
+            .server
+            .request("POST", "/v1/attachments?filename=a.txt", &[], b"hello");
+        answer.assert_problem(503, "upstream_unavailable", "no token");
+        assert!(answer.header("retry-after").is_some());
+        world
+            .server
+            .get("/readyz")
+            .assert_problem(503, "upstream_unavailable", "not ready");
+        assert_eq!(world.server.get("/healthz").status, 200);
+        world.azure.faults(|faults| faults.entra = Entra::Up);
+        let start = Instant::now();
+        while world.server.get("/readyz").status != 200 {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        world.upload(b"hello");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn idle_connections_are_closed_and_the_next_request_opens_one() {
+    let world = World::start("[clients]\nidle_after = \"1s\"\n").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        let start = Instant::now();
+        while world.azure.counts().connections_open > 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                world.azure.counts()
+            );
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        assert!(world.figure("attache_upstream_connections{state=\"open\"} 0"));
+        let before = world.azure.counts();
+        assert_eq!(
+            world.server.get(&format!("/download/{id}?via=relay")).body,
+            b"hello"
+        );
+        let after = world.azure.counts();
+        assert_eq!(after.connections_accepted - before.connections_accepted, 1);
+        assert_eq!(
+            after.token_requests, before.token_requests,
+            "nothing else is paid"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn failures_of_the_store_are_retried_and_invisible() {
+    let world = World::start("").await;
+    world
+        .azure
+        .faults(|faults| faults.fail(None, 0.2, 503, "ServerBusy"));
+    blocking(&world, |world| {
+        let bytes = noise(300_000);
+        for _ in 0..20 {
+            let id = world.upload(&bytes);
+            assert!(world.server.get(&format!("/download/{id}?via=relay")).body == bytes);
+        }
+        assert!(
+            !world.figure("outcome=\"upstream_unavailable\""),
+            "expected answers only"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_abandoned_download_frees_its_stream_and_an_abandoned_upload_leaves_no_block() {
+    let world = World::start("[upload]\nblock_bytes = \"1MiB\"\n").await;
+    blocking(&world, |world| {
+        let id = world.upload(&noise(30_000_000));
+        use std::io::Write as _;
+        for _ in 0..20 {
+            let mut stream = world.server.connect();
+            write!(
+                stream,
+                "GET /download/{id}?via=relay HTTP/1.1\r\nhost: a\r\n\r\n"
+            )
+            .unwrap();
+            let mut some = [0; 1000];
+            std::io::Read::read_exact(&mut stream, &mut some).unwrap();
+        }
+        let start = Instant::now();
+        while world.azure.counts().open_reads > 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                world.azure.counts()
+            );
+            std::thread::yield_now();
+        }
+        world.server.await_status("streams end", |status| {
+            status["streams"]["downloads_open"] == 0
+        });
+        let mut stream = world.server.connect();
+        write!(
+            stream,
+            "POST /v1/attachments HTTP/1.1\r\nhost: a\r\ncontent-length: 20000000\r\n\r\n"
+        )
+        .unwrap();
+        stream.write_all(&noise(10_000_000)).unwrap();
+        while world.azure.counts().uncommitted_blocks == 0 {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+        drop(stream);
+        world.server.await_status("the upload ends", |status| {
+            status["streams"]["uploads_open"] == 0 && status["catalog"]["reserved_bytes"] == 0
+        });
+        assert_eq!(world.azure.counts().uncommitted_blocks, 0);
+        assert_eq!(world.azure.blobs().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn secrets_tokens_and_signatures_appear_nowhere() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(&noise(100_000));
+        let mut shown = String::new();
+        let mut signatures = Vec::new();
+        for _ in 0..3 {
+            let location = world.server.get(&format!("/attachment/{id}"));
+            let url = location.header("location").unwrap();
+            let sig = url.split("sig=").nth(1).unwrap().split('&').next().unwrap();
+            signatures.push(sig.to_owned());
+        }
+        // Errors of all sorts, in the log and in answers.
+        world.azure.faults(|faults| {
+            faults.fail_next(Some(Op::GetBlob), 1, 403, "AuthorizationPermissionMismatch");
+        });
+        let refused = world.server.get(&format!("/download/{id}?via=relay"));
+        refused.assert_problem(502, "upstream_refused", "a role is missing");
+        shown += &refused.text();
+        std::fs::write(&world.secret, format!("{CANARY}-wrong")).unwrap();
+        shown += &world
+            .server
+            .request("POST", "/v1/admin/reload", &[], b"")
+            .text();
+        shown += &world.server.get("/metrics").text();
+        shown += &world.server.get("/v1/status").text();
+        let config = command(world.server.folder.path(), &[])
+            .args(["config", "--config", "attache.toml"])
+            .output()
+            .unwrap();
+        shown += &String::from_utf8_lossy(&config.stdout);
+        shown += &String::from_utf8_lossy(&config.stderr);
+        let log = world.server.log();
+        assert!(
+            log.contains("TRACE hyper"),
+            "the log is at its most talkative"
+        );
+        shown += &log;
+        assert!(!shown.contains(CANARY), "the secret");
+        assert!(!shown.contains("eyJ"), "a token");
+        for sig in signatures {
+            assert!(!shown.contains(&sig), "a signature");
+        }
+        assert!(
+            !shown.contains(world.azure.account_key()),
+            "the account key"
+        );
+    })
+    .await;
+}
