@@ -622,7 +622,7 @@ fn check_passes_on_local_storage_and_leaves_nothing() {
     let place = Place::new();
     let run = place.run(&["check"]).expect(0);
     let lines: Vec<String> = run.text().lines().map(str::to_owned).collect();
-    assert_eq!(lines.len(), 9, "{lines:#?}");
+    assert_eq!(lines.len(), 10, "{lines:#?}");
     assert!(lines.iter().all(|line| line.starts_with('✓')), "{lines:#?}");
     place.assert_empty();
     let json = place.run(&["check", "--json"]).expect(0).json();
@@ -643,6 +643,7 @@ fn check_passes_on_local_storage_and_leaves_nothing() {
             "write",
             "read",
             "sign",
+            "open",
             "delete"
         ]
     );

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -31,6 +32,21 @@ pub struct LinkProof {
     pub expires: i64,
     /// HMAC, base64 for URLs.
     pub sig: String,
+}
+
+impl FromStr for LinkProof {
+    type Err = Error;
+
+    /// Reads the proof of a whole link.
+    fn from_str(link: &str) -> Result<Self> {
+        let wrong = || Error::bad_request("not a temporary link of attache");
+        let (_, query) = link.split_once("?expires=").ok_or_else(wrong)?;
+        let (expires, sig) = query.split_once("&sig=").ok_or_else(wrong)?;
+        Ok(Self {
+            expires: expires.parse().map_err(|_| wrong())?,
+            sig: sig.to_owned(),
+        })
+    }
 }
 
 impl LinkKey {
@@ -162,26 +178,13 @@ mod tests {
     const NOW: OffsetDateTime = datetime!(2026-11-23 20:00:00 UTC);
     const LIFE: Duration = Duration::from_secs(120);
 
-    fn proof(url: &SignedUrl) -> LinkProof {
-        let (_, query) = url.expose().split_once('?').expect("a query");
-        let (expires, sig) = query.split_once("&sig=").expect("a signature");
-        LinkProof {
-            expires: expires
-                .strip_prefix("expires=")
-                .expect("expires")
-                .parse()
-                .expect("a number"),
-            sig: sig.to_owned(),
-        }
-    }
-
     #[test]
     fn a_link_opens_one_attachment_one_way_until_it_expires() {
         let folder = tempfile::tempdir().expect("a folder");
         let key = LinkKey::open(folder.path()).expect("made");
         let id = AttachmentId::generate();
         let (url, expires_at) = key.sign("http://h", &id, Disposition::Inline, NOW, LIFE);
-        let good = proof(&url);
+        let good: LinkProof = url.expose().parse().expect("a link");
         let check = |id: &AttachmentId, disposition, proof: &LinkProof, now| {
             key.check(id, disposition, proof, now)
                 .map_err(|error| error.kind())

@@ -197,7 +197,8 @@ impl Parts {
     }
 }
 
-fn transport_config(config: &Config) -> TransportConfig {
+/// How connections to Azure behave under `config`.
+pub fn transport_config(config: &Config) -> TransportConfig {
     TransportConfig {
         ca_pem: config.storage.azure.ca_pem.clone(),
         idle_after: config.clients_idle_after,

@@ -6,8 +6,10 @@ use std::time::Duration;
 use attache::attachment::NewAttachment;
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::config::{Backend, DeliveryMode};
+use attache::links::LinkProof;
+use attache::secret::SignedUrl;
 use attache::storage::Vitals;
-use attache::storage::azure::CredentialKind;
+use attache::storage::azure::{CredentialKind, open_signed_url};
 use attache::{Ask, Attache, AttachmentId, Config, Delivery, Disposition, Error, ErrorKind};
 use bytes::Bytes;
 use clap::Args;
@@ -17,7 +19,7 @@ use time::OffsetDateTime;
 use super::out::{self, print, print_json};
 use super::{CLOSE_GRACE, Exit, Failure, Outcome, progress, stored};
 
-/// Test the configuration: credential, clock, storage, catalog; then write, read, sign and delete a small file.
+/// Test the configuration: credential, clock, storage, catalog; then write, read, sign, open and delete a small file.
 ///
 /// Prints a line for each, and what to do about a failure. What depends on something that failed is skipped.
 /// Never prints a secret.
@@ -26,8 +28,7 @@ use super::{CLOSE_GRACE, Exit, Failure, Outcome, progress, stored};
 Example:
   attache check --config attache.toml
 
-Exit code 1: something failed. Exit code 2: the configuration itself is wrong.
-The signed URL is made, not opened: whether browsers reach the store is not tested.")]
+Exit code 1: something failed. Exit code 2: the configuration itself is wrong.")]
 pub(super) struct Check {
     /// Print a list of {"step", "status", "detail"} as JSON; the status is "ok", "failed" or "skipped".
     #[arg(long)]
@@ -61,7 +62,7 @@ struct Line {
 const SKIPPED: &str = "skipped, because of the failure above";
 
 /// In the order of the lines.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "configuration",
     "credential",
     "clock",
@@ -70,6 +71,7 @@ const STEPS: [&str; 9] = [
     "write",
     "read",
     "sign",
+    "open",
     "delete",
 ];
 
@@ -262,7 +264,7 @@ fn clock(sheet: &mut Sheet, backend: Backend, skew_s: Option<f64>) -> Result<(),
 
 /// The whole way of an attachment, through the service.
 async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
-    let busy = progress::spinner("writing, reading, signing and deleting a small file");
+    let busy = progress::spinner("writing, reading, signing, opening and deleting a small file");
     let new = NewAttachment {
         filename: "attache-check.txt".parse().ok(),
         created_by: "attache:check".parse().ok(),
@@ -283,6 +285,10 @@ async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
     // Not for anybody: it is never shown.
     let base = "http://localhost";
     let signed = store.url(&id, None, Disposition::Attachment, base).await;
+    let opened = match &signed {
+        Ok(temporary) => open_signed(store, &id, &temporary.url).await,
+        Err(_) => Ok(""),
+    };
     let deleted = delete(store, &id).await;
     busy.finish_and_clear();
     sheet.ok("write", format!("{} bytes, as {id}", TEST_FILE.len()))?;
@@ -298,13 +304,48 @@ async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
             };
             let until = out::timestamp(temporary.expires_at);
             sheet.ok("sign", format!("a URL until {until}; {by}"))?;
+            match opened {
+                Ok(how) => sheet.ok("open", how)?,
+                Err(error) => sheet.failed("open", &error)?,
+            }
         }
-        Err(error) => sheet.failed("sign", &error)?,
+        Err(error) => {
+            sheet.failed("sign", &error)?;
+            sheet.skipped("open", SKIPPED)?;
+        }
     }
     match deleted {
         Ok(()) => sheet.ok("delete", "gone"),
         Err(error) => sheet.failed("delete", &error),
     }
+}
+
+/// Opens a signed URL of Azure as a browser would; checks a link of our own as a running server would.
+async fn open_signed(
+    store: &Attache,
+    id: &AttachmentId,
+    url: &SignedUrl,
+) -> attache::Result<&'static str> {
+    let config = &store.parts().config;
+    if config.storage.backend == Backend::Azure {
+        let transport = attache::transport_config(config);
+        let bytes = open_signed_url(&transport, url, 2 * TEST_FILE.len()).await?;
+        same(&bytes)?;
+        return Ok("the URL gives the same bytes, without a credential");
+    }
+    let proof: LinkProof = url.expose().parse()?;
+    store.check_link(id, Disposition::Attachment, &proof)?;
+    Ok("its proof holds; a running server opens it")
+}
+
+fn same(bytes: &[u8]) -> attache::Result<()> {
+    if bytes == TEST_FILE {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::DigestMismatch,
+        "other bytes came back than were written",
+    ))
 }
 
 async fn read_back(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
@@ -320,14 +361,7 @@ async fn read_back(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
             "a relay was asked for, and something else came",
         ));
     };
-    let bytes = body.collect(2 * TEST_FILE.len()).await?;
-    if bytes != TEST_FILE {
-        return Err(Error::new(
-            ErrorKind::DigestMismatch,
-            "other bytes came back than were written",
-        ));
-    }
-    Ok(())
+    same(&body.collect(2 * TEST_FILE.len()).await?)
 }
 
 async fn delete(store: &Attache, id: &AttachmentId) -> attache::Result<()> {

@@ -340,9 +340,12 @@ const FACTS_GRACE: Duration = Duration::from_secs(60);
 /// A new file for writing, locked against [`Storage::tidy`] of any process.
 fn locked_temp(folder: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFile> {
     loop {
-        let file = tempfile::Builder::new()
-            .prefix(prefix)
-            .tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(prefix);
+        // For its owner, and for a web server in its group that delivers the files; the umask may take more away.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o640));
+        let file = builder.tempfile_in(folder)?;
         // `tidy` may have seen the file before the lock; then it is gone, and the next one will do.
         if file.as_file().try_lock().is_ok() && file.path().exists() {
             return Ok(file);

@@ -17,8 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{
-    ClientMethodOptions, ClientOptions, Context, Etag, ExponentialRetryOptions, Request,
-    RequestContent, RetryOptions, Transport as AzureTransport,
+    ClientMethodOptions, ClientOptions, Context, Etag, ExponentialRetryOptions, HttpClient as _,
+    Request, RequestContent, RetryOptions, Transport as AzureTransport,
 };
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientDownloadResult,
@@ -41,7 +41,7 @@ use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests, crc64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
-use crate::secret::Secret;
+use crate::secret::{Secret, SignedUrl};
 use crate::upload::{self, BlockId, BlockTarget};
 
 mod config;
@@ -59,7 +59,8 @@ use sign::{DelegationKey, Signer, Subject};
 pub use transport::TransportConfig;
 use transport::{Transport, TransportCounts};
 
-/// How often a download that breaks is taken up again where it broke.
+/// How often a download that breaks is taken up again without a byte of progress. One that makes progress is bounded by
+/// `download.timeout`.
 const RESUMES: u32 = 5;
 
 /// A "partition" larger than any blob: the crate then makes one request and one stream of a download.
@@ -154,6 +155,57 @@ impl AzureStorage {
             signer,
         })))
     }
+}
+
+/// Opens a signed URL as a client would: over a connection of its own, without our credential. Reads at most `limit`
+/// bytes of what it opens.
+///
+/// # Errors
+///
+/// [`ErrorKind::UpstreamRefused`] if the URL does not open; [`ErrorKind::UpstreamUnavailable`] if its host cannot be
+/// reached.
+pub async fn open_signed_url(
+    transport: &TransportConfig,
+    url: &SignedUrl,
+    limit: usize,
+) -> Result<Bytes> {
+    let parsed = azure_core::http::Url::parse(url.expose())
+        .map_err(|_| Error::internal("azure: the signed URL is no URL"))?;
+    let host = parsed.host_str().unwrap_or_default().to_owned();
+    let request = Request::new(parsed, azure_core::http::Method::Get);
+    let answer = Transport::new(transport)?
+        .execute_request(&request)
+        .await
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::UpstreamUnavailable,
+                format!("azure: {host} cannot be reached; check storage.azure.public_endpoint"),
+            )
+            .with_source(error)
+        })?;
+    let (status, headers, body) = answer.deconstruct();
+    if u16::from(status) != 200 {
+        let name = azure_core::http::headers::HeaderName::from_static("x-ms-error-code");
+        let code = headers.get_optional_str(&name).unwrap_or_default();
+        return Err(Error::new(
+            ErrorKind::UpstreamRefused,
+            format!(
+                "azure: the signed URL does not open ({} {code}); check the clock, and that the account's firewall lets \
+                 clients in",
+                u16::from(status)
+            ),
+        ));
+    }
+    let chunks = body.map(|chunk| {
+        chunk.map_err(|error| {
+            Error::new(
+                ErrorKind::UpstreamUnavailable,
+                "azure: the signed URL broke off",
+            )
+            .with_source(error)
+        })
+    });
+    Body::new(chunks).collect(limit).await
 }
 
 fn delegation_lease(
@@ -457,6 +509,7 @@ impl Download {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => {
                     self.next += chunk.len() as u64;
+                    self.resumes = 0;
                     return Ok(Some(chunk));
                 }
                 Some(Err(error)) => error,
