@@ -81,7 +81,7 @@ running transfers finish within server.shutdown_grace; a second one cuts them.")
     Sweep(remove::Sweep),
     /// Print the effective configuration as TOML: defaults, file and environment together.
     ///
-    /// Secrets are shown as "[redacted]"; apart from them, the output can be used as a configuration file.
+    /// Secrets are redacted; apart from them, the output can be used as a configuration file.
     #[command(after_help = "\
 Example:
   attache config --config attache.toml")]

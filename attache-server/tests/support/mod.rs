@@ -209,13 +209,11 @@ impl Drop for Server {
 /// The binary, in `folder`, with nothing in its environment but what is given.
 pub fn command(folder: &Path, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_attache"));
-    command
-        .current_dir(folder)
-        .env_clear()
-        .envs(variables.iter().copied());
+    command.current_dir(folder).env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
+    command.envs(variables.iter().copied());
     command
 }
 

@@ -214,6 +214,57 @@ mod tests {
         }
     }
 
+    const NAME: &str = "attachment/01939c1e-7d1a-7cc3-9b5e-0d3a1f0f8f11.png";
+
+    fn unusual_grant() -> Grant {
+        Grant {
+            lifetime: Duration::from_secs(120),
+            disposition: "inline; filename=\"__.png\"; filename*=UTF-8''%E5%86%99%E7%9C%9F.png"
+                .to_owned(),
+            content_type: "image/png".to_owned(),
+        }
+    }
+
+    fn sig(query: &str) -> String {
+        let url = Url::parse(&format!("https://h/?{query}")).expect("a URL");
+        let found = url.query_pairs().find(|(name, _)| name == "sig");
+        found.expect("a signature").1.into_owned()
+    }
+
+    /// The bytes 0 to 31.
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+    const EXPIRY: OffsetDateTime = datetime!(2026-11-23 20:02:00 UTC);
+
+    /// The signatures were made once by Microsoft's `@azure/storage-blob` 12.32.0 for JavaScript
+    /// (`generateBlobSASQueryParameters` with the same version, key, blob, expiry and response headers).
+    #[test]
+    fn an_independent_signer_gives_the_same_signatures() {
+        let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
+        let name: ObjectKey = NAME.parse().expect("a key");
+        let subject = subject(&endpoint, &name);
+        #[expect(
+            clippy::field_reassign_with_default,
+            reason = "the type is not exhaustive"
+        )]
+        let key = {
+            let mut key = UserDelegationKey::default();
+            key.signed_oid = Some("11111111-2222-3333-4444-555555555555".to_owned());
+            key.signed_tid = Some("66666666-7777-8888-9999-000000000000".to_owned());
+            key.signed_start = Some(datetime!(2026-11-23 19:45:00 UTC));
+            key.signed_expiry = Some(datetime!(2026-11-24 08:00:00 UTC));
+            key.signed_service = Some("b".to_owned());
+            key.signed_version = Some("2026-04-06".to_owned());
+            key.value = crate::base64::decode(KEY);
+            key
+        };
+        let query = user_delegation_sas(&key, &subject, &unusual_grant(), EXPIRY).expect("signed");
+        assert_eq!(sig(&query), "usBOSpclI96bFuTP0Hsni2LhkQrZ2nfRL2axT8JDGAU=");
+        let key = AccountKey::new("acme", KEY).expect("base64");
+        let query = service_sas(&key, &subject, &unusual_grant(), EXPIRY).expect("signed");
+        assert_eq!(sig(&query), "H1DHPKixNeSk+ayzZQ2B5wUc7T46MSoVwmdrgTijSMo=");
+    }
+
     #[tokio::test]
     async fn an_account_key_signs_one_blob_read_only_https() {
         let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
