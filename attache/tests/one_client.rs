@@ -64,8 +64,10 @@ async fn five_thousand_requests_a_thousand_of_them_at_expiry_take_one_token_and_
         faults.delegation_key_lifetime = LIFETIME;
     });
     let folder = tempfile::tempdir().expect("a folder");
-    let mut config = Config::default();
-    config.catalog = CatalogUrl(folder.path().join("attache.db"));
+    let mut config = Config {
+        catalog: CatalogUrl(folder.path().join("attache.db")),
+        ..Config::default()
+    };
     config.storage.backend = Backend::Azure;
     config.storage.azure = common::with_client_secret(&fake);
     config.delivery.url_lifetime = Duration::from_secs(5);
