@@ -33,8 +33,8 @@ use crate::{api, deliver, web};
 /// A head must come within this time; also how long a connection may be idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// hyper's buffer of one connection, and so the longest head.
-const READ_BUFFER: usize = 64 * 1024;
+/// hyper's buffers of one connection, one each way, and so the longest head.
+const BUFFER: usize = 32 * 1024;
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -189,7 +189,7 @@ fn connection_builder() -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(READ_BUFFER);
+        .max_buf_size(BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())

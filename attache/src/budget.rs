@@ -106,6 +106,11 @@ impl Budget {
         u64::from(self.0.common_pages) * PAGE / 4
     }
 
+    /// Whether somebody waits in line.
+    pub fn is_contended(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
+    }
+
     /// Waits for `bytes`, at most [`MAX_WAIT`]. Dropping the future leaves the line.
     ///
     /// # Errors

@@ -3,13 +3,16 @@
 //!
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +35,7 @@ use crate::storage::azure::{AzureStorage, TransportConfig};
 use crate::storage::local::LocalStorage;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Blocks, Content, Facts, Offer, Probe, Storage, Stored};
+use crate::verify::{self, Verified, VerifyOptions};
 
 /// How much of the quota an upload of unknown length reserves at a time.
 const RESERVE_STEP: u64 = 8 * 1024 * 1024;
@@ -48,6 +52,9 @@ const SWEEP_PAGE: u32 = 100;
 /// Deletions of a bulk that run at a time.
 const BULK_CONCURRENCY: usize = 8;
 
+/// Removals of one process that do not wait for each other. Two ids that share a place wait, which costs a moment.
+const TURNS: usize = 256;
+
 /// The attachment store. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Attache(Arc<Shared>);
@@ -58,6 +65,12 @@ struct Shared {
     links: LinkKey,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    /// Whoever removes the bytes of an id holds the lock at its place, so that a sweep and a deletion never work on the
+    /// same object: the one would forget the row while the other still writes under its key.
+    turns: [tokio::sync::Mutex<()>; TURNS],
+    /// Uploads of this process that ended and whose rows may be pending still, because the catalog failed. No other
+    /// process takes them while this one lives.
+    left: std::sync::Mutex<HashSet<AttachmentId>>,
     /// Cancelled when transfers are cut.
     cut: CancellationToken,
     started: OffsetDateTime,
@@ -76,6 +89,8 @@ pub struct Parts {
     pub budget: Budget,
     /// Counts up with every swap; the first is 1.
     pub generation: u64,
+    /// The storage was handed in, so no configuration describes it.
+    given: bool,
 }
 
 /// An attachment that was uploaded.
@@ -158,7 +173,7 @@ impl Parts {
     ) -> Result<(Self, ReloadReport)> {
         let mut report = ReloadReport::default();
         let storage = match old {
-            Some(old) if storage_key(&old.config) == storage_key(&config) => {
+            Some(old) if old.given || storage_key(&old.config) == storage_key(&config) => {
                 report.kept.push("storage");
                 old.storage.clone()
             }
@@ -176,6 +191,16 @@ impl Parts {
                 storage
             }
         };
+        Ok(Self::around(storage, config, old, report))
+    }
+
+    /// The parts that have nothing to do with the storage.
+    fn around(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        old: Option<&Self>,
+        mut report: ReloadReport,
+    ) -> (Self, ReloadReport) {
         let budget = match old {
             Some(old) if old.config.transfer_bytes == config.transfer_bytes => {
                 report.kept.push("memory");
@@ -190,10 +215,11 @@ impl Parts {
             storage,
             budget,
             generation: old.map_or(0, |old| old.generation) + 1,
+            given: old.is_some_and(|old| old.given),
             config,
         };
         report.generation = parts.generation;
-        Ok((parts, report))
+        (parts, report)
     }
 }
 
@@ -202,7 +228,8 @@ pub fn transport_config(config: &Config) -> TransportConfig {
     TransportConfig {
         ca_pem: config.storage.azure.ca_pem.clone(),
         idle_after: config.clients_idle_after,
-        body_idle: config.download.idle_timeout,
+        // Half, so that a silent answer is taken up again, and has moved, before the download itself is given up.
+        body_idle: config.download.idle_timeout / 2,
     }
 }
 
@@ -239,6 +266,41 @@ impl Attache {
         let (catalog, links, parts) = opened
             .await
             .map_err(|error| Error::internal("opening failed").with_source(error))??;
+        Ok(Self::assemble(parts, Arc::new(catalog), links, metrics))
+    }
+
+    /// Opens the store over a storage and a catalog of your own: ones that attache does not know, or that it shall share
+    /// with the rest of your program. What `config` says of storage and catalog is not used, except that the key of
+    /// attache's own links lies beside `catalog.url`; a [`reload`](Self::reload) keeps both.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if the key of links can be neither read nor made.
+    pub async fn with(
+        config: Config,
+        storage: Arc<dyn Storage>,
+        catalog: Arc<dyn Catalog>,
+    ) -> Result<Self> {
+        let folder = config.data_folder();
+        let links = tokio::task::spawn_blocking(move || LinkKey::open(&folder))
+            .await
+            .map_err(|error| Error::internal("opening failed").with_source(error))??;
+        let (mut parts, _) = Parts::around(storage, config, None, ReloadReport::default());
+        parts.given = true;
+        Ok(Self::assemble(
+            parts,
+            catalog,
+            links,
+            Arc::new(Metrics::new()),
+        ))
+    }
+
+    fn assemble(
+        parts: Parts,
+        catalog: Arc<dyn Catalog>,
+        links: LinkKey,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         tracing::info!(
             transfer_memory = parts.budget.limit(),
             upload_bytes =
@@ -246,17 +308,19 @@ impl Attache {
             relay_bytes = RELAY_BYTES,
             "all transfer buffers together never exceed transfer_memory; one upload holds at most upload_bytes, one relay relay_bytes"
         );
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             parts: ArcSwap::from_pointee(parts),
-            catalog: Arc::new(catalog),
+            catalog,
             links,
             metrics,
             tasks: TaskTracker::new(),
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            left: std::sync::Mutex::default(),
             cut: CancellationToken::new(),
             started: OffsetDateTime::now_utc(),
             reloading: tokio::sync::Mutex::new(()),
             last_reload: std::sync::Mutex::new(None),
-        })))
+        }))
     }
 
     /// The parts that serve now. Keep them for one request, and no longer.
@@ -343,12 +407,25 @@ impl Attache {
             quota,
             idempotency_key: new.idempotency_key,
         };
-        if let Begun::Repeated(attachment) = self.0.catalog.begin(&draft).await? {
-            return Ok(Uploaded {
-                attachment: *attachment,
-                repeated: true,
-            });
+        let pending = Pending::new(self, &id);
+        match self.0.catalog.begin(&draft).await {
+            Ok(Begun::New) => {}
+            Ok(Begun::Repeated(attachment)) => {
+                pending.settled();
+                return Ok(Uploaded {
+                    attachment: *attachment,
+                    repeated: true,
+                });
+            }
+            Err(error) => {
+                // A refusal leaves no row; a failure may have happened after the row was written.
+                if error.kind().is_expected() {
+                    pending.settled();
+                }
+                return Err(error);
+            }
         }
+        let asked = Arc::new(AtomicBool::new(false));
         let guarded = Guarded {
             body,
             first: first.into(),
@@ -358,6 +435,7 @@ impl Attache {
             quota,
             taken: 0,
             reserved: draft.reserve,
+            asked: asked.clone(),
         };
         let body = Body::new(stream::unfold(guarded, Guarded::step))
             .hashed(limits.md5)
@@ -372,6 +450,7 @@ impl Attache {
         let stored = parts.storage.put(&key, &content, body).await;
         match self.settle(&id, stored).await {
             Ok(attachment) => {
+                pending.settled();
                 stream.passed(usize::try_from(attachment.size).unwrap_or(usize::MAX));
                 Ok(Uploaded {
                     attachment,
@@ -379,29 +458,53 @@ impl Attache {
                 })
             }
             Err(error) => {
-                self.undo(parts, &id, &key, error.kind()).await;
+                // A conflict is somebody else's object; a storage that asked for no byte has sent none.
+                let sent = error.kind() != ErrorKind::Conflict && asked.load(Ordering::Relaxed);
+                let key = sent.then_some(&key);
+                self.undo(parts, pending, key).await;
                 Err(error.during("upload", id.as_str()))
             }
         }
     }
 
     async fn settle(&self, id: &AttachmentId, stored: Result<Stored>) -> Result<Attachment> {
-        self.0.catalog.commit(id, &stored?).await
+        let stored = stored?;
+        match self.0.catalog.commit(id, &stored).await {
+            // It may have happened all the same, and somebody may have seen it: ask again before it is taken back.
+            Err(error) if !error.kind().is_expected() => self.0.catalog.commit(id, &stored).await,
+            outcome => outcome,
+        }
     }
 
-    /// Takes back an upload that failed. What cannot be taken back now is named by a retired row, for the sweep.
-    async fn undo(&self, parts: &Parts, id: &AttachmentId, key: &ObjectKey, why: ErrorKind) {
+    /// Takes back an upload that failed. What cannot be taken back now is left for the sweep.
+    async fn undo(&self, parts: &Parts, pending: Pending<'_>, key: Option<&ObjectKey>) {
+        let id = pending.id.clone();
         let outcome = async {
-            self.0.catalog.retire(id).await?;
-            // A conflict is somebody else's object; without memory nothing was sent.
-            if !matches!(why, ErrorKind::Conflict | ErrorKind::Busy) {
+            let _turn = self.turn(&id).await;
+            self.0.catalog.retire(&id).await?;
+            // From here on the row says what is to be done.
+            pending.settled();
+            if let Some(key) = key {
                 parts.storage.discard(key).await?;
             }
-            self.0.catalog.forget(id).await
+            self.0.catalog.forget(&id).await
         };
         if let Err(error) = outcome.await {
             tracing::warn!(%id, error = error.report(), "a failed upload is left for the sweep");
         }
+    }
+
+    /// Waits until nobody else in this process removes the bytes of `id`.
+    async fn turn(&self, id: &AttachmentId) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let place = hasher.finish() % TURNS as u64;
+        let place = usize::try_from(place).unwrap_or_default();
+        self.0.turns[place].lock().await
+    }
+
+    fn left(&self) -> MutexGuard<'_, HashSet<AttachmentId>> {
+        self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of an attachment.
@@ -526,11 +629,14 @@ impl Attache {
     ) -> Result<Body> {
         let permit = parts.budget.acquire(RELAY_BYTES).await?;
         let stream = self.0.metrics.stream(Direction::Out);
-        let object = parts
-            .storage
-            .get(&attachment.key, range)
-            .await
-            .map_err(|error| lost(error, attachment))?;
+        let object = match parts.storage.get(&attachment.key, range).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Deleted since its row was read, most likely; then it is simply not there.
+                self.0.catalog.find(&attachment.id).await?;
+                return Err(lost(error, attachment));
+            }
+            outcome => outcome?,
+        };
         let size = range.map_or(attachment.size, |range| range.len());
         let limits = &parts.config.download;
         let whole = range.is_none();
@@ -642,6 +748,7 @@ impl Attache {
         let task = self.0.tasks.spawn(async move {
             let started = Instant::now();
             let outcome = async {
+                let _turn = this.turn(&id).await;
                 let Some(key) = this.0.catalog.retire(&id).await? else {
                     return Ok(false);
                 };
@@ -747,6 +854,21 @@ impl Attache {
     pub async fn sweep(&self) -> Result<SweepReport> {
         let parts = self.parts();
         let mut report = SweepReport::default();
+        let left = std::mem::take(&mut *self.left());
+        for id in left {
+            // One that turned out to be stored may have been seen, and stays.
+            match self.0.catalog.find(&id).await {
+                Ok(_) => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.left().insert(id);
+                    return Err(error);
+                }
+            }
+            if !self.clean_up(&parts, &id, true, &mut report).await {
+                self.left().insert(id);
+            }
+        }
         let mut after = None;
         loop {
             let page = self
@@ -757,20 +879,8 @@ impl Attache {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for row in page {
-                let outcome = async {
-                    self.0.catalog.retire(&row.id).await?;
-                    // A retired row may be a failed upload, whose parts nobody sees: discard takes both.
-                    parts.storage.discard(&row.key).await?;
-                    self.0.catalog.forget(&row.id).await
-                };
-                match outcome.await {
-                    Ok(()) if row.upload => report.uploads_removed += 1,
-                    Ok(()) => report.deletions_finished += 1,
-                    Err(error) => {
-                        report.failed += 1;
-                        tracing::warn!(id = %row.id, error = error.report(), "sweep: left for the next one");
-                    }
-                }
+                self.clean_up(&parts, &row.id, row.upload, &mut report)
+                    .await;
             }
         }
         match parts.storage.tidy().await {
@@ -784,6 +894,56 @@ impl Attache {
             }
         }
         Ok(report)
+    }
+
+    /// Removes bytes and row of what was interrupted, and counts it; `false` if that failed.
+    async fn clean_up(
+        &self,
+        parts: &Parts,
+        id: &AttachmentId,
+        upload: bool,
+        report: &mut SweepReport,
+    ) -> bool {
+        let outcome = async {
+            let _turn = self.turn(id).await;
+            // Somebody else was faster.
+            let Some(key) = self.0.catalog.retire(id).await? else {
+                return Ok(false);
+            };
+            // A retired row may be a failed upload, whose parts nobody sees: discard takes both.
+            parts.storage.discard(&key).await?;
+            self.0.catalog.forget(id).await?;
+            Ok(true)
+        };
+        match outcome.await {
+            Ok(true) if upload => report.uploads_removed += 1,
+            Ok(true) => report.deletions_finished += 1,
+            Ok(false) => {}
+            Err(error) => {
+                let error: Error = error;
+                report.failed += 1;
+                tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Compares the store with the catalog: one item for every key that either knows, in ascending order, with what is
+    /// wrong with it. Memory does not grow with their number. Safe at any time: what runs beside it, in this process or
+    /// another one, is no finding. Dropping the stream ends it.
+    ///
+    /// # Errors
+    ///
+    /// Those of storage and catalog end the stream. Bytes that cannot be read are a finding, and it goes on.
+    pub fn verify(&self, options: VerifyOptions) -> BoxStream<'static, Result<Verified>> {
+        let parts = self.parts();
+        verify::run(
+            self.0.catalog.clone(),
+            parts.storage.clone(),
+            parts.budget.clone(),
+            options,
+        )
     }
 
     /// Whether storage and catalog can be used now.
@@ -863,11 +1023,11 @@ impl Attache {
         Ok(report)
     }
 
-    fn last_reload(&self) -> std::sync::MutexGuard<'_, Option<LastReload>> {
+    fn last_reload(&self) -> MutexGuard<'_, Option<LastReload>> {
         self.0
             .last_reload
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything about the state of the service, for the status page.
@@ -1090,6 +1250,36 @@ fn flat(chunks: &[Bytes]) -> Bytes {
     }
 }
 
+/// An upload whose row may be pending. Unless it is settled, its end, a panic included, leaves it to the next sweep.
+struct Pending<'a> {
+    service: &'a Attache,
+    id: AttachmentId,
+    settled: AtomicBool,
+}
+
+impl<'a> Pending<'a> {
+    fn new(service: &'a Attache, id: &AttachmentId) -> Self {
+        Self {
+            service,
+            id: id.clone(),
+            settled: AtomicBool::new(false),
+        }
+    }
+
+    /// There is no pending row any more.
+    fn settled(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !*self.settled.get_mut() {
+            self.service.left().insert(self.id.clone());
+        }
+    }
+}
+
 /// The bytes of an upload, with its share of the quota reserved ahead of them.
 struct Guarded {
     body: Body,
@@ -1100,10 +1290,13 @@ struct Guarded {
     quota: Option<u64>,
     taken: u64,
     reserved: u64,
+    /// Whether the storage asked for a byte.
+    asked: Arc<AtomicBool>,
 }
 
 impl Guarded {
     async fn step(mut self) -> Option<(Result<Bytes>, Self)> {
+        self.asked.store(true, Ordering::Relaxed);
         let chunk = match self.first.pop_front() {
             Some(chunk) => chunk,
             None => match self.body.next().await {
@@ -1180,14 +1373,9 @@ impl Relay {
 
 /// A ready attachment without bytes is a fault of the store, not an answer to the client.
 fn lost(error: Error, attachment: &Attachment) -> Error {
-    if error.kind() == ErrorKind::NotFound {
-        return Error::internal(
-            "the bytes of this attachment are not in the store; run `attache check`",
-        )
+    Error::internal("the bytes of this attachment are not in the store; run `attache verify`")
         .with_source(error)
-        .during("deliver", attachment.id.as_str());
-    }
-    error
+        .during("deliver", attachment.id.as_str())
 }
 
 fn shutting_down() -> Error {

@@ -1,8 +1,8 @@
 //! A bounded upload in blocks, over a seam that is smaller than the network.
 //!
 //! The first block decides: a body that ends within it goes in one call, anything longer in blocks. Every block
-//! holds a permit of the [`Budget`](crate::budget::Budget), and a block's buffer is used again for a later one, so an
-//! upload of any length takes `(concurrency + 1) × block` bytes.
+//! holds a permit of the [`Budget`](crate::budget::Budget), and a buffer never outlives its permit, so an upload of any
+//! length takes at most `(concurrency + 1) × block` bytes.
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -67,7 +67,7 @@ pub async fn upload(
     let first_bytes = blocks.bytes.min(largest);
     let first_bytes = size.map_or(first_bytes, |size| first_bytes.min(size.max(1)));
     let permit = blocks.budget.acquire(first_bytes).await?;
-    let mut first = Block::new(permit, BytesMut::new());
+    let mut first = Block::new(permit);
     if first.fill(&mut body).await? {
         let digests = digests_of(&body)?;
         target.put_whole(first.buffer.freeze(), &digests).await?;
@@ -90,7 +90,8 @@ async fn upload_blocks(
     let prefix: [u8; 8] = rand::random();
     let mut ids: Vec<BlockId> = Vec::new();
     let mut sending = FuturesUnordered::new();
-    let mut spare: Vec<BytesMut> = Vec::new();
+    // A buffer that was sent, with its permit: the next block fills it again.
+    let mut spare: Option<Block> = None;
     let mut carry = first.carry.clone();
     sending.push(send(target, next_id(prefix, &mut ids)?, first));
     let mut filling: Option<Block> = None;
@@ -101,10 +102,13 @@ async fn upload_blocks(
                 Some(block) => block,
                 empty => {
                     let bytes = block_bytes(blocks.bytes, ids.len() as u64, largest);
-                    // A running upload waits as long as it takes: its own limits end it, and what it waits for is
-                    // given back by blocks that are on their way.
-                    let permit = blocks.budget.acquire_within(bytes, PATIENCE).await?;
-                    let mut block = Block::new(permit, spare.pop().unwrap_or_default());
+                    let mut block = match spare.take().filter(|spare| spare.permit.bytes() == bytes)
+                    {
+                        Some(spare) => spare,
+                        // A running upload waits as long as it takes: its own limits end it, and what it waits for is
+                        // given back by blocks that are on their way.
+                        None => Block::new(blocks.budget.acquire_within(bytes, PATIENCE).await?),
+                    };
                     block.carry = carry.take();
                     empty.insert(block)
                 }
@@ -122,13 +126,8 @@ async fn upload_blocks(
                 }
             }
             Some(sent) = sending.next() => {
-                let bytes: Bytes = sent?;
-                if let Ok(mut buffer) = bytes.try_into_mut() {
-                    buffer.clear();
-                    spare.push(buffer);
-                    // Buffers beyond the next need would be memory without a permit.
-                    spare.truncate(1);
-                }
+                // Whoever waits in line comes before our next block.
+                spare = sent?.filter(|_| !ended && !blocks.budget.is_contended());
             }
         }
     }
@@ -140,11 +139,19 @@ async fn upload_blocks(
 /// How long a running upload waits for the memory of its next block.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-async fn send(target: &impl BlockTarget, id: BlockId, block: Block) -> Result<Bytes> {
-    let bytes = block.buffer.freeze();
+/// Sends a block; gives it back, empty, if nobody else holds on to its bytes.
+async fn send(target: &impl BlockTarget, id: BlockId, block: Block) -> Result<Option<Block>> {
+    let Block { buffer, permit, .. } = block;
+    let bytes = buffer.freeze();
     target.put_block(id, bytes.clone()).await?;
-    drop(block.permit);
-    Ok(bytes)
+    Ok(bytes.try_into_mut().ok().map(|mut buffer| {
+        buffer.clear();
+        Block {
+            buffer,
+            carry: None,
+            permit,
+        }
+    }))
 }
 
 fn next_id(prefix: [u8; 8], ids: &mut Vec<BlockId>) -> Result<BlockId> {
@@ -183,12 +190,11 @@ struct Block {
 }
 
 impl Block {
-    fn new(permit: Permit, spare: BytesMut) -> Self {
-        let mut buffer = spare;
+    fn new(permit: Permit) -> Self {
         // Memory that is not written yet is not resident.
-        buffer.reserve(usize::try_from(permit.bytes()).unwrap_or(usize::MAX));
+        let capacity = usize::try_from(permit.bytes()).unwrap_or(usize::MAX);
         Self {
-            buffer,
+            buffer: BytesMut::with_capacity(capacity),
             carry: None,
             permit,
         }
