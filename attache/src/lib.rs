@@ -18,6 +18,7 @@ pub mod secret;
 mod service;
 pub mod storage;
 pub mod upload;
+pub mod verify;
 
 pub use attachment::{Attachment, AttachmentId, NewAttachment};
 pub use config::Config;

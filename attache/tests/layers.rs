@@ -25,6 +25,7 @@ const ARROWS: &str = "
     catalog/sqlite -> attachment catalog error storage
     config -> body budget error secret storage upload
     delivery -> attachment body config error filename media secret storage
+    verify -> attachment budget catalog error storage
 ";
 
 #[test]

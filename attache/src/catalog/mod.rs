@@ -64,13 +64,33 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// next, then [`forget`](Self::forget). `None` if there is no row at all.
     async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>>;
 
-    /// The bytes of a retired attachment are gone: removes its row. Does nothing to rows that are not retired.
+    /// The bytes of a retired attachment are gone: removes its row. Does nothing to rows that are not retired, nor to
+    /// one that another process has retired again since: that process still works under the object's key, and the row
+    /// must name what it leaves if it is killed.
     async fn forget(&self, id: &AttachmentId) -> Result<()>;
 
     /// Rows that nobody works on: retired ones, and pending ones whose process is dead; at most `limit`, those after
     /// `after` in the order of their ids.
     async fn unfinished(&self, after: Option<&AttachmentId>, limit: u32)
     -> Result<Vec<Unfinished>>;
+
+    /// Ready attachments whose object key follows `after`, in ascending order of their keys (of their bytes, as
+    /// [`Storage::list`](crate::storage::Storage::list) has it), at most `limit`.
+    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>>;
+
+    /// Whether any row names this object: that of an attachment, of an upload that runs or was interrupted, of a
+    /// deletion that is not finished.
+    async fn names(&self, key: &ObjectKey) -> Result<bool>;
+
+    /// Brings back the row of an attachment that the catalog lost and whose bytes are there. It counts in the totals
+    /// like any other; the quota does not refuse it, because its bytes are in use anyway. Idempotency keys do not come
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the id or the key is taken, and nothing changes. A row that is ready
+    /// and says the same is success.
+    async fn restore(&self, attachment: &Attachment) -> Result<()>;
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;

@@ -267,12 +267,26 @@ impl Worker {
         let lock = File::create(&draft)?;
         lock.try_lock().map_err(std::io::Error::from)?;
         std::fs::rename(&draft, &path)?;
-        Ok(Self {
+        let worker = Self {
             id,
             folder,
             path,
             _lock: lock,
-        })
+        };
+        worker.bury_the_dead()?;
+        Ok(worker)
+    }
+
+    /// Removes the files of processes that were killed; most have left no row that would make anybody ask for them.
+    fn bury_the_dead(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            // A name with a dot is of a process that starts right now, and may not be locked yet.
+            if let Some(id) = name.to_str().filter(|id| !id.starts_with('.')) {
+                self.is_alive(id);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the process that `id` names is alive. Cleans up after a dead one.
@@ -435,6 +449,7 @@ impl Catalog for SqliteCatalog {
 
     async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
         let id = id.clone();
+        let worker = self.shared.worker.id.clone();
         self.write("retire", move |connection| {
             let row: Option<(String, String, i64)> = connection
                 .prepare_cached("SELECT object_key, state, charged_bytes FROM attachments WHERE id = ?1")?
@@ -444,17 +459,21 @@ impl Catalog for SqliteCatalog {
                 return Ok(None);
             };
             let give_back = match state.as_str() {
-                "ready" => "UPDATE usage SET attachments = attachments - 1, ready_bytes = ready_bytes - ?1",
-                "pending" => "UPDATE usage SET reserved_bytes = reserved_bytes - ?1",
-                _ => return Ok(Some(key.parse()?)),
+                "ready" => Some("UPDATE usage SET attachments = attachments - 1, ready_bytes = ready_bytes - ?1"),
+                "pending" => Some("UPDATE usage SET reserved_bytes = reserved_bytes - ?1"),
+                _ => None,
             };
-            connection.prepare_cached(give_back)?.execute([charged])?;
-            // The idempotency key is free again: the next try with it stores the file anew.
+            if let Some(give_back) = give_back {
+                connection.prepare_cached(give_back)?.execute([charged])?;
+            }
+            // The idempotency key is free again: the next try with it stores the file anew. Whoever retires a row last
+            // is the one who may forget it.
             connection
                 .prepare_cached(
-                    "UPDATE attachments SET state = 'retired', charged_bytes = 0, idempotency_key = NULL WHERE id = ?1",
+                    "UPDATE attachments SET state = 'retired', charged_bytes = 0, idempotency_key = NULL, worker = ?2 \
+                     WHERE id = ?1",
                 )?
-                .execute([id.as_str()])?;
+                .execute(params![id.as_str(), worker])?;
             Ok(Some(key.parse()?))
         })
         .await
@@ -462,10 +481,13 @@ impl Catalog for SqliteCatalog {
 
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
         let id = id.clone();
+        let worker = self.shared.worker.id.clone();
         self.write("forget", move |connection| {
             connection
-                .prepare_cached("DELETE FROM attachments WHERE id = ?1 AND state = 'retired'")?
-                .execute([id.as_str()])?;
+                .prepare_cached(
+                    "DELETE FROM attachments WHERE id = ?1 AND state = 'retired' AND worker = ?2",
+                )?
+                .execute(params![id.as_str(), worker])?;
             Ok(())
         })
         .await
@@ -500,6 +522,86 @@ impl Catalog for SqliteCatalog {
                 }
             }
             Ok(found)
+        })
+        .await
+    }
+
+    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        self.read("walk", move |connection| {
+            // The column's collation is BINARY: bytes, as the keys themselves are ordered.
+            let sql = format!(
+                "SELECT {COLUMNS} FROM attachments WHERE state = 'ready' AND object_key > ?1 \
+                 ORDER BY object_key LIMIT ?2"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![after, limit], |row| Ok(attachment(row)))?;
+            let mut list = Vec::new();
+            for row in rows {
+                list.push(row??);
+            }
+            Ok(list)
+        })
+        .await
+    }
+
+    async fn names(&self, key: &ObjectKey) -> Result<bool> {
+        let key = key.clone();
+        self.read("names", move |connection| {
+            let row: Option<i64> = connection
+                .prepare_cached("SELECT 1 FROM attachments WHERE object_key = ?1")?
+                .query_row([key.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(row.is_some())
+        })
+        .await
+    }
+
+    async fn restore(&self, lost: &Attachment) -> Result<()> {
+        let lost = lost.clone();
+        let worker = self.shared.worker.id.clone();
+        self.write("restore", move |connection| {
+            let size = signed(lost.size)?;
+            let inserted = connection
+                .prepare_cached(
+                    "INSERT INTO attachments (id, object_key, state, owner, filename, content_type, created_at_ms, \
+                     created_by, charged_bytes, size, sha256, crc64, worker) \
+                     VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![
+                    lost.id.as_str(),
+                    lost.key.as_str(),
+                    lost.owner.as_ref().map(|owner| owner.as_str()),
+                    lost.filename.as_str(),
+                    lost.content_type,
+                    millis(lost.created_at),
+                    lost.created_by.as_ref().map(|author| author.as_str()),
+                    size,
+                    lost.sha256.0,
+                    lost.crc64.map(u64::to_be_bytes),
+                    worker,
+                ])?;
+            if inserted == 0 {
+                let same = ready(connection, &lost.id).is_ok_and(|found| {
+                    let created_at = found.created_at;
+                    millis(created_at) == millis(lost.created_at)
+                        && found == Attachment { created_at, ..lost.clone() }
+                });
+                return match same {
+                    true => Ok(()),
+                    false => Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!("the id \"{}\" or its object is taken", lost.id),
+                    )
+                    .into()),
+                };
+            }
+            connection
+                .prepare_cached(
+                    "UPDATE usage SET attachments = attachments + 1, ready_bytes = ready_bytes + ?1",
+                )?
+                .execute([size])?;
+            Ok(())
         })
         .await
     }
