@@ -307,8 +307,7 @@ impl Storage for LocalStorage {
                 let path = entry?.path();
                 // Whoever writes a file holds its lock; the system frees the lock when that process ends.
                 if fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-                    fs::remove_file(&path)?;
-                    removed += 1;
+                    removed += remove_litter(&path)?;
                 }
             }
             // Facts whose bytes never came, or went first. A put that runs writes facts just before bytes.
@@ -320,10 +319,12 @@ impl Storage for LocalStorage {
                     else {
                         continue;
                     };
-                    let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+                    let Ok(about) = entry.metadata() else {
+                        continue;
+                    };
+                    let age = about.modified()?.elapsed().unwrap_or_default();
                     if age >= FACTS_GRACE && !root.join(folder).join(name).exists() {
-                        fs::remove_file(entry.path())?;
-                        removed += 1;
+                        removed += remove_litter(&entry.path())?;
                     }
                 }
             }
@@ -331,6 +332,15 @@ impl Storage for LocalStorage {
         })
         .await
         .map_err(|error: io::Error| write_error(error, "tidy").during("tidy", "local storage"))
+    }
+}
+
+/// Removes a file that another process may be tidying away, too; returns how many it removed.
+fn remove_litter(path: &Path) -> io::Result<u64> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(1),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     }
 }
 

@@ -256,12 +256,10 @@ impl Inner {
     }
 
     /// Whether the object under `key` was written by `attempt`: an answer was lost, and the retry found our own work.
-    async fn is_ours(&self, key: &ObjectKey, attempt: &str) -> bool {
-        let Ok(properties) = self.blob(key).get_properties(None).await else {
-            return false;
-        };
+    async fn is_ours(&self, key: &ObjectKey, attempt: &str) -> azure_core::Result<bool> {
+        let properties = self.blob(key).get_properties(None).await?;
         let name = azure_core::http::headers::HeaderName::from_static("x-ms-meta-attempt");
-        properties.headers().get_optional_str(&name) == Some(attempt)
+        Ok(properties.headers().get_optional_str(&name) == Some(attempt))
     }
 
     async fn delete_blob(&self, key: &ObjectKey) -> azure_core::Result<()> {
@@ -598,10 +596,11 @@ impl Put<'_> {
         match outcome {
             Ok(_) => Ok(()),
             Err(error) if is_taken(&error) => {
-                if self.inner.is_ours(self.key, &self.attempt).await {
-                    Ok(())
-                } else {
-                    Err(conflict(self.key))
+                // Not to be told is not "somebody else's": our caller would leave our own work behind.
+                match self.inner.is_ours(self.key, &self.attempt).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(conflict(self.key)),
+                    Err(error) => Err(self.inner.fail(error, "put", self.key.as_str())),
                 }
             }
             Err(error) => Err(self.inner.fail(error, "put", self.key.as_str())),
@@ -697,7 +696,8 @@ impl BlockTarget for Put<'_> {
         let nothing = Bytes::new().into();
         let client = self.inner.blob(self.key).block_blob_client();
         let replaced = client.upload(nothing, Some(options)).await;
-        if (replaced.is_ok() || self.inner.is_ours(self.key, &self.attempt).await)
+        let ours = || self.inner.is_ours(self.key, &self.attempt);
+        if (replaced.is_ok() || ours().await.unwrap_or(false))
             && let Err(error) = self.inner.delete_blob(self.key).await
         {
             tracing::warn!(key = %self.key, %error, "staged blocks are left; sweep removes them");
