@@ -59,9 +59,12 @@ use sign::{DelegationKey, Signer, Subject};
 pub use transport::TransportConfig;
 use transport::{Transport, TransportCounts};
 
-/// How often a download that breaks is taken up again without a byte of progress. One that makes progress is bounded by
-/// `download.timeout`.
+/// How often a download that breaks is taken up again without having moved by [`PROGRESS`]. One that moves is bounded by
+/// `download.timeout` alone.
 const RESUMES: u32 = 5;
+
+/// What counts as having moved: more than a connection delivers before it breaks at once.
+const PROGRESS: u64 = 64 * 1024;
 
 /// A "partition" larger than any blob: the crate then makes one request and one stream of a download.
 const WHOLE: NonZero<usize> = NonZero::new(1 << 45).expect("not zero");
@@ -329,6 +332,7 @@ impl Storage for AzureStorage {
             end: served.end,
             body: opened.body.boxed(),
             resumes: 0,
+            resumed_at: served.start,
         };
         // The first bytes are at hand when this returns.
         let first = download.chunk().await?;
@@ -495,6 +499,8 @@ struct Download {
     end: u64,
     body: BoxStream<'static, azure_core::Result<Bytes>>,
     resumes: u32,
+    /// Where the last connection began.
+    resumed_at: u64,
 }
 
 impl Download {
@@ -507,7 +513,9 @@ impl Download {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => {
                     self.next += chunk.len() as u64;
-                    self.resumes = 0;
+                    if self.next - self.resumed_at >= PROGRESS {
+                        self.resumes = 0;
+                    }
                     return Ok(Some(chunk));
                 }
                 Some(Err(error)) => error,
@@ -525,6 +533,7 @@ impl Download {
 
     async fn resume(&mut self, cause: azure_core::Error) -> Result<()> {
         self.resumes += 1;
+        self.resumed_at = self.next;
         self.inner.retries.resumed.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(key = %self.key, at = self.next, resume = self.resumes, error = %cause, "download broke; resuming");
         // The old connection goes before the wait.
