@@ -13,8 +13,8 @@ use support::{files_below, noise};
 
 const CANARY: &str = "canary-secret-5d41402abc4b2a76";
 
-const COMMANDS: [&str; 9] = [
-    "serve", "put", "get", "url", "ls", "rm", "check", "sweep", "config",
+const COMMANDS: [&str; 10] = [
+    "serve", "put", "get", "url", "ls", "rm", "check", "sweep", "verify", "config",
 ];
 
 /// A folder, and the variables of every command that runs in it.
@@ -556,6 +556,79 @@ fn what_sigkill_left_behind_is_swept() {
     place.assert_empty();
     let again = place.run(&["sweep", "--json"]).expect(0).json();
     assert_eq!(again["uploads_removed"], 0);
+}
+
+#[test]
+fn verify_finds_what_disagrees_and_rebuilds_a_lost_catalog() {
+    let place = Place::new();
+    place.write("a.txt", b"hello");
+    let names = ["whole", "gone", "short", "changed", "foreign"];
+    let ids = names.map(|_| place.put(&["a.txt", "--owner", "page:1"]));
+    let clean = place.run(&["verify", "--deep"]).expect(0);
+    assert_eq!(clean.text(), "");
+    clean.says("5 attachments").says("all is well");
+
+    let object = |id: &str| format!("attache-data/objects/attachment/{id}.txt");
+    let facts = |id: &str| format!("attache-data/objects/.facts/attachment/{id}.txt.json");
+    let [_, gone, short, changed, foreign] = &ids;
+    std::fs::remove_file(place.path(&object(gone))).unwrap();
+    place.write(&object(short), b"hell");
+    place.write(&object(changed), b"jello");
+    std::fs::remove_file(place.path(&facts(foreign))).unwrap();
+    let findings = |arguments: &[&str]| {
+        let run = place.run(arguments);
+        let lines = run.text();
+        let found = lines.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = |name: &str| line[name].as_str().unwrap().to_owned();
+            (text("id"), text("finding"))
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort();
+        (run.code, found)
+    };
+    let found = |pairs: &[(&String, &str)]| {
+        let pairs = pairs.iter();
+        let mut pairs: Vec<_> = pairs
+            .map(|(id, what)| ((*id).clone(), (*what).to_owned()))
+            .collect();
+        pairs.sort();
+        pairs
+    };
+    // What the store says of itself does not tell that a byte has changed; reading it does.
+    let shallow = found(&[(gone, "missing"), (short, "wrong_size")]);
+    assert_eq!(findings(&["verify", "--json"]), (Some(1), shallow));
+    let deep = found(&[
+        (gone, "missing"),
+        (short, "wrong_size"),
+        (changed, "wrong_digest"),
+    ]);
+    assert_eq!(findings(&["verify", "--deep", "--json"]), (Some(1), deep));
+    for id in [gone, short, changed] {
+        place.run(&["rm", id]).expect(0);
+    }
+
+    let listed = |place: &Place| place.run(&["ls", "--json"]).expect(0).text();
+    let before = listed(&place);
+    for file in std::fs::read_dir(place.path("attache-data")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let lost = found(&[(&ids[0], "unknown"), (foreign, "unknown")]);
+    assert_eq!(findings(&["verify", "--json"]), (Some(1), lost));
+    let rebuilt = found(&[(&ids[0], "restored"), (foreign, "unknown")]);
+    let repair = ["verify", "--repair", "--json"];
+    assert_eq!(findings(&repair), (Some(1), rebuilt), "there are no facts");
+    std::fs::remove_file(place.path(&object(foreign))).unwrap();
+    assert_eq!(findings(&repair), (Some(0), Vec::new()));
+    let whole = before.lines().find(|line| line.contains(&ids[0])).unwrap();
+    assert_eq!(listed(&place).trim_end(), whole, "as it was");
+    assert_eq!(
+        place.run(&["get", &ids[0], "-o", "-"]).expect(0).text(),
+        "hello"
+    );
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //!
 //! The sizes are small by default; `ATTACHE_TEST_FULL=1` runs the sizes that the documentation states.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the documentation quotes the figures; `--nocapture` shows them"
+)]
 
 mod support;
 

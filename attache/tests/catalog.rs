@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use attache::Attachment;
 use attache::ErrorKind;
 use attache::attachment::{AttachmentId, Hex, ObjectKey};
 use attache::catalog::sqlite::SqliteCatalog;
@@ -41,6 +42,10 @@ macro_rules! bind {
                 unfinished_names_what_is_retired_and_nothing_that_is_worked_on
                 reads_that_are_dropped_are_in_nobodys_way
                 writes_that_are_dropped_happen_or_do_not
+                a_walk_holds_every_ready_attachment_once_in_the_order_of_keys
+                names_knows_the_objects_of_rows_in_every_state
+                what_is_restored_is_as_it_was_and_counts
+                restore_refuses_an_id_or_a_key_that_is_taken
                 nothing_works_after_close
             );
         }
@@ -542,11 +547,126 @@ async fn nothing_works_after_close(catalog: &Shared) {
         ("list", catalog.list(&page).await.err()),
         ("totals", catalog.totals().await.err()),
         ("unfinished", catalog.unfinished(None, 1).await.err()),
+        ("walk", catalog.walk(None, 1).await.err()),
+        ("names", catalog.names(&draft.key).await.err()),
     ];
     for (method, error) in outcomes {
         let error = error.unwrap_or_else(|| panic!("{method} works on"));
         assert!(error.detail().contains("closed"), "{method}: {error}");
     }
+}
+
+async fn a_walk_holds_every_ready_attachment_once_in_the_order_of_keys(catalog: &Shared) {
+    let (mut keys, mut others) = (Vec::new(), Vec::new());
+    for n in 0..40 {
+        let mut draft = draft();
+        // Capitals and digits sort before small letters, "-" and "." before both: by bytes, as stores list.
+        let id = format!("{}{n}", ["a", "B", "-", "_"][n % 4]);
+        draft.id = id.parse().expect("an id");
+        let extension = (n % 3 == 0).then_some("png");
+        draft.key = ObjectKey::new(&draft.id, n % 5 != 0, extension);
+        catalog.begin(&draft).await.expect("begin");
+        if n % 7 == 0 {
+            others.push(draft);
+            continue;
+        }
+        catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+        keys.push(draft.key);
+    }
+    catalog.retire(&others[0].id).await.expect("retire");
+    keys.sort();
+    for limit in [1, 7, 1000] {
+        let mut walked: Vec<ObjectKey> = Vec::new();
+        while let page = catalog.walk(walked.last(), limit).await.expect("walk")
+            && !page.is_empty()
+        {
+            assert!(page.len() <= limit as usize);
+            for row in page {
+                assert_eq!(catalog.find(&row.id).await.expect("find"), row);
+                walked.push(row.key);
+            }
+        }
+        assert_eq!(walked, keys, "pages of {limit}");
+    }
+}
+
+async fn names_knows_the_objects_of_rows_in_every_state(catalog: &Shared) {
+    let draft = draft();
+    let named = async || catalog.names(&draft.key).await.expect("names");
+    assert!(!named().await);
+    catalog.begin(&draft).await.expect("begin");
+    assert!(named().await, "pending");
+    catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+    assert!(named().await, "ready");
+    catalog.retire(&draft.id).await.expect("retire");
+    assert!(named().await, "retired");
+    catalog.forget(&draft.id).await.expect("forget");
+    assert!(!named().await, "gone");
+}
+
+async fn what_is_restored_is_as_it_was_and_counts(catalog: &Shared) {
+    for full in [true, false] {
+        let mut draft = draft();
+        draft.filename = "写真.png".parse().expect("a file name");
+        draft.owner = full.then(|| "page:7".parse().expect("an owner"));
+        draft.created_by = full.then(|| "Jürgen".parse().expect("an author"));
+        let stored = Stored {
+            crc64: full.then_some(u64::MAX),
+            ..stored(70)
+        };
+        catalog.begin(&draft).await.expect("begin");
+        let before = catalog.commit(&draft.id, &stored).await.expect("commit");
+        let counted = totals(catalog).await;
+        catalog.retire(&draft.id).await.expect("retire");
+        catalog.forget(&draft.id).await.expect("forget");
+        // As often as one likes.
+        for _ in 0..2 {
+            catalog.restore(&before).await.expect("restore");
+            assert_eq!(catalog.find(&draft.id).await.expect("find"), before);
+            assert_eq!(totals(catalog).await, counted);
+        }
+        catalog.retire(&draft.id).await.expect("it can be deleted");
+        catalog.forget(&draft.id).await.expect("forget");
+        assert_eq!(totals(catalog).await, (0, 0, 0));
+    }
+}
+
+async fn restore_refuses_an_id_or_a_key_that_is_taken(catalog: &Shared) {
+    let (pending, ready, retired) = (draft(), draft(), draft());
+    let mut rows = Vec::new();
+    for draft in [&pending, &ready, &retired] {
+        catalog.begin(draft).await.expect("begin");
+    }
+    for draft in [&ready, &retired] {
+        rows.push(catalog.commit(&draft.id, &stored(5)).await.expect("commit"));
+    }
+    catalog.retire(&retired.id).await.expect("retire");
+    let before = totals(catalog).await;
+    let [is_ready, was_retired] = rows.try_into().expect("two");
+    let fresh = draft();
+    let other_key = Attachment {
+        key: fresh.key.clone(),
+        ..is_ready.clone()
+    };
+    let other_id = Attachment {
+        id: fresh.id.clone(),
+        ..is_ready.clone()
+    };
+    let other_bytes = Attachment {
+        size: 6,
+        ..is_ready.clone()
+    };
+    let is_pending = Attachment {
+        id: pending.id.clone(),
+        key: pending.key.clone(),
+        ..is_ready.clone()
+    };
+    for taken in [other_key, other_id, other_bytes, is_pending, was_retired] {
+        let error = catalog.restore(&taken).await.expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(totals(catalog).await, before);
+    }
+    assert_eq!(catalog.find(&ready.id).await.expect("find"), is_ready);
 }
 
 // What is promised of the file.
@@ -582,6 +702,39 @@ async fn a_second_process_leaves_alone_what_a_living_one_works_on() {
     assert_eq!(unfinished(&second).await, []);
     drop(first);
     assert_eq!(unfinished(&second).await, [draft.id]);
+}
+
+#[tokio::test]
+async fn a_row_is_forgotten_only_by_the_process_that_retired_it_last() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let (first, second): (Shared, Shared) =
+        (Arc::new(open_file(&path)), Arc::new(open_file(&path)));
+    let draft = draft();
+    first.begin(&draft).await.expect("begin");
+    first.commit(&draft.id, &stored(1)).await.expect("commit");
+    first.retire(&draft.id).await.expect("retire");
+    // A sweep elsewhere takes it up, and may still write under its key.
+    second.retire(&draft.id).await.expect("retire");
+    first.forget(&draft.id).await.expect("nothing to do");
+    assert_eq!(unfinished(&first).await, std::slice::from_ref(&draft.id));
+    second.forget(&draft.id).await.expect("forget");
+    assert_eq!(unfinished(&first).await, []);
+}
+
+#[tokio::test]
+async fn killed_processes_leave_no_files_for_ever() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let workers = folder.path().join("catalog.sqlite-workers");
+    let alive = open_file(&path);
+    std::fs::write(workers.join("0123"), "").expect("what a killed process leaves");
+    let count = || std::fs::read_dir(&workers).expect("a folder").count();
+    assert_eq!(count(), 2);
+    let another = open_file(&path);
+    assert_eq!(count(), 2, "that of the dead is gone");
+    drop((alive, another));
+    assert_eq!(count(), 0);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod put;
 mod remove;
 mod stop;
 mod url;
+mod verify;
 
 use out::{note, print};
 
@@ -79,6 +80,7 @@ running transfers finish within server.shutdown_grace; a second one cuts them.")
     Rm(remove::Rm),
     Check(check::Check),
     Sweep(remove::Sweep),
+    Verify(verify::Verify),
     /// Print the effective configuration as TOML: defaults, file and environment together.
     ///
     /// Secrets are redacted; apart from them, the output can be used as a configuration file.
@@ -216,6 +218,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Ls(ls) => read_store(file, async |store| ls.run(store).await),
         Command::Rm(rm) => read_store(file, async |store| rm.run(store).await),
         Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
+        Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }
 }
 

@@ -1,0 +1,182 @@
+//! `attache verify`: whether store and catalog say the same.
+
+use std::time::Duration;
+
+use attache::Attache;
+use attache::attachment::AttachmentId;
+use attache::verify::{Finding, Verified, VerifyOptions};
+use clap::Args;
+use futures::TryStreamExt as _;
+use indicatif::HumanBytes;
+use serde::Serialize;
+
+use super::out::{count, note, print, print_json};
+use super::stop::Stop;
+use super::{Exit, Failure, Outcome, progress};
+
+/// Compare the store with the catalog, and print a line for every attachment or object that is not as it should be.
+///
+/// Safe at any time, while a server runs too. Never deletes anything.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  attache verify
+  attache verify --deep
+  attache verify --repair --json | jq -r 'select(.finding == \"missing\") | .id'
+
+After the catalog was lost, `attache verify --repair` rebuilds it from the facts that lie with the bytes.
+Exit code 1: something is wrong that was not repaired.")]
+pub(super) struct Verify {
+    /// Bring back rows that the catalog lost, from the facts that lie with the bytes.
+    #[arg(long)]
+    repair: bool,
+
+    /// Read all bytes and hash them, instead of believing the digests that the store has.
+    #[arg(long)]
+    deep: bool,
+
+    /// Print each finding as a line of JSON: {"id", "key", "finding", …}.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    id: &'a AttachmentId,
+    key: &'a str,
+    size: u64,
+    #[serde(flatten)]
+    finding: &'a Finding,
+}
+
+/// How many of each kind.
+#[derive(Default)]
+struct Tally {
+    keys: u64,
+    bytes: u64,
+    missing: u64,
+    unknown: u64,
+    restored: u64,
+    wrong: u64,
+}
+
+impl Verify {
+    pub(super) async fn run(self, store: &Attache) -> Outcome {
+        let mut stop = Stop::listen()?;
+        tokio::select! {
+            outcome = self.walk(store) => outcome,
+            signal = stop.signal() => Err(Failure::Signalled(signal)),
+        }
+    }
+
+    async fn walk(&self, store: &Attache) -> Outcome {
+        let mut walk = store.verify(VerifyOptions {
+            deep: self.deep,
+            repair: self.repair,
+        });
+        let spinner = progress::spinner("verifying");
+        let mut shown = tokio::time::Instant::now();
+        let mut tally = Tally::default();
+        let mut remain = 0_u64;
+        while let Some(verified) = walk.try_next().await? {
+            tally.add(&verified);
+            if let Some(finding) = &verified.finding {
+                remain += u64::from(finding.remains());
+                spinner.suspend(|| self.show(&verified, finding))?;
+            }
+            if shown.elapsed() >= SHOW_EVERY {
+                shown = tokio::time::Instant::now();
+                spinner.set_message(format!("verifying: {}", tally.so_far()));
+            }
+        }
+        spinner.finish_and_clear();
+        note(tally.summary());
+        Ok(match remain {
+            0 => Exit::Done,
+            _ => Exit::Failed,
+        })
+    }
+
+    fn show(&self, verified: &Verified, finding: &Finding) -> Result<(), Failure> {
+        if self.json {
+            return print_json(&FindingJson {
+                id: &verified.key.id(),
+                key: verified.key.as_str(),
+                size: verified.size,
+                finding,
+            });
+        }
+        print(&format!("{}  {}\n", verified.key, words(finding)))
+    }
+}
+
+/// How often the numbers of the spinner change.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+fn words(finding: &Finding) -> String {
+    match finding {
+        Finding::Missing => "missing: the catalog has it, but its bytes are not in the store; bring them back from a \
+                             backup, or delete it with `attache rm`"
+            .to_owned(),
+        Finding::Unknown { restorable: true } => {
+            "unknown: the store has it, the catalog does not; `attache verify --repair` brings its row back".to_owned()
+        }
+        Finding::Unknown { restorable: false } => {
+            "unknown: the store has it, the catalog does not, and there are no facts with it; remove it by hand if nobody \
+             needs it"
+                .to_owned()
+        }
+        Finding::Restored => "restored: the catalog has it again".to_owned(),
+        Finding::WrongSize { expected, actual } => {
+            format!("wrong size: {actual} bytes are in the store, {expected} were uploaded")
+        }
+        Finding::WrongDigest { expected, actual } => {
+            format!("wrong digest: the bytes have SHA-256 {actual}, those that were uploaded had {expected}")
+        }
+        Finding::Unreadable { .. } => "unreadable: the store has it, but its bytes cannot be read to their end".to_owned(),
+        // A finding that this command does not know yet.
+        other => format!("{other:?}"),
+    }
+}
+
+impl Tally {
+    fn add(&mut self, verified: &Verified) {
+        self.keys += 1;
+        self.bytes += verified.size;
+        let Some(finding) = &verified.finding else {
+            return;
+        };
+        *match finding {
+            Finding::Missing => &mut self.missing,
+            Finding::Unknown { .. } => &mut self.unknown,
+            Finding::Restored => &mut self.restored,
+            _ => &mut self.wrong,
+        } += 1;
+    }
+
+    fn so_far(&self) -> String {
+        format!(
+            "{}, {}",
+            count(self.keys, "attachment"),
+            HumanBytes(self.bytes)
+        )
+    }
+
+    fn summary(&self) -> String {
+        let found = [
+            (self.missing, "missing"),
+            (self.unknown, "unknown"),
+            (self.wrong, "wrong or unreadable"),
+            (self.restored, "restored"),
+        ];
+        let found: Vec<String> = found
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| format!("{number} {what}"))
+            .collect();
+        match found.is_empty() {
+            true => format!("verified {}: all is well", self.so_far()),
+            false => format!("verified {}: {}", self.so_far(), found.join(", ")),
+        }
+    }
+}
