@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use attache::access::Scope;
 use attache::attachment::Owner;
 use attache::catalog::Page;
 use attache::{
@@ -15,13 +16,15 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, LOCATION};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::app::App;
+use crate::audit::{self, Action};
+use crate::auth::{Caller, session};
 use crate::extract::{Json, Query};
 use crate::respond::{Failure, Problem};
 use crate::upload::{self, Incoming, UploadQuery};
@@ -100,12 +103,28 @@ pub(crate) async fn upload(
     State(app): State<App>,
     Query(query): Query<UploadQuery>,
     headers: HeaderMap,
+    // Refused like everything else here: the body that comes is read off, so that its sender sees the answer.
+    caller: Result<Caller, Failure>,
     body: Body,
 ) -> Response {
     let (incoming, rest) = Incoming::new(&headers, body);
     let outcome = async {
-        let upload = upload::read(query, &headers, incoming).await?;
-        app.attache.upload(upload.new, upload.bytes).await
+        let caller = caller.map_err(|Failure(error)| error)?;
+        caller.need(Scope::Write)?;
+        let mut upload = upload::read(query, &headers, incoming).await?;
+        let outcome = match caller.may_write(upload.new.owner.as_ref()) {
+            Ok(()) => {
+                let key = upload.new.idempotency_key.take();
+                upload.new.idempotency_key = key.map(|key| caller.own(&key)).transpose()?;
+                app.attache.upload(upload.new, upload.bytes).await
+            }
+            Err(error) => Err(error),
+        };
+        let id = outcome
+            .as_ref()
+            .map_or("", |done| done.attachment.id.as_str());
+        audit::record(&caller, Action::Upload, id, &outcome);
+        outcome
     };
     match outcome.await {
         Ok(uploaded) => {
@@ -154,8 +173,10 @@ pub(crate) struct PageJson {
     responses((status = 200, body = PageJson), (status = 400, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     State(app): State<App>,
+    caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Answer<Out<PageJson>> {
+    caller.need(Scope::Read)?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Error::bad_request(format!("limit is 1 to {MAX_PAGE}")).into());
@@ -172,6 +193,7 @@ pub(crate) async fn list(
     // One more than asked for tells whether there is a next page.
     let page = Page {
         owner: owner.clone(),
+        visible: caller.owners,
         after,
         limit: (limit + 1).min(MAX_PAGE),
     };
@@ -224,17 +246,44 @@ fn decode_cursor(cursor: &str, owner: Option<&Owner>) -> attache::Result<(i64, A
     responses((status = 200, body = AttachmentJson), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn find(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Answer<Out<AttachmentJson>> {
-    Ok(Out(app.attache.find(&known(&id)?).await?.into()))
+    caller.need(Scope::Read)?;
+    let found = app.attache.find(&known(&id)?).await;
+    Ok(Out(caller.visible(found)?.into()))
 }
 
 /// Delete an attachment: bytes, snapshots and record. Repeating it is fine.
 #[utoipa::path(delete, path = "/v1/attachments/{id}", tag = "attachments", params(("id", description = "The attachment's id")),
     responses((status = 204, description = "It is gone"), (status = 503, body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Answer<StatusCode> {
-    app.attache.delete(&id.parse()?).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    caller.need(Scope::Delete)?;
+    let id: AttachmentId = id.parse()?;
+    // What the caller may not see is not there, and deleting what is not there is success.
+    if may_delete(&app, &caller, &id).await? {
+        let outcome = app.attache.delete(&id).await;
+        audit::record(&caller, Action::Delete, id.as_str(), &outcome);
+        outcome?;
+    }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether this caller may delete what has this id. For one with every right nothing is looked up: it may finish a
+/// deletion that failed halfway, too.
+async fn may_delete(app: &App, caller: &Caller, id: &AttachmentId) -> attache::Result<bool> {
+    if caller.owners.are_all() {
+        return Ok(true);
+    }
+    match caller.visible(app.attache.find(id).await) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Which attachments to delete: `ids`, or everything of an `owner`.
@@ -267,21 +316,42 @@ pub(crate) struct DeletedOne {
     responses((status = 200, body = DeletedJson), (status = 400, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn delete_all(
     State(app): State<App>,
+    caller: Caller,
     Json(which): Json<DeleteJson>,
 ) -> Answer<Out<DeletedJson>> {
+    caller.need(Scope::Delete)?;
+    let mut absent = Vec::new();
     let done = match (which.ids, which.owner) {
         (Some(ids), None) => {
             if ids.len() > MAX_BULK {
                 return Err(Error::bad_request(format!("at most {MAX_BULK} ids at a time")).into());
             }
-            let ids = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
-            app.attache.delete_all(ids).await?
+            let ids: Vec<AttachmentId> =
+                ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+            let mut may = Vec::with_capacity(ids.len());
+            for id in ids {
+                match may_delete(&app, &caller, &id).await? {
+                    true => may.push(id),
+                    false => absent.push((id, Ok(false))),
+                }
+            }
+            app.attache.delete_all(may).await?
         }
-        (None, Some(owner)) => app.attache.delete_owned(&owner.parse()?).await?,
+        (None, Some(owner)) => {
+            let owner: Owner = owner.parse()?;
+            match caller.sees(Some(&owner)) {
+                true => app.attache.delete_owned(&owner).await?,
+                false => Vec::new(),
+            }
+        }
         _ => return Err(Error::bad_request("give either \"ids\" or \"owner\"").into()),
     };
+    for (id, outcome) in &done {
+        audit::record(&caller, Action::Delete, id.as_str(), outcome);
+    }
     let results = done
         .into_iter()
+        .chain(absent)
         .map(|(id, outcome)| DeletedOne {
             id: id.into(),
             outcome: match &outcome {
@@ -326,10 +396,12 @@ pub(crate) struct TemporaryUrlJson {
     responses((status = 200, body = TemporaryUrlJson), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn url(
     State(app): State<App>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
     Json(wish): Json<UrlJson>,
 ) -> Answer<Response> {
+    caller.need(Scope::Read)?;
     let lifetime = wish
         .lifetime
         .map(|text| {
@@ -342,10 +414,13 @@ pub(crate) async fn url(
         .transpose()?;
     let base = base_url(&app, &headers);
     let disposition = wish.disposition.unwrap_or_default();
-    let temporary = app
-        .attache
-        .url(&known(&id)?, lifetime, disposition, &base)
-        .await?;
+    let id = known(&id)?;
+    if !caller.owners.are_all() {
+        caller.visible(app.attache.find(&id).await)?;
+    }
+    let outcome = app.attache.url(&id, lifetime, disposition, &base).await;
+    audit::record(&caller, Action::Url, id.as_str(), &outcome);
+    let temporary = outcome?;
     let left: Duration = (temporary.expires_at - OffsetDateTime::now_utc())
         .try_into()
         .unwrap_or(Duration::ZERO);
@@ -394,8 +469,10 @@ pub(crate) struct LimitsJson {
 #[utoipa::path(get, path = "/v1/limits", tag = "attachments", params(LimitsQuery), responses((status = 200, body = LimitsJson)))]
 pub(crate) async fn limits(
     State(app): State<App>,
+    caller: Caller,
     Query(query): Query<LimitsQuery>,
 ) -> Answer<Out<LimitsJson>> {
+    caller.need(Scope::Write)?;
     let Limits {
         uploadable,
         reason,
@@ -414,26 +491,99 @@ pub(crate) async fn limits(
 
 /// The state of the service.
 #[utoipa::path(get, path = "/v1/status", tag = "operation", responses((status = 200, description = "What the status page shows")))]
-pub(crate) async fn status(State(app): State<App>) -> Response {
-    (
-        [(CACHE_CONTROL, "no-store")],
-        Out(app.attache.status().await),
-    )
-        .into_response()
+pub(crate) async fn status(State(app): State<App>, caller: Caller) -> Answer<Response> {
+    caller.need(Scope::Admin)?;
+    let status = Out(app.attache.status().await);
+    Ok(([(CACHE_CONTROL, "no-store")], status).into_response())
 }
 
 /// Load the configuration again. A bad one leaves the old one running and says why.
 #[utoipa::path(post, path = "/v1/admin/reload", tag = "operation",
     responses((status = 200, description = "What was rebuilt and what was kept"),
         (status = 422, body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn reload(State(app): State<App>) -> Answer<Out<ReloadReport>> {
-    Ok(Out(app.reloader.reload(&app.attache).await?))
+pub(crate) async fn reload(State(app): State<App>, caller: Caller) -> Answer<Out<ReloadReport>> {
+    caller.need(Scope::Admin)?;
+    let outcome = app.reloader.reload(&app.attache).await;
+    audit::record(&caller, Action::Reload, "", &outcome);
+    Ok(Out(outcome?))
 }
 
 /// Finish or remove what interrupted work left behind.
 #[utoipa::path(post, path = "/v1/admin/sweep", tag = "operation", responses((status = 200, description = "What was done")))]
-pub(crate) async fn sweep(State(app): State<App>) -> Answer<Out<SweepReport>> {
-    Ok(Out(app.attache.sweep().await?))
+pub(crate) async fn sweep(State(app): State<App>, caller: Caller) -> Answer<Out<SweepReport>> {
+    caller.need(Scope::Admin)?;
+    let outcome = app.attache.sweep().await;
+    audit::record(&caller, Action::Sweep, "", &outcome);
+    Ok(Out(outcome?))
+}
+
+/// Who is signed in, and may do what.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct SessionJson {
+    #[schema(example = "token:ci")]
+    name: String,
+    /// Of `read`, `write`, `delete`, `admin`.
+    scopes: Vec<&'static str>,
+    /// Patterns: `*`, `page:*`, `page:42`.
+    owners: Vec<String>,
+}
+
+impl From<Caller> for SessionJson {
+    fn from(caller: Caller) -> Self {
+        let owners = caller.owners.patterns();
+        Self {
+            name: caller.name.to_string(),
+            scopes: caller.scopes.iter().map(Scope::as_str).collect(),
+            owners: owners.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// Who am I, and what may I do?
+#[utoipa::path(get, path = "/v1/session", tag = "operation",
+    responses((status = 200, body = SessionJson), (status = 401, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn session(caller: Caller) -> Response {
+    let json = Out(SessionJson::from(caller));
+    ([(CACHE_CONTROL, "no-store")], json).into_response()
+}
+
+/// A token to sign in with.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignInJson {
+    token: String,
+}
+
+/// Exchange a token for a cookie, as the page does.
+#[utoipa::path(post, path = "/v1/session", tag = "operation", request_body = SignInJson,
+    responses((status = 200, body = SessionJson), (status = 401, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    Json(SignInJson { token }): Json<SignInJson>,
+) -> Answer<Response> {
+    let outcome = app.auth()?.token(&token);
+    let who = outcome
+        .as_ref()
+        .map_or("unknown", |(_, caller)| &*caller.name);
+    audit::record_as(who, Action::SignIn, "", &outcome);
+    let (id, caller) = outcome?;
+    let cookie = session::cookie(app.attache.links(), &id, is_secure(&app));
+    let headers = [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())];
+    Ok((headers, Out(SessionJson::from(caller))).into_response())
+}
+
+/// Sign out.
+#[utoipa::path(delete, path = "/v1/session", tag = "operation", responses((status = 204, description = "Signed out")))]
+pub(crate) async fn sign_out(State(app): State<App>) -> Response {
+    let cookie = session::no_cookie(is_secure(&app));
+    (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
+}
+
+/// Whether people reach this server over https, as far as it was told.
+fn is_secure(app: &App) -> bool {
+    let parts = app.attache.parts();
+    let url = parts.config.server.public_url.as_deref();
+    url.is_some_and(|url| url.starts_with("https://"))
 }
 
 /// The process runs.
@@ -463,9 +613,11 @@ pub(crate) async fn readyz(State(app): State<App>) -> Answer<Out<BTreeMap<&'stat
 
 /// The figures, as Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The figures", content_type = "text/plain")))]
-pub(crate) async fn metrics(State(app): State<App>) -> Response {
+pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Answer<Response> {
+    caller.need(Scope::Admin)?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, content_type)], app.attache.figures().await).into_response()
+    let figures = app.attache.figures().await;
+    Ok(([(CONTENT_TYPE, content_type)], figures).into_response())
 }
 
 fn known(id: &str) -> attache::Result<AttachmentId> {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use attache::config::AuthMode;
 use attache::{Attache, Config, Error, ErrorKind, Result};
 use axum::extract::Request;
 use axum::middleware::{self, Next};
@@ -25,6 +27,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::Auth;
+use crate::auth::tokens::Tokens;
 use crate::connection::Impatient;
 use crate::reload::{Reloader, Source};
 use crate::respond::{REQUEST_ID, plain_problem};
@@ -46,6 +50,8 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) attache: Attache,
     pub(crate) reloader: Reloader,
+    auth: ArcSwap<Auth>,
+    tokens: Arc<Tokens>,
     stopping: AtomicBool,
 }
 
@@ -58,6 +64,29 @@ impl Deref for App {
 }
 
 impl Shared {
+    /// Who may do what, by the configuration that serves now.
+    pub(crate) fn auth(&self) -> Result<Arc<Auth>> {
+        let parts = self.attache.parts();
+        let auth = self.auth.load_full();
+        if auth.generation >= parts.generation {
+            return Ok(auth);
+        }
+        // Whoever notices first builds; that costs no I/O, so two who notice at once may both do it.
+        let fresh = Auth::build(
+            &parts.config.auth,
+            parts.generation,
+            self.tokens.clone(),
+            Some(&auth),
+        )?;
+        let fresh = Arc::new(fresh);
+        self.auth
+            .rcu(|current| match current.generation >= fresh.generation {
+                true => current.clone(),
+                false => fresh.clone(),
+            });
+        Ok(fresh)
+    }
+
     /// The server is about to end; it takes no new work.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
@@ -68,8 +97,25 @@ impl Shared {
 pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     let listener = listen(config.server.listen).await?;
     let attache = Attache::open(config.clone()).await?;
+    let folder = config.data_folder();
+    let tokens = tokio::task::spawn_blocking(move || Tokens::open(&folder)).await;
+    let tokens = tokens.map_err(|error| Error::internal("opening failed").with_source(error))??;
+    if tokens.is_empty() && config.auth.mode == [AuthMode::Token] {
+        tracing::warn!(
+            "there is no token yet, so nobody is let in; `attache token create --help` tells how to make one"
+        );
+    }
+    let tokens = Arc::new(tokens);
+    let auth = Auth::build(
+        &config.auth,
+        attache.parts().generation,
+        tokens.clone(),
+        None,
+    )?;
     let app = App(Arc::new(Shared {
         attache,
+        auth: ArcSwap::from_pointee(auth),
+        tokens,
         reloader: Reloader::new(source, config),
         stopping: AtomicBool::new(false),
     }));
@@ -81,8 +127,11 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     background.spawn(sweep_regularly(app.clone()));
     background.spawn(watch_configuration(app.clone()));
     background.spawn(reload_on_hangup(app.clone()));
+    background.spawn(app.tokens.clone().watch());
     let outcome = run(listener, &app).await;
     background.shutdown().await;
+    let tokens = app.tokens.clone();
+    let _ = tokio::task::spawn_blocking(move || tokens.close()).await;
     outcome
 }
 
@@ -246,6 +295,7 @@ fn router(app: App) -> Router {
         .routes(routes!(api::status))
         .routes(routes!(api::reload))
         .routes(routes!(api::sweep))
+        .routes(routes!(api::session, api::sign_in, api::sign_out))
         .routes(routes!(api::healthz))
         .routes(routes!(api::readyz))
         .routes(routes!(api::metrics))

@@ -1,5 +1,8 @@
 //! `/attachment/{id}` and `/download/{id}`: what browsers open.
 
+use std::sync::Arc;
+
+use attache::access::Scope;
 use attache::config::DeliveryMode;
 use attache::delivery::Ask;
 use attache::links::LinkProof;
@@ -14,6 +17,8 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::audit::{self, Action};
+use crate::auth::forward::Question;
 use crate::extract::Query;
 use crate::respond::{self, Failure, Problem};
 
@@ -88,7 +93,10 @@ async fn answer(
         // What can be no id is not there.
         return Failure(Error::not_found("…")).into_response();
     };
-    if let Err(error) = check_link(app, &id, disposition, &query) {
+    let admitted = admit(app, &id, disposition, &query, method, headers).await;
+    let who = admitted.as_deref().unwrap_or("unknown");
+    audit::record_as(who, Action::Read, id.as_str(), &admitted);
+    if let Err(error) = admitted {
         return Failure(error).into_response();
     }
     let ask = Ask {
@@ -125,21 +133,85 @@ async fn answer(
     }
 }
 
-/// A link that says it is temporary must be valid, even where none is needed.
+/// Lets a reader have an attachment: by a link, by who it is, or because the application says so. Who it was, for the
+/// audit log.
+async fn admit(
+    app: &App,
+    id: &AttachmentId,
+    disposition: Disposition,
+    query: &DeliverQuery,
+    method: &Method,
+    headers: &HeaderMap,
+) -> attache::Result<Arc<str>> {
+    let auth = app.auth()?;
+    // A link that says it is temporary must be valid, even where none is needed.
+    if check_link(app, id, disposition, query)? {
+        if query.via.is_some() && !auth.is_open() {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                "a temporary link does not choose how it is delivered",
+            ));
+        }
+        return Ok("link".into());
+    }
+    let refused = match auth.caller(app, method, headers).await {
+        Ok(caller) => {
+            caller.need(Scope::Read)?;
+            if !caller.owners.are_all() {
+                caller.visible(app.attache.find(id).await)?;
+            }
+            return Ok(caller.name);
+        }
+        Err(error) => error,
+    };
+    let Some(forward) = auth
+        .forward
+        .as_ref()
+        .filter(|_| refused.kind() == ErrorKind::Unauthorized)
+    else {
+        return Err(refused);
+    };
+    // The application is asked for what is not there, too.
+    let owner = match app.attache.find(id).await {
+        Ok(attachment) => attachment.owner,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let folder = match disposition {
+        Disposition::Inline => "attachment",
+        Disposition::Attachment => "download",
+    };
+    let question = Question {
+        id,
+        owner: owner.as_ref(),
+        method,
+        path: &format!("/{folder}/{id}"),
+        headers,
+    };
+    forward.admit(&question).await?;
+    Ok("forward".into())
+}
+
+/// Whether there is a temporary link at all.
+///
+/// # Errors
+///
+/// [`ErrorKind::Forbidden`] if it is not valid.
 fn check_link(
     app: &App,
     id: &AttachmentId,
     disposition: Disposition,
     query: &DeliverQuery,
-) -> attache::Result<()> {
+) -> attache::Result<bool> {
     match (query.expires, &query.sig) {
-        (None, None) => Ok(()),
+        (None, None) => Ok(false),
         (Some(expires), Some(sig)) => {
             let proof = LinkProof {
                 expires,
                 sig: sig.clone(),
             };
-            app.attache.check_link(id, disposition, &proof)
+            app.attache.check_link(id, disposition, &proof)?;
+            Ok(true)
         }
         _ => Err(Error::new(
             ErrorKind::Forbidden,

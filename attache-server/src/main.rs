@@ -2,10 +2,13 @@
 
 mod api;
 mod app;
+mod audit;
+mod auth;
 mod cli;
 mod connection;
 mod deliver;
 mod extract;
+mod outbound;
 mod reload;
 mod respond;
 mod telemetry;

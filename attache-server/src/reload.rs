@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use attache::{Attache, Config, Error, ReloadReport, Result};
 
+use crate::auth::Auth;
+
 /// How often files are looked at. Contents are compared, not times, so that renames and the symlink swaps of mounted
 /// secrets count, on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -26,7 +28,9 @@ impl Source {
         let listen = self
             .listen
             .map(|address| ("server.listen", address.to_string()));
-        Config::load(self.file.as_deref(), listen.as_slice())
+        let config = Config::load(self.file.as_deref(), listen.as_slice())?;
+        Auth::check(&config.auth)?;
+        Ok(config)
     }
 }
 

@@ -12,7 +12,7 @@ use futures::Stream;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
-    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -110,7 +110,13 @@ impl IntoResponse for Failure {
             }
             _ => error.detail().to_owned(),
         };
-        problem(status, kind.code(), detail, request_id, error.retry_hint())
+        let mut response = problem(status, kind.code(), detail, request_id, error.retry_hint());
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 11.6.1 wants it, RFC 6750 section 3 says what.
+            let challenge = HeaderValue::from_static("Bearer realm=\"attache\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
 }
 

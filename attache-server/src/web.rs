@@ -29,6 +29,7 @@ assets! {
     "dom.js": "text/javascript; charset=utf-8",
     "format.js": "text/javascript; charset=utf-8",
     "list.js": "text/javascript; charset=utf-8",
+    "session.js": "text/javascript; charset=utf-8",
     "status.js": "text/javascript; charset=utf-8",
     "upload.js": "text/javascript; charset=utf-8",
     "favicon.svg": "image/svg+xml",

@@ -680,7 +680,7 @@ fn the_service_describes_and_watches_itself() {
 }
 
 #[test]
-fn a_lost_file_aborts_the_download_instead_of_ending_it() {
+fn damage_aborts_the_download_instead_of_ending_it_and_a_lost_file_is_an_error() {
     let server = Server::start(&[]);
     let json = server.put(
         "filename=a.bin",
@@ -698,7 +698,9 @@ fn a_lost_file_aborts_the_download_instead_of_ending_it() {
     assert_eq!(answer.status, 200);
     assert!(answer.truncated, "the last byte never comes");
     std::fs::write(&path, &damaged[..1000]).unwrap();
-    assert!(server.get(&format!("/download/{}", id(&json))).truncated);
+    server
+        .get(&format!("/download/{}", id(&json)))
+        .assert_problem(500, "internal", "bytes are missing");
     std::fs::remove_file(&path).unwrap();
     server
         .get(&format!("/download/{}", id(&json)))

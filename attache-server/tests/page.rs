@@ -24,6 +24,17 @@ async fn find(client: &Client, name: &str) -> test_support::fantoccini::elements
         .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
+/// The list says that there is nothing.
+async fn find_empty(client: &Client) {
+    let shown = Locator::Css("[data-test=empty]:not([hidden])");
+    client
+        .wait()
+        .at_most(WAIT)
+        .for_element(shown)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_chosen_seen_fetched_linked_and_deleted() {
     let Some(chromium) = Chromium::start().await else {
@@ -35,7 +46,7 @@ async fn a_file_is_chosen_seen_fetched_linked_and_deleted() {
         .goto(&format!("http://{}/", server.address))
         .await
         .unwrap();
-    find(client, "empty").await;
+    find_empty(client).await;
 
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("<b>写真 & \"1\".txt");
@@ -84,7 +95,7 @@ async fn a_file_is_chosen_seen_fetched_linked_and_deleted() {
         .await
         .unwrap();
     find(client, "confirm-delete").await.click().await.unwrap();
-    find(client, "empty").await;
+    find_empty(client).await;
     server.assert_empty("deleted on the page");
     chromium.close().await;
 }
@@ -120,4 +131,58 @@ async fn a_refused_file_says_why() {
     assert!(text.contains("at most 10 KiB"), "{text}");
     server.assert_empty("refused on the page");
     chromium.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_signs_in_with_a_token_and_shows_what_it_is_good_for() {
+    let Some(chromium) = Chromium::start().await else {
+        return;
+    };
+    let mode = [("ATTACHE_AUTH__MODE", "token")];
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "token create --name reader --scope read,write --owner page:*";
+    let made = support::command(folder.path(), &mode)
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
+    let token = String::from_utf8(made.stdout).unwrap();
+    let server = Server::start_in(folder, &mode, &[]);
+    let client = chromium.client();
+    let url = format!("http://{}/?owner=page:1", server.address);
+    client.goto(&url).await.unwrap();
+    let field = find(client, "sign-in-token").await;
+    field.send_keys("att_wrong").await.unwrap();
+    find(client, "sign-in-confirm").await.click().await.unwrap();
+    let said = Locator::Css("[data-test=sign-in-error]:not(:empty)");
+    client.wait().at_most(WAIT).for_element(said).await.unwrap();
+    field.clear().await.unwrap();
+    field.send_keys(token.trim()).await.unwrap();
+    find(client, "sign-in-confirm").await.click().await.unwrap();
+    find_empty(client).await;
+
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("a.txt");
+    std::fs::write(&path, "hello").unwrap();
+    let input = find(client, "file-input").await;
+    input.send_keys(path.to_str().unwrap()).await.unwrap();
+    let item = find(client, "item").await;
+    let id = item.attr("data-id").await.unwrap().unwrap();
+    // The cookie opens what the page links to, and scripts cannot read it.
+    let script = "const [id, done] = arguments; \
+                  fetch(`/attachment/${id}`).then((answer) => answer.text()).then((text) => done([document.cookie, text]));";
+    let seen = client.execute_async(script, vec![id.into()]).await.unwrap();
+    assert_eq!(seen, serde_json::json!(["", "hello"]));
+    let status = client
+        .find(Locator::Css("[data-test=status]"))
+        .await
+        .unwrap();
+    assert!(
+        !status.is_displayed().await.unwrap(),
+        "that needs the scope admin"
+    );
+
+    find(client, "sign-out").await.click().await.unwrap();
+    find(client, "sign-in-token").await;
+    let asks = Locator::Css("[data-test=sign-in][open]");
+    client.wait().at_most(WAIT).for_element(asks).await.unwrap();
 }

@@ -136,12 +136,17 @@ async fn leavers_free_their_streams_descriptors_and_memory() {
             });
         };
         leave_all();
-        let (descriptors, resident) = (world.descriptors(), world.memory("VmRSS"));
-        leave_all();
-        within(Duration::from_secs(5), "descriptors are back", || {
-            world.descriptors() <= descriptors + 2
+        let descriptors = world.descriptors();
+        // What is kept for ever is kept in every round; what an allocator keeps for later is not.
+        let rounds = (0..3).map(|_| {
+            let resident = world.memory("VmRSS");
+            leave_all();
+            within(Duration::from_secs(5), "descriptors are back", || {
+                world.descriptors() <= descriptors + 2
+            });
+            world.memory("VmRSS").saturating_sub(resident) / leavers
         });
-        let kept = world.memory("VmRSS").saturating_sub(resident) / leavers;
+        let kept = rounds.min().unwrap();
         assert!(kept < 4096, "{kept} bytes kept for each leaver");
         println!(
             "leavers: {leavers}, descriptors {descriptors} -> {}, {kept} bytes kept each",

@@ -47,8 +47,8 @@ pub struct Config {
     pub clients_idle_after: Duration,
     /// `catalog.url`
     pub catalog: CatalogUrl,
-    /// `auth.mode`
-    pub auth: Vec<AuthMode>,
+    /// `[auth]`
+    pub auth: AuthConfig,
 }
 
 /// `[server]`
@@ -151,11 +151,143 @@ pub enum DeliveryMode {
     Delegate,
 }
 
+/// `[auth]`: who may do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// How callers may prove who they are.
+    pub mode: Vec<AuthMode>,
+    /// `[auth.jwt]`
+    pub jwt: JwtConfig,
+    /// `[auth.forward]`
+    pub forward: ForwardConfig,
+}
+
 /// `auth.mode`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMode {
     /// Everybody who can connect may do everything; only on loopback.
     Open,
+    /// API tokens that `attache token create` made.
+    Token,
+    /// JSON Web Tokens that somebody else signs.
+    Jwt,
+    /// Whoever the application says may read.
+    Forward,
+}
+
+/// `[auth.jwt]`: whose tokens are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtConfig {
+    /// The issuer's public keys, as a JSON Web Key Set (RFC 7517).
+    pub jwks_file: Option<PathBuf>,
+    /// What is in that file.
+    pub jwks: Option<String>,
+    /// Where the issuer publishes them.
+    pub jwks_url: Option<String>,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// What `aud` must hold.
+    pub audience: Option<String>,
+    /// How far the issuer's clock may be off.
+    pub leeway: Duration,
+}
+
+/// `[auth.forward]`: the application that is asked whether a reader may have an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardConfig {
+    /// Where to ask.
+    pub url: Option<String>,
+    /// Headers of the reader's request that it gets.
+    pub headers: Vec<String>,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+    /// How long an answer holds for the same reader and attachment.
+    pub cache: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: vec![AuthMode::Open],
+            jwt: JwtConfig {
+                jwks_file: None,
+                jwks: None,
+                jwks_url: None,
+                issuer: None,
+                audience: None,
+                leeway: Duration::from_secs(30),
+            },
+            forward: ForwardConfig {
+                url: None,
+                headers: ["cookie", "authorization"].map(str::to_owned).to_vec(),
+                timeout: Duration::from_secs(5),
+                cache: Duration::from_secs(10),
+            },
+        }
+    }
+}
+
+impl AuthConfig {
+    /// Whether callers may prove themselves this way.
+    pub fn accepts(&self, mode: AuthMode) -> bool {
+        self.mode.contains(&mode)
+    }
+
+    fn check(&self, faults: &mut Faults) {
+        if self.mode.is_empty() {
+            faults.add("auth.mode must not be empty".to_owned());
+        }
+        let mut needed = |mode: AuthMode, key: &str, missing: bool| {
+            if self.accepts(mode) && missing {
+                faults.add(format!("auth.mode \"{}\" needs {key}", mode.as_str()));
+            }
+        };
+        let (jwt, forward) = (&self.jwt, &self.forward);
+        let keys = usize::from(jwt.jwks_file.is_some()) + usize::from(jwt.jwks_url.is_some());
+        needed(
+            AuthMode::Jwt,
+            "auth.jwt.jwks_file or auth.jwt.jwks_url, and not both",
+            keys != 1,
+        );
+        // A token that was made for somebody else opens nothing here.
+        needed(AuthMode::Jwt, "auth.jwt.issuer", jwt.issuer.is_none());
+        needed(AuthMode::Jwt, "auth.jwt.audience", jwt.audience.is_none());
+        needed(AuthMode::Forward, "auth.forward.url", forward.url.is_none());
+        needed(
+            AuthMode::Forward,
+            "auth.forward.headers",
+            forward.headers.is_empty(),
+        );
+        if jwt.leeway > MAX_LEEWAY {
+            faults.add("auth.jwt.leeway must be at most 5m".to_owned());
+        }
+        if forward.cache > MAX_FORWARD_CACHE {
+            faults.add("auth.forward.cache must be at most 5m".to_owned());
+        }
+        if let Some(url) = &jwt.jwks_url
+            && !url.starts_with("https://")
+            && !is_loopback_url(url)
+        {
+            faults.add(
+                "auth.jwt.jwks_url must be https: whoever can change the keys on their way can sign tokens"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+/// Longest [`leeway`](JwtConfig::leeway): what RFC 7519 section 4.1.4 calls a few minutes.
+const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
+
+/// Longest that a reader who has lost a right keeps it here.
+const MAX_FORWARD_CACHE: Duration = Duration::from_secs(5 * 60);
+
+fn is_loopback_url(url: &str) -> bool {
+    let host = url.parse::<http::Uri>().ok().and_then(|uri| {
+        let host = uri.host()?.trim_matches(['[', ']']);
+        Some(host == "localhost" || host.parse::<std::net::IpAddr>().ok()?.is_loopback())
+    });
+    host == Some(true)
 }
 
 /// `catalog.url`
@@ -248,7 +380,7 @@ impl Default for Config {
             transfer_bytes: 256 * 1024 * 1024,
             clients_idle_after: Duration::from_secs(10 * 60),
             catalog: CatalogUrl(PathBuf::from("attache-data/attache.db")),
-            auth: vec![AuthMode::Open],
+            auth: AuthConfig::default(),
         }
     }
 }
@@ -397,6 +529,7 @@ impl Config {
             azure.client_certificate = Some(Secret::new(pem));
         }
         azure.ca_pem = read(&files.ca, "storage.azure.ca_file").or(azure.ca_pem.take());
+        self.auth.jwt.jwks = read(&self.auth.jwt.jwks_file, "auth.jwt.jwks_file");
     }
 
     fn check(&self, faults: &mut Faults) {
@@ -428,10 +561,12 @@ impl Config {
         if !(1..=64).contains(&self.upload.concurrency) {
             faults.add("upload.concurrency must be between 1 and 64".to_owned());
         }
-        if self.auth.contains(&AuthMode::Open) && !self.server.listen.ip().is_loopback() {
+        self.auth.check(faults);
+        if self.auth.accepts(AuthMode::Open) && !self.server.listen.ip().is_loopback() {
             faults.add(format!(
                 "server.listen {} is not loopback, but auth.mode is \"open\": everybody who reaches it could read and \
-                 delete everything. Listen on 127.0.0.1 behind a web server that asks who is there",
+                 delete everything. Set auth.mode = \"token\" and make a token with \
+                 `attache token create --name NAME --scope read,write`, or listen on 127.0.0.1",
                 self.server.listen
             ));
         }
@@ -615,7 +750,16 @@ const KEYS: &[Key] = &[
     key!("memory.transfer_bytes", transfer_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
     key!("clients.idle_after", clients_idle_after, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("catalog.url", catalog, |raw| raw.text()?.parse(), |v| quoted(v)),
-    key!("auth.mode", auth, auth, |_| quoted("open")),
+    key!("auth.mode", auth.mode, auth_modes, |v: &Vec<AuthMode>| Some(format!("{:?}", v.iter().map(|mode| mode.as_str()).collect::<Vec<_>>()))),
+    key!("auth.jwt.jwks_file", auth.jwt.jwks_file, some_path, optional_path),
+    key!("auth.jwt.jwks_url", auth.jwt.jwks_url, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("auth.jwt.issuer", auth.jwt.issuer, text, optional),
+    key!("auth.jwt.audience", auth.jwt.audience, text, optional),
+    key!("auth.jwt.leeway", auth.jwt.leeway, |raw| short(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("auth.forward.url", auth.forward.url, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("auth.forward.headers", auth.forward.headers, header_names, |v| Some(format!("{v:?}"))),
+    key!("auth.forward.timeout", auth.forward.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("auth.forward.cache", auth.forward.cache, |raw| short(raw.text()?), |v| quoted(show_duration(*v))),
 ];
 
 const BACKENDS: &[(&str, Backend)] = &[
@@ -629,6 +773,23 @@ const MODES: &[(&str, DeliveryMode)] = &[
     ("redirect", DeliveryMode::Redirect),
     ("delegate", DeliveryMode::Delegate),
 ];
+
+const AUTH_MODES: &[(&str, AuthMode)] = &[
+    ("open", AuthMode::Open),
+    ("token", AuthMode::Token),
+    ("jwt", AuthMode::Jwt),
+    ("forward", AuthMode::Forward),
+];
+
+impl AuthMode {
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        AUTH_MODES
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(word, _)| word)
+    }
+}
 
 impl Backend {
     /// Its word in the configuration.
@@ -799,14 +960,40 @@ fn internal_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn auth(raw: &Raw) -> Result<Vec<AuthMode>, String> {
+fn auth_modes(raw: &Raw) -> Result<Vec<AuthMode>, String> {
     raw.list()
-        .iter()
-        .map(|mode| match mode.as_str() {
-            "open" => Ok(AuthMode::Open),
-            other => Err(format!(
-                "is \"{other}\", but this version has only \"open\""
-            )),
+        .into_iter()
+        .map(|mode| word(&Raw::Text(mode), AUTH_MODES))
+        .collect()
+}
+
+/// A duration that may be nothing.
+fn short(text: &str) -> Result<Duration, String> {
+    match text.trim() {
+        "0" | "0s" => Ok(Duration::ZERO),
+        text => duration(text),
+    }
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let known = text.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    });
+    match known {
+        true => Ok(text.to_owned()),
+        // Never shown: a URL may hold a password.
+        false => Err("must be a URL such as \"https://app.example.org/may-read\"".to_owned()),
+    }
+}
+
+fn header_names(raw: &Raw) -> Result<Vec<String>, String> {
+    raw.list()
+        .into_iter()
+        .map(|name| {
+            name.parse::<http::HeaderName>()
+                .map(|name| name.as_str().to_owned())
+                .map_err(|_| format!("holds \"{name}\", which is no name of a header"))
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 mod base64;
 
+pub mod access;
 pub mod attachment;
 pub mod body;
 pub mod budget;

@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, NewAttachment, ObjectKey, Owner};
 use crate::body::{self, Body, Expected};
 use crate::budget::{Budget, Permit, RELAY_BYTES};
@@ -333,6 +334,11 @@ impl Attache {
         &self.0.metrics
     }
 
+    /// The key of attache's own links, for other proofs that must outlive the process.
+    pub fn links(&self) -> &LinkKey {
+        &self.0.links
+    }
+
     /// Stores a file. It is complete and on disk, or in the cloud, when this returns.
     ///
     /// Runs to its end in a task of its own: if this future is dropped, what was received completely is stored all the
@@ -637,6 +643,11 @@ impl Attache {
             }
             outcome => outcome?,
         };
+        // Known before the first byte leaves, so that it is an answer and not a connection that breaks.
+        if object.info.size != attachment.size {
+            let error = Error::internal("the store has another number of bytes than the catalog");
+            return Err(lost(error, attachment));
+        }
         let size = range.map_or(attachment.size, |range| range.len());
         let limits = &parts.config.download;
         let whole = range.is_none();
@@ -800,6 +811,7 @@ impl Attache {
         loop {
             let page = Page {
                 owner: Some(owner.clone()),
+                visible: Owners::all(),
                 after: None,
                 limit: MAX_PAGE,
             };
@@ -1373,7 +1385,7 @@ impl Relay {
 
 /// A ready attachment without bytes is a fault of the store, not an answer to the client.
 fn lost(error: Error, attachment: &Attachment) -> Error {
-    Error::internal("the bytes of this attachment are not in the store; run `attache verify`")
+    Error::internal("the bytes of this attachment are not whole in the store; run `attache verify`")
         .with_source(error)
         .during("deliver", attachment.id.as_str())
 }

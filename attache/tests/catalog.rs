@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use attache::Attachment;
 use attache::ErrorKind;
-use attache::attachment::{AttachmentId, Hex, ObjectKey};
+use attache::access::Owners;
+use attache::attachment::{AttachmentId, Hex, ObjectKey, Owner};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;
@@ -42,6 +43,7 @@ macro_rules! bind {
                 unfinished_names_what_is_retired_and_nothing_that_is_worked_on
                 reads_that_are_dropped_are_in_nobodys_way
                 writes_that_are_dropped_happen_or_do_not
+                a_listing_holds_what_its_reader_may_see_and_nothing_else
                 a_walk_holds_every_ready_attachment_once_in_the_order_of_keys
                 names_knows_the_objects_of_rows_in_every_state
                 what_is_restored_is_as_it_was_and_counts
@@ -536,6 +538,7 @@ async fn nothing_works_after_close(catalog: &Shared) {
     catalog.close().await;
     let page = Page {
         owner: None,
+        visible: Owners::all(),
         after: None,
         limit: 1,
     };
@@ -553,6 +556,55 @@ async fn nothing_works_after_close(catalog: &Shared) {
     for (method, error) in outcomes {
         let error = error.unwrap_or_else(|| panic!("{method} works on"));
         assert!(error.detail().contains("closed"), "{method}: {error}");
+    }
+}
+
+async fn a_listing_holds_what_its_reader_may_see_and_nothing_else(catalog: &Shared) {
+    let owners = [
+        None,
+        Some("page:4"),
+        Some("page:42"),
+        Some("page:5"),
+        Some("pages:4"),
+        Some("user:4"),
+    ];
+    let mut made = Vec::new();
+    for owner in owners.iter().cycle().take(30) {
+        let mut draft = draft();
+        draft.owner = owner.map(|owner| owner.parse().expect("an owner"));
+        catalog.begin(&draft).await.expect("begin");
+        catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+        made.push((draft.id, draft.owner));
+    }
+    for patterns in [
+        "*",
+        "",
+        "page:*",
+        "page:4*",
+        "page:4",
+        "user:4 page:5",
+        "pages:* page:* user:*",
+    ] {
+        let patterns = patterns.split_whitespace();
+        let visible: Owners = patterns
+            .map(|text| text.parse().expect("a pattern"))
+            .collect();
+        let mut expected: Vec<_> = made
+            .iter()
+            .filter(|(_, owner)| visible.contain(owner.as_ref()))
+            .map(|(id, _)| id.clone())
+            .collect();
+        expected.sort();
+        for limit in [1, 4, 100] {
+            let mut seen = walk_visible(catalog, None, &visible, limit).await;
+            seen.sort();
+            assert_eq!(seen, expected, "{visible:?} in pages of {limit}");
+        }
+        let mut one = walk_visible(catalog, Some("page:4"), &visible, 2).await;
+        one.sort();
+        let page: Owner = "page:4".parse().expect("an owner");
+        expected.retain(|id| made.contains(&(id.clone(), Some(page.clone()))));
+        assert_eq!(one, expected, "{visible:?} of one owner");
     }
 }
 
@@ -920,11 +972,22 @@ async fn fill(catalog: &Shared, count: u64, moment: impl Fn(u64) -> u64) -> Vec<
 
 /// All pages of `limit`, one after the other.
 async fn walk(catalog: &Shared, owner: Option<&str>, limit: u32) -> Vec<AttachmentId> {
+    walk_visible(catalog, owner, &Owners::all(), limit).await
+}
+
+/// As `walk`, for somebody who may not see everything.
+async fn walk_visible(
+    catalog: &Shared,
+    owner: Option<&str>,
+    visible: &Owners,
+    limit: u32,
+) -> Vec<AttachmentId> {
     let owner = owner.map(|owner| owner.parse().expect("an owner"));
     let (mut after, mut ids) = (None, Vec::new());
     loop {
         let page = Page {
             owner: owner.clone(),
+            visible: visible.clone(),
             after,
             limit,
         };

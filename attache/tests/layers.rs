@@ -8,6 +8,7 @@ const ARROWS: &str = "
     base64 ->
     error ->
     secret ->
+    access -> attachment error
     attachment -> error filename
     filename -> attachment error
     media -> attachment error filename
@@ -21,8 +22,8 @@ const ARROWS: &str = "
     storage/memory -> attachment body error storage
     storage/local -> attachment body error storage
     storage/azure -> attachment base64 body error lease links secret storage upload
-    catalog -> attachment error filename storage
-    catalog/sqlite -> attachment catalog error storage
+    catalog -> access attachment error filename storage
+    catalog/sqlite -> access attachment catalog error storage
     config -> body budget error secret storage upload
     delivery -> attachment body config error filename media secret storage
     verify -> attachment budget catalog error storage

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
+use attache::access::Owners;
 use attache::attachment::Owner;
 use attache::catalog::Page;
 use attache::{Attache, Attachment, MAX_PAGE};
@@ -33,6 +34,7 @@ impl Ls {
     pub(super) async fn run(self, store: &Attache) -> Outcome {
         let mut page = Page {
             owner: self.owner.clone(),
+            visible: Owners::all(),
             after: None,
             limit: MAX_PAGE,
         };

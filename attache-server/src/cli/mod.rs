@@ -22,6 +22,7 @@ mod progress;
 mod put;
 mod remove;
 mod stop;
+mod token;
 mod url;
 mod verify;
 
@@ -81,6 +82,7 @@ running transfers finish within server.shutdown_grace; a second one cuts them.")
     Check(check::Check),
     Sweep(remove::Sweep),
     Verify(verify::Verify),
+    Token(token::TokenCommand),
     /// Print the effective configuration as TOML: defaults, file and environment together.
     ///
     /// Secrets are redacted; apart from them, the output can be used as a configuration file.
@@ -218,6 +220,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Ls(ls) => read_store(file, async |store| ls.run(store).await),
         Command::Rm(rm) => read_store(file, async |store| rm.run(store).await),
         Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
+        Command::Token(token) => token.run(&Config::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }
 }

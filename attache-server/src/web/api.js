@@ -18,6 +18,12 @@ export const temporaryUrl = (id) => call("POST", `${attachmentPath(id)}/url`, { 
 
 export const limits = () => call("GET", "/v1/limits");
 
+export const session = () => call("GET", "/v1/session");
+
+export const signIn = (token) => call("POST", "/v1/session", { body: { token } });
+
+export const signOut = () => call("DELETE", "/v1/session");
+
 export const status = () => call("GET", "/v1/status");
 
 /** `path?a=b` without the parameters that have no value. */

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { announce, byId } from "./dom.js";
 import * as format from "./format.js";
 import { List } from "./list.js";
+import { session } from "./session.js";
 import { initStatus } from "./status.js";
 import { Uploads } from "./upload.js";
 
@@ -132,6 +133,11 @@ async function showLimits() {
       : `or paste them, or choose them from your device, up to ${format.bytes(largest)} each`;
 }
 
-initStatus();
-useOwner();
-showLimits();
+session().then(
+  () => {
+    initStatus();
+    useOwner();
+    showLimits();
+  },
+  (error) => announce(error.message),
+);

@@ -9,6 +9,7 @@ use std::fmt;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, Author, IdempotencyKey, ObjectKey, Owner};
 use crate::error::Result;
 use crate::filename::Filename;
@@ -141,6 +142,8 @@ pub enum Begun {
 pub struct Page {
     /// Only those that hang on this.
     pub owner: Option<Owner>,
+    /// Only those that whoever asks may see.
+    pub visible: Owners,
     /// Only those older than this one: its time in milliseconds since 1970, and its id.
     pub after: Option<(i64, AttachmentId)>,
     /// How many at most.

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, TransactionBehavior, params};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use crate::access::{OwnerPattern, Owners};
 use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Stored;
@@ -427,17 +428,21 @@ impl Catalog for SqliteCatalog {
                 Some((ms, id)) => (*ms, id.as_str()),
                 None => (i64::MAX, ""),
             };
+            let mut parameters: Vec<&dyn ToSql> = vec![&after_ms, &after_id, &page.limit];
             let owner = page.owner.as_ref().map(|owner| owner.as_str());
+            let mut wanted = String::new();
+            if let Some(owner) = &owner {
+                parameters.push(owner);
+                wanted.push_str(" AND owner = ?4");
+            }
+            let (seen, bounds) = visible(&page.visible, parameters.len());
+            parameters.extend(bounds.iter().map(|bound| bound as &dyn ToSql));
             let sql = format!(
-                "SELECT {COLUMNS} FROM attachments WHERE state = 'ready' AND (created_at_ms, id) < (?1, ?2) {} \
-                 ORDER BY created_at_ms DESC, id DESC LIMIT ?4",
-                if owner.is_some() { "AND owner = ?3" } else { "AND ?3 IS NULL" }
+                "SELECT {COLUMNS} FROM attachments WHERE state = 'ready' AND (created_at_ms, id) < (?1, ?2){wanted}{seen} \
+                 ORDER BY created_at_ms DESC, id DESC LIMIT ?3"
             );
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(
-                params![after_ms, after_id, owner, page.limit],
-                |row| Ok(attachment(row)),
-            )?;
+            let rows = statement.query_map(parameters.as_slice(), |row| Ok(attachment(row)))?;
             let mut list = Vec::new();
             for row in rows {
                 list.push(row??);
@@ -765,6 +770,35 @@ fn select_one() -> String {
 
 const COLUMNS: &str =
     "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by";
+
+/// The condition that leaves what `owners` allow, and its parameters, which follow `before` others.
+fn visible(owners: &Owners, before: usize) -> (String, Vec<String>) {
+    if owners.are_all() {
+        return (String::new(), Vec::new());
+    }
+    let (mut conditions, mut bounds) = (Vec::new(), Vec::new());
+    for pattern in owners.patterns() {
+        let next = before + bounds.len() + 1;
+        match pattern {
+            OwnerPattern::All => {}
+            OwnerPattern::One(owner) => {
+                conditions.push(format!("owner = ?{next}"));
+                bounds.push(owner.as_str().to_owned());
+            }
+            // Owners are ASCII below 0x7f, so what begins with the prefix lies before the prefix with that after it. The
+            // index of owners serves this, unlike LIKE.
+            OwnerPattern::Prefix(prefix) => {
+                conditions.push(format!("(owner >= ?{next} AND owner < ?{})", next + 1));
+                bounds.push(prefix.clone());
+                bounds.push(format!("{prefix}\x7f"));
+            }
+        }
+    }
+    match conditions.is_empty() {
+        true => (" AND FALSE".to_owned(), bounds),
+        false => (format!(" AND ({})", conditions.join(" OR ")), bounds),
+    }
+}
 
 fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
     let optional = |column: usize| row.get::<_, Option<String>>(column);

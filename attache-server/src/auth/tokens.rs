@@ -1,0 +1,577 @@
+//! API tokens: made by `attache token create`, shown once, kept as a hash.
+//!
+//! They lie in a database of their own beside the catalog, so that a catalog that is lost and rebuilt from the store
+//! takes nobody's access along. A server holds all of them in memory and looks for changes every second: a request
+//! costs no I/O, and a token that was revoked works for a second more at most.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use attache::access::{Owners, Scopes};
+use attache::secret::Secret;
+use attache::{Error, ErrorKind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rusqlite::{Connection, OpenFlags, params};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use time::OffsetDateTime;
+
+use super::Caller;
+
+/// Begins every token, so that it is recognised where it should not be: in a log, in a repository.
+const PREFIX: &str = "att_";
+
+/// The secret part: 256 bits, which nobody guesses, so that a plain hash keeps it (no salt, no slow function: those are
+/// for what people choose, OWASP ASVS 2.9).
+const SECRET_BYTES: usize = 32;
+
+/// Most tokens there may be; all are held in memory.
+const MAX_TOKENS: i64 = 10_000;
+
+/// How often a server looks whether tokens were made or revoked, and notes which were used.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const NOTE_EVERY: u32 = 60;
+
+/// Name of the database, beside the catalog.
+const FILE: &str = "tokens.db";
+
+/// The part of a token that is no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(crate) struct TokenId(String);
+
+impl TokenId {
+    pub(crate) fn generate() -> Self {
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(16);
+        for byte in rand::random::<[u8; 8]>() {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// That of a whole token.
+    pub(crate) fn of(token: &str) -> Option<Self> {
+        let (id, _) = token.strip_prefix(PREFIX)?.split_once('_')?;
+        id.parse().ok()
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let well_formed = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match well_formed {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Error::bad_request(
+                "the id of a token is 16 hexadecimal digits; `attache token list` shows them",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is known of a token. Its secret is not.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Token {
+    pub(crate) id: TokenId,
+    pub(crate) name: String,
+    pub(crate) scopes: Scopes,
+    pub(crate) owners: Owners,
+    pub(crate) created_at: OffsetDateTime,
+    pub(crate) expires_at: Option<OffsetDateTime>,
+    /// To the minute.
+    pub(crate) last_used: Option<OffsetDateTime>,
+}
+
+/// A token and the hash of its whole text.
+struct Kept {
+    hash: [u8; 32],
+    token: Token,
+    caller: Caller,
+}
+
+/// All tokens.
+pub(crate) struct Tokens {
+    path: PathBuf,
+    known: ArcSwap<HashMap<TokenId, Kept>>,
+    /// Those used since it was last noted.
+    used: Mutex<HashMap<TokenId, i64>>,
+}
+
+/// Whether a bearer token is one of ours, and no one else's.
+pub(super) fn looks_like_one(token: &str) -> bool {
+    token.starts_with(PREFIX)
+}
+
+impl Tokens {
+    /// Opens the tokens in `folder`. Nothing is made before the first token is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if they cannot be read.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        let tokens = Self {
+            path: folder.join(FILE),
+            known: ArcSwap::default(),
+            used: Mutex::default(),
+        };
+        if let Some(connection) = tokens.connect()? {
+            tokens.load(&connection)?;
+        }
+        Ok(tokens)
+    }
+
+    /// Makes a token; its text is nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] if there are as many as there may be.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        scopes: Scopes,
+        owners: Owners,
+        expires_at: Option<OffsetDateTime>,
+    ) -> Result<(Token, Secret)> {
+        let connection = self.make()?;
+        let count: i64 = connection
+            .query_row("SELECT count(*) FROM tokens", [], |row| row.get(0))
+            .map_err(|error| self.wrong(error))?;
+        if count >= MAX_TOKENS {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("there are {MAX_TOKENS} tokens already; revoke those that nobody uses"),
+            ));
+        }
+        let id = TokenId::generate();
+        let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
+        let text = Secret::new(format!("{PREFIX}{id}_{secret}"));
+        let token = Token {
+            id,
+            name: name.to_owned(),
+            scopes,
+            owners,
+            created_at: OffsetDateTime::now_utc(),
+            expires_at,
+            last_used: None,
+        };
+        connection
+            .execute(
+                "INSERT INTO tokens (id, hash, name, scopes, owners, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    token.id.0,
+                    hash(text.expose()),
+                    token.name,
+                    token.scopes.to_string(),
+                    owner_words(&token.owners),
+                    token.created_at.unix_timestamp(),
+                    token.expires_at.map(OffsetDateTime::unix_timestamp),
+                ],
+            )
+            .map_err(|error| self.wrong(error))?;
+        Ok((token, text))
+    }
+
+    /// Those there are, oldest first.
+    pub(crate) fn list(&self) -> Result<Vec<Token>> {
+        let Some(connection) = self.connect()? else {
+            return Ok(Vec::new());
+        };
+        self.load(&connection)?;
+        let known = self.known.load();
+        let mut tokens: Vec<Token> = known.values().map(|kept| kept.token.clone()).collect();
+        tokens.sort_by(|a, b| (a.created_at, &a.id.0).cmp(&(b.created_at, &b.id.0)));
+        Ok(tokens)
+    }
+
+    /// Ends a token. `false` if there was none.
+    pub(crate) fn revoke(&self, id: &TokenId) -> Result<bool> {
+        let Some(connection) = self.connect()? else {
+            return Ok(false);
+        };
+        let removed = connection.execute("DELETE FROM tokens WHERE id = ?1", [&id.0]);
+        removed
+            .map(|rows| rows > 0)
+            .map_err(|error| self.wrong(error))
+    }
+
+    /// Whose token this is. Takes as long for a wrong one as for a right one.
+    pub(super) fn check(&self, text: &str) -> Option<Caller> {
+        let id = TokenId::of(text)?;
+        let given = hash(text);
+        let known = self.known.load();
+        let kept = known.get(&id);
+        // An id that is not known is compared as well, with what no text hashes to.
+        let expected = kept.map_or([0; 32], |kept| kept.hash);
+        let equal: bool = expected.ct_eq(&given).into();
+        kept.filter(|_| equal)?;
+        self.find(&id)
+    }
+
+    /// The caller of a token that has not ended.
+    pub(super) fn find(&self, id: &TokenId) -> Option<Caller> {
+        let known = self.known.load();
+        let kept = known.get(id)?;
+        let now = OffsetDateTime::now_utc();
+        if kept.token.expires_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.insert(id.clone(), now.unix_timestamp());
+        Some(kept.caller.clone())
+    }
+
+    /// Keeps a server's memory of them true, until the future is dropped.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut connection: Option<Connection> = None;
+        let mut version = None;
+        for round in 1_u32.. {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let tokens = self.clone();
+            let note = round.is_multiple_of(NOTE_EVERY);
+            let looked = tokio::task::spawn_blocking(move || {
+                let outcome = tokens.look(&mut connection, &mut version, note);
+                (connection, version, outcome)
+            });
+            let outcome;
+            (connection, version, outcome) = match looked.await {
+                Ok(looked) => looked,
+                Err(_) => return,
+            };
+            if let Err(error) = outcome {
+                // Once a minute is enough for what is wrong all the time.
+                if note || round == 1 {
+                    tracing::warn!(
+                        error = error.report(),
+                        "tokens cannot be read; those known serve on"
+                    );
+                }
+                (connection, version) = (None, None);
+            }
+        }
+    }
+
+    fn look(
+        &self,
+        connection: &mut Option<Connection>,
+        version: &mut Option<i64>,
+        note: bool,
+    ) -> Result<()> {
+        if connection.is_none() {
+            *connection = self.connect()?;
+        }
+        let Some(connection) = connection else {
+            return Ok(());
+        };
+        // Changes whenever another connection has changed the database (<https://sqlite.org/pragma.html#pragma_data_version>).
+        let now: i64 = connection
+            .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .map_err(|error| self.wrong(error))?;
+        if *version != Some(now) {
+            self.load(connection)?;
+            *version = Some(now);
+        }
+        if note {
+            self.note_use(connection)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down when tokens were last used.
+    fn note_use(&self, connection: &Connection) -> Result<()> {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        for (id, at) in used {
+            connection
+                .execute(
+                    "UPDATE tokens SET last_used = ?2 WHERE id = ?1",
+                    params![id.0, at],
+                )
+                .map_err(|error| self.wrong(error))?;
+        }
+        Ok(())
+    }
+
+    /// Notes what was used since the last time, before the process ends.
+    pub(crate) fn close(&self) {
+        let nothing = self
+            .used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        if nothing {
+            return;
+        }
+        let noted = self.connect().and_then(|connection| match connection {
+            Some(connection) => self.note_use(&connection),
+            None => Ok(()),
+        });
+        if let Err(error) = noted {
+            tracing::warn!(
+                error = error.report(),
+                "the last use of tokens was not noted"
+            );
+        }
+    }
+
+    /// `None` if there are no tokens yet.
+    fn connect(&self) -> Result<Option<Connection>> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags);
+        let connection = connection.map_err(|error| self.wrong(error))?;
+        let prepared = connection
+            .busy_timeout(Duration::from_secs(5))
+            .and_then(|()| connection.execute_batch(SCHEMA));
+        prepared.map_err(|error| self.wrong(error))?;
+        Ok(Some(connection))
+    }
+
+    /// The database, made if need be, for its owner's eyes only.
+    fn make(&self) -> Result<Connection> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let made = self
+            .path
+            .parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| {
+                std::fs::OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .mode(0o600)
+                    .open(&self.path)
+            });
+        made.map_err(|error| self.wrong(error))?;
+        self.connect()?
+            .ok_or_else(|| Error::internal("the database of tokens vanished"))
+    }
+
+    fn load(&self, connection: &Connection) -> Result<()> {
+        let read = || -> rusqlite::Result<Vec<Option<Kept>>> {
+            let mut statement = connection.prepare(
+                "SELECT id, hash, name, scopes, owners, created_at, expires_at, last_used FROM tokens",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let row: Row = (
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                    row.get(5)?,
+                    row.get(6)?,
+                    row.get(7)?,
+                );
+                Ok(kept(row))
+            })?;
+            rows.collect()
+        };
+        let rows = read().map_err(|error| self.wrong(error))?;
+        let mut known = HashMap::with_capacity(rows.len());
+        for row in rows {
+            match row {
+                Some(kept) => {
+                    known.insert(kept.token.id.clone(), kept);
+                }
+                // One that cannot be understood opens nothing; the others go on.
+                None => tracing::warn!("a token in the database cannot be read; it opens nothing"),
+            }
+        }
+        self.known.store(Arc::new(known));
+        Ok(())
+    }
+
+    fn wrong(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::new(
+            ErrorKind::Misconfigured,
+            "the tokens beside the catalog (tokens.db) cannot be used",
+        )
+        .with_source(error)
+        .during("tokens", &self.path.display().to_string())
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.load().is_empty()
+    }
+}
+
+const SCHEMA: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    CREATE TABLE IF NOT EXISTS tokens (
+        id TEXT PRIMARY KEY,
+        hash BLOB NOT NULL,
+        name TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        owners TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        last_used INTEGER
+    ) STRICT;
+";
+
+type Row = (
+    String,
+    Vec<u8>,
+    String,
+    String,
+    String,
+    i64,
+    Option<i64>,
+    Option<i64>,
+);
+
+fn kept((id, hash, name, scopes, owners, created_at, expires_at, last_used): Row) -> Option<Kept> {
+    let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).ok();
+    let scopes: Result<Scopes> = scopes.split_whitespace().map(str::parse).collect();
+    let owners: Result<Owners> = owners.split_whitespace().map(str::parse).collect();
+    let token = Token {
+        id: id.parse().ok()?,
+        name,
+        scopes: scopes.ok()?,
+        owners: owners.ok()?,
+        created_at: at(created_at)?,
+        // An end that cannot be read is not "never".
+        expires_at: expires_at.map(at).map_or(Some(None), |end| end.map(Some))?,
+        last_used: last_used.and_then(at),
+    };
+    Some(Kept {
+        hash: hash.try_into().ok()?,
+        caller: Caller {
+            name: format!("token:{}", token.name).into(),
+            scopes: token.scopes,
+            owners: token.owners.clone(),
+        },
+        token,
+    })
+}
+
+/// Owners hold no space, so a space keeps them apart.
+pub(crate) fn owner_words(owners: &Owners) -> String {
+    let words: Vec<String> = owners.patterns().iter().map(ToString::to_string).collect();
+    words.join(" ")
+}
+
+fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes(text: &str) -> Scopes {
+        text.split(' ')
+            .map(|scope| scope.parse().expect("a scope"))
+            .collect()
+    }
+
+    #[test]
+    fn a_token_opens_until_it_ends_or_is_revoked_and_nothing_like_it_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokens = Tokens::open(folder.path()).expect("opened");
+        assert!(!folder.path().join(FILE).exists(), "nothing is made yet");
+        let owners: Owners = ["page:*".parse().expect("a pattern")].into_iter().collect();
+        let make = |name, expires| {
+            tokens
+                .create(name, scopes("read write"), owners.clone(), expires)
+                .expect("created")
+        };
+        let now = OffsetDateTime::now_utc();
+        let (token, text) = make("ci", None);
+        let (_, ended) = make("old", Some(now - Duration::from_secs(1)));
+        let (other, _) = make("other", Some(now + Duration::from_secs(60)));
+        assert_eq!(tokens.list().expect("listed").len(), 3);
+
+        let caller = tokens.check(text.expose()).expect("known");
+        assert_eq!(&*caller.name, "token:ci");
+        assert_eq!(
+            (caller.scopes, caller.owners),
+            (scopes("read write"), owners.clone())
+        );
+        assert!(tokens.check(ended.expose()).is_none());
+        let secret = text.expose().rsplit_once('_').expect("parts").1;
+        let mixed = format!("{PREFIX}{}_{secret}", other.id);
+        let unknown = format!("{PREFIX}{}_{secret}", TokenId::generate());
+        for wrong in [
+            &mixed,
+            &unknown,
+            &text.expose()[..text.expose().len() - 1],
+            "att_",
+            "",
+        ] {
+            assert!(tokens.check(wrong).is_none(), "{wrong}");
+        }
+        assert!(tokens.revoke(&token.id).expect("revoked"));
+        assert!(!tokens.revoke(&token.id).expect("nothing to do"));
+        tokens.list().expect("listed");
+        assert!(tokens.check(text.expose()).is_none());
+    }
+
+    #[test]
+    fn the_database_holds_no_secret_and_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokens = Tokens::open(folder.path()).expect("opened");
+        let (_, text) = tokens
+            .create("ci", scopes("admin"), Owners::all(), None)
+            .expect("created");
+        let secret = text.expose().rsplit_once('_').expect("parts").1;
+        for file in std::fs::read_dir(folder.path()).expect("a folder") {
+            let path = file.expect("a file").path();
+            let bytes = std::fs::read(&path).expect("readable");
+            let found = bytes
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
+            assert!(!found, "{}", path.display());
+            let mode = std::fs::metadata(&path)
+                .expect("there")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o077, 0, "{}", path.display());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_sees_what_another_process_makes_and_revokes_and_notes_what_was_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = Arc::new(Tokens::open(folder.path()).expect("opened"));
+        let watch = tokio::spawn(server.clone().watch());
+        let cli = Tokens::open(folder.path()).expect("opened");
+        let (token, text) = cli
+            .create("ci", scopes("read"), Owners::all(), None)
+            .expect("created");
+        while server.check(text.expose()).is_none() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        while cli.list().expect("listed")[0].last_used.is_none() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        cli.revoke(&token.id).expect("revoked");
+        while server.check(text.expose()).is_some() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        watch.abort();
+    }
+}

@@ -1,0 +1,228 @@
+//! `attache token`: API tokens for `auth.mode = "token"`.
+
+use std::fmt::Write as _;
+
+use attache::Config;
+use attache::access::{OwnerPattern, Owners, Scope, Scopes};
+use attache::config::AuthMode;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::out::{columns, json, minute, note, print, print_json, timestamp};
+use super::{Exit, Failure, Outcome};
+use crate::auth::tokens::{Token, TokenId, Tokens};
+
+/// Make, list and revoke API tokens, for auth.mode = "token". A server that runs notices within a second.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  attache token create --name wiki --scope read,write,delete --owner 'page:*' --expires 90d
+  attache token create --name prometheus --scope admin --expires never
+  attache token list
+  attache token revoke 0123456789abcdef
+
+A token is sent as `Authorization: Bearer TOKEN`, or used to sign in on the page.")]
+pub(super) struct TokenCommand {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a token and print it, this once: only its hash is kept.
+    Create(Create),
+    /// Show what there is: id, name, scopes, owners, end, last use.
+    List {
+        /// Print each token as a line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End tokens, by their ids.
+    Revoke {
+        /// What `attache token list` shows first.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// What it is for: shown in the list and in the audit log.
+    #[arg(long)]
+    name: String,
+
+    /// What it may do: read, write, delete, admin (status, metrics, reload, sweep). None implies another.
+    #[arg(long, value_delimiter = ',', required = true)]
+    scope: Vec<Scope>,
+
+    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; several, if need be.
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    owner: Vec<OwnerPattern>,
+
+    /// How long it works: 90d, 12h, or never.
+    #[arg(long, default_value = "90d")]
+    expires: String,
+
+    /// Print what there is to know of it, the token included, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct TokenJson<'a> {
+    id: &'a TokenId,
+    name: &'a str,
+    scopes: Vec<&'static str>,
+    owners: Vec<String>,
+    created_at: String,
+    expires_at: Option<String>,
+    last_used: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+}
+
+impl<'a> TokenJson<'a> {
+    fn new(token: &'a Token, text: Option<&'a str>) -> Self {
+        let owners = token.owners.patterns().iter();
+        Self {
+            id: &token.id,
+            name: &token.name,
+            scopes: token.scopes.iter().map(Scope::as_str).collect(),
+            owners: owners.map(ToString::to_string).collect(),
+            created_at: timestamp(token.created_at),
+            expires_at: token.expires_at.map(timestamp),
+            last_used: token.last_used.map(timestamp),
+            token: text,
+        }
+    }
+}
+
+impl TokenCommand {
+    pub(super) fn run(self, config: &Config) -> Outcome {
+        let tokens = Tokens::open(&config.data_folder())?;
+        match self.command {
+            Command::Create(create) => create.run(config, &tokens),
+            Command::List { json } => list(&tokens, json),
+            Command::Revoke { ids } => revoke(&tokens, &ids),
+        }
+    }
+}
+
+impl Create {
+    fn run(self, config: &Config, tokens: &Tokens) -> Outcome {
+        let length = self.name.chars().count();
+        if !(1..=64).contains(&length) || self.name.chars().any(char::is_control) {
+            return Err(Failure::Usage(
+                "--name is 1 to 64 printable characters, such as \"wiki\"".to_owned(),
+            ));
+        }
+        let expires = match self.expires.trim() {
+            "never" => None,
+            text => {
+                let life = humantime::parse_duration(text).ok();
+                let end = life
+                    .filter(|life| !life.is_zero())
+                    .and_then(|life| time::Duration::try_from(life).ok())
+                    .and_then(|life| OffsetDateTime::now_utc().checked_add(life));
+                Some(end.ok_or_else(|| {
+                    Failure::Usage(format!(
+                        "--expires is \"{text}\", but must be a duration, such as 90d, or never"
+                    ))
+                })?)
+            }
+        };
+        let scopes: Scopes = self.scope.into_iter().collect();
+        let owners: Owners = self.owner.into_iter().collect();
+        let (token, text) = tokens.create(&self.name, scopes, owners, expires)?;
+        if !config.auth.accepts(AuthMode::Token) {
+            note(
+                "note: auth.mode has no \"token\" yet, so no server of this configuration asks for one",
+            );
+        }
+        match self.json {
+            true => print_json(&TokenJson::new(&token, Some(text.expose())))?,
+            false => {
+                note(format_args!(
+                    "token {} \"{}\" may {}; it is shown this once:",
+                    token.id, token.name, token.scopes
+                ));
+                print(&format!("{}\n", text.expose()))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn list(tokens: &Tokens, as_json: bool) -> Outcome {
+    let tokens = tokens.list()?;
+    let mut text = String::new();
+    if as_json {
+        for token in &tokens {
+            text.push_str(&json(&TokenJson::new(token, None))?);
+            text.push('\n');
+        }
+        print(&text)?;
+        return Ok(Exit::Done);
+    }
+    let now = OffsetDateTime::now_utc();
+    let rows = tokens.iter().map(|token| {
+        let end = match token.expires_at {
+            Some(end) if end <= now => "ended".to_owned(),
+            Some(end) => minute(end),
+            None => "never".to_owned(),
+        };
+        let owners: Vec<String> = token
+            .owners
+            .patterns()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        [
+            token.id.to_string(),
+            token.name.clone(),
+            token.scopes.to_string().replace(' ', ","),
+            owners.join(","),
+            end,
+            token.last_used.map_or_else(|| "never".to_owned(), minute),
+        ]
+    });
+    let heading = ["ID", "NAME", "SCOPES", "OWNERS", "ENDS", "LAST USED"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(heading).chain(rows).collect();
+    if rows.len() == 1 {
+        note("there are no tokens; `attache token create --help` tells how to make one");
+        return Ok(Exit::Done);
+    }
+    let widest = |column: usize| rows.iter().map(|row| columns(&row[column])).max();
+    let widths: [usize; 6] = std::array::from_fn(|column| widest(column).unwrap_or_default());
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(
+                line,
+                "{cell}{:space$}  ",
+                "",
+                space = width.saturating_sub(columns(cell))
+            );
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    print(&text)?;
+    Ok(Exit::Done)
+}
+
+fn revoke(tokens: &Tokens, ids: &[String]) -> Outcome {
+    let ids: Vec<TokenId> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+    let mut exit = Exit::Done;
+    for id in ids {
+        match tokens.revoke(&id)? {
+            true => note(format_args!("token {id} is revoked")),
+            false => {
+                note(format_args!("there is no token {id}"));
+                exit = Exit::NotFound;
+            }
+        }
+    }
+    Ok(exit)
+}
