@@ -737,6 +737,31 @@ async fn what_a_living_process_retired_is_left_to_it_and_what_a_dead_one_retired
     assert_eq!(unfinished(&second).await, [draft.id]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_at_the_same_time_finds_the_same_process_dead() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let workers = folder.path().join("catalog.sqlite-workers");
+    let first = open_file(&path);
+    let file = std::fs::read_dir(&workers).expect("a folder").next();
+    let file = file.expect("that of the first").expect("an entry").path();
+    let draft = draft();
+    first.begin(&draft).await.expect("begin");
+    drop(first);
+    let second: Shared = Arc::new(open_file(&path));
+    for _ in 0..300 {
+        // As a killed process leaves it.
+        std::fs::write(&file, "").expect("a file");
+        let asked = (0..4).map(|_| {
+            let second = second.clone();
+            tokio::spawn(async move { unfinished(&second).await })
+        });
+        for answer in futures::future::join_all(asked).await {
+            assert_eq!(answer.expect("an answer"), std::slice::from_ref(&draft.id));
+        }
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_process_that_cannot_be_told_to_be_dead_is_alive() {

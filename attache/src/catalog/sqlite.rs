@@ -310,7 +310,8 @@ impl Worker {
             // Anything else, such as too many open files, says nothing about that process.
             Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
         };
-        match file.try_lock() {
+        // Shared: two that ask at the same time must not take each other for the process.
+        match file.try_lock_shared() {
             Ok(()) => {
                 let _ = std::fs::remove_file(&path);
                 false

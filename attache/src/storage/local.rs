@@ -310,7 +310,7 @@ impl Storage for LocalStorage {
                 let Ok(file) = fs::File::open(&path) else {
                     continue;
                 };
-                if file.try_lock().is_ok() {
+                if file.try_lock_shared().is_ok() {
                     removed += remove_litter(&path)?;
                 }
             }
