@@ -423,12 +423,15 @@ impl Attache {
                     repeated: true,
                 });
             }
-            Err(error) => {
-                // A refusal leaves no row; a failure may have happened after the row was written.
-                if error.kind().is_expected() {
-                    pending.settled();
-                }
+            Err(error) if error.kind().is_expected() => {
+                // A refusal leaves no row.
+                pending.settled();
                 return Err(error);
+            }
+            Err(error) => {
+                // A failure may have happened after the row was written, with its share of the quota.
+                self.undo(parts, pending, None).await;
+                return Err(error.during("upload", id.as_str()));
             }
         }
         let asked = Arc::new(AtomicBool::new(false));
@@ -866,19 +869,19 @@ impl Attache {
     pub async fn sweep(&self) -> Result<SweepReport> {
         let parts = self.parts();
         let mut report = SweepReport::default();
-        let left = std::mem::take(&mut *self.left());
+        // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
+        let left: Vec<AttachmentId> = self.left().iter().cloned().collect();
         for id in left {
-            // One that turned out to be stored may have been seen, and stays.
-            match self.0.catalog.find(&id).await {
-                Ok(_) => continue,
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => {
-                    self.left().insert(id);
-                    return Err(error);
+            let done = match self.0.catalog.find(&id).await {
+                // One that turned out to be stored may have been seen, and stays.
+                Ok(_) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.clean_up(&parts, &id, true, &mut report).await
                 }
-            }
-            if !self.clean_up(&parts, &id, true, &mut report).await {
-                self.left().insert(id);
+                Err(error) => return Err(error),
+            };
+            if done {
+                self.left().remove(&id);
             }
         }
         let mut after = None;

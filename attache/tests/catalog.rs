@@ -766,12 +766,71 @@ async fn a_row_is_forgotten_only_by_the_process_that_retired_it_last() {
     first.begin(&draft).await.expect("begin");
     first.commit(&draft.id, &stored(1)).await.expect("commit");
     first.retire(&draft.id).await.expect("retire");
-    // A sweep elsewhere takes it up, and may still write under its key.
+    // Somebody deletes it elsewhere, too, and may still work under its key.
     second.retire(&draft.id).await.expect("retire");
     first.forget(&draft.id).await.expect("nothing to do");
-    assert_eq!(unfinished(&first).await, std::slice::from_ref(&draft.id));
+    assert_eq!(unfinished(&second).await, std::slice::from_ref(&draft.id));
     second.forget(&draft.id).await.expect("forget");
-    assert_eq!(unfinished(&first).await, []);
+    assert_eq!(unfinished(&second).await, []);
+}
+
+#[tokio::test]
+async fn what_a_living_process_retired_is_left_to_it_and_what_a_dead_one_retired_is_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let (first, second): (Shared, Shared) =
+        (Arc::new(open_file(&path)), Arc::new(open_file(&path)));
+    let draft = draft();
+    first.begin(&draft).await.expect("begin");
+    first.retire(&draft.id).await.expect("retire");
+    assert_eq!(unfinished(&second).await, []);
+    assert_eq!(unfinished(&first).await, std::slice::from_ref(&draft.id));
+    drop(first);
+    assert_eq!(unfinished(&second).await, [draft.id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_at_the_same_time_finds_the_same_process_dead() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let workers = folder.path().join("catalog.sqlite-workers");
+    let first = open_file(&path);
+    let file = std::fs::read_dir(&workers).expect("a folder").next();
+    let file = file.expect("that of the first").expect("an entry").path();
+    let draft = draft();
+    first.begin(&draft).await.expect("begin");
+    drop(first);
+    let second: Shared = Arc::new(open_file(&path));
+    for _ in 0..300 {
+        // As a killed process leaves it.
+        std::fs::write(&file, "").expect("a file");
+        let asked = (0..4).map(|_| {
+            let second = second.clone();
+            tokio::spawn(async move { unfinished(&second).await })
+        });
+        for answer in futures::future::join_all(asked).await {
+            assert_eq!(answer.expect("an answer"), std::slice::from_ref(&draft.id));
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_that_cannot_be_told_to_be_dead_is_alive() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let workers = folder.path().join("catalog.sqlite-workers");
+    let (first, second): (Shared, Shared) =
+        (Arc::new(open_file(&path)), Arc::new(open_file(&path)));
+    let draft = draft();
+    first.begin(&draft).await.expect("begin");
+    // Like too many open files: its file is there, and cannot be opened.
+    for entry in std::fs::read_dir(&workers).expect("a folder") {
+        let file = entry.expect("an entry").path();
+        std::fs::remove_file(&file).expect("ours");
+        std::os::unix::fs::symlink(&file, &file).expect("a link to itself");
+    }
+    assert_eq!(unfinished(&second).await, []);
 }
 
 #[tokio::test]
@@ -780,9 +839,11 @@ async fn killed_processes_leave_no_files_for_ever() {
     let path = folder.path().join("catalog.sqlite");
     let workers = folder.path().join("catalog.sqlite-workers");
     let alive = open_file(&path);
-    std::fs::write(workers.join("0123"), "").expect("what a killed process leaves");
+    for left in ["0123", ".4567"] {
+        std::fs::write(workers.join(left), "").expect("what a killed process leaves");
+    }
     let count = || std::fs::read_dir(&workers).expect("a folder").count();
-    assert_eq!(count(), 2);
+    assert_eq!(count(), 3);
     let another = open_file(&path);
     assert_eq!(count(), 2, "that of the dead is gone");
     drop((alive, another));

@@ -40,33 +40,24 @@ impl Server {
         variables: &[(&str, &str)],
         arguments: &[&str],
     ) -> Self {
-        let mut child = command(folder.path(), variables)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(folder.path().join("log")).expect("a log"))
-            .spawn()
-            .expect("the binary starts");
-        let stdout = child.stdout.take().expect("piped");
-        let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("readable");
-        let address = line
-            .trim()
-            .rsplit("http://")
-            .next()
-            .and_then(|address| address.parse().ok());
-        let Some(address) = address else {
-            let _ = child.kill();
-            let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-            panic!("the server did not start: {line:?}\n{log}");
-        };
+        let (child, address) = serve(folder.path(), variables, arguments);
         Self {
             address,
             folder,
             child,
         }
+    }
+
+    /// SIGKILL, and the same again in the same folder.
+    pub fn restart(&mut self, variables: &[(&str, &str)]) {
+        self.kill();
+        (self.child, self.address) = serve(self.folder.path(), variables, &[]);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     pub fn log(&self) -> String {
@@ -201,9 +192,35 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+/// Starts the server, and waits until it listens.
+fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Child, SocketAddr) {
+    let mut child = command(folder, variables)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(folder.join("log")).expect("a log"))
+        .spawn()
+        .expect("the binary starts");
+    let stdout = child.stdout.take().expect("piped");
+    let mut line = String::new();
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("readable");
+    let address = line
+        .trim()
+        .rsplit("http://")
+        .next()
+        .and_then(|address| address.parse().ok());
+    let Some(address) = address else {
+        let _ = child.kill();
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        panic!("the server did not start: {line:?}\n{log}");
+    };
+    (child, address)
 }
 
 /// The binary, in `folder`, with nothing in its environment but what is given.
@@ -332,6 +349,11 @@ impl Answer {
 }
 
 pub fn read_answer(stream: &mut TcpStream) -> Answer {
+    try_read_answer(stream).unwrap_or_else(|what| panic!("no answer: {what}"))
+}
+
+/// An answer, or why there is none: the server may be killed at any time.
+pub fn try_read_answer(stream: &mut TcpStream) -> Result<Answer, String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64 * 1024];
     let end = loop {
@@ -344,9 +366,9 @@ pub fn read_answer(stream: &mut TcpStream) -> Answer {
             break end;
         }
         match stream.read(&mut buffer) {
-            Ok(0) => panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)),
+            Ok(0) => return Err(String::from_utf8_lossy(&bytes).into_owned()),
             Ok(n) => bytes.extend_from_slice(&buffer[..n]),
-            Err(error) => panic!("no answer: {error}: {:?}", String::from_utf8_lossy(&bytes)),
+            Err(error) => return Err(format!("{error}: {}", String::from_utf8_lossy(&bytes))),
         }
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
@@ -373,7 +395,7 @@ pub fn read_answer(stream: &mut TcpStream) -> Answer {
             Ok(n) => answer.body.extend_from_slice(&buffer[..n]),
         }
     }
-    answer
+    Ok(answer)
 }
 
 /// Bytes that no compression or repetition makes look right by chance.

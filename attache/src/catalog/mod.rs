@@ -70,8 +70,12 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// must name what it leaves if it is killed.
     async fn forget(&self, id: &AttachmentId) -> Result<()>;
 
-    /// Rows that nobody works on: retired ones, and pending ones whose process is dead; at most `limit`, those after
-    /// `after` in the order of their ids.
+    /// Rows that no other process works on: pending and retired ones whose process is dead, and retired ones of this
+    /// process, whose service knows which of them it works on; at most `limit`, those after `after` in the order of
+    /// their ids.
+    ///
+    /// What another living process has retired is left to it, even if its deletion failed: it may be writing under the
+    /// object's key, and must find the row still there when it is killed.
     async fn unfinished(&self, after: Option<&AttachmentId>, limit: u32)
     -> Result<Vec<Unfinished>>;
 

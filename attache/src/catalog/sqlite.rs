@@ -5,7 +5,7 @@
 //! (<https://sqlite.org/wal.html>). Several processes on one machine may share the file.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -263,11 +263,22 @@ impl Worker {
         std::fs::create_dir_all(&folder)?;
         let id = Uuid::now_v7().simple().to_string();
         let path = folder.join(&id);
-        // Locked under a name that nobody looks at, then renamed: no moment in which it exists unlocked.
+        // Locked under a name that names no process, then renamed: no moment in which it exists unlocked.
         let draft = folder.join(format!(".{id}"));
-        let lock = File::create(&draft)?;
-        lock.try_lock().map_err(std::io::Error::from)?;
-        std::fs::rename(&draft, &path)?;
+        let lock = loop {
+            let lock = File::create(&draft)?;
+            // Another process may take the draft for that of a dead one before it is locked; then once more.
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => continue,
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            match std::fs::rename(&draft, &path) {
+                Ok(()) => break lock,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        };
         let worker = Self {
             id,
             folder,
@@ -281,10 +292,9 @@ impl Worker {
     /// Removes the files of processes that were killed; most have left no row that would make anybody ask for them.
     fn bury_the_dead(&self) -> std::io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
-            let name = entry?.file_name();
-            // A name with a dot is of a process that starts right now, and may not be locked yet.
-            if let Some(id) = name.to_str().filter(|id| !id.starts_with('.')) {
-                self.is_alive(id);
+            // Drafts, too: that of a process that was killed while it registered names nobody.
+            if let Some(name) = entry?.file_name().to_str() {
+                self.is_alive(name);
             }
         }
         Ok(())
@@ -296,10 +306,13 @@ impl Worker {
             return true;
         }
         let path = self.folder.join(id);
-        let Ok(file) = File::open(&path) else {
-            return false;
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // Anything else, such as too many open files, says nothing about that process.
+            Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
         };
-        match file.try_lock() {
+        // Shared: two that ask at the same time must not take each other for the process.
+        match file.try_lock_shared() {
             Ok(()) => {
                 let _ = std::fs::remove_file(&path);
                 false
@@ -514,7 +527,9 @@ impl Catalog for SqliteCatalog {
             while let Some(row) = rows.next()? {
                 let upload = row.get_ref(2)?.as_str().is_ok_and(|state| state == "pending");
                 let worker: String = row.get(3)?;
-                if upload && shared.worker.is_alive(&worker) {
+                // Our own deletions are told apart by their callers; those of another living process are its own.
+                let ours = worker == shared.worker.id;
+                if (upload || !ours) && shared.worker.is_alive(&worker) {
                     continue;
                 }
                 found.push(Unfinished {

@@ -305,8 +305,12 @@ impl Storage for LocalStorage {
             let mut removed = 0;
             for entry in fs::read_dir(root.join(TEMP))? {
                 let path = entry?.path();
-                // Whoever writes a file holds its lock; the system frees the lock when that process ends.
-                if fs::File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                // Whoever writes a file holds its lock; the system frees the lock when that process ends. Ours is held
+                // until the file is gone: a writer that has just made it must not lock it in between.
+                let Ok(file) = fs::File::open(&path) else {
+                    continue;
+                };
+                if file.try_lock_shared().is_ok() {
                     removed += remove_litter(&path)?;
                 }
             }
@@ -492,4 +496,38 @@ fn write_error(error: io::Error, operation: &'static str) -> Error {
 
 fn read_error(error: io::Error) -> Error {
     Error::internal("local storage: reading failed").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn tidy_takes_no_file_from_a_writer_that_has_just_locked_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("objects");
+        let storage = LocalStorage::open(&LocalConfig { root }).expect("a writable folder");
+        let temp = storage.root.join(TEMP);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let tidy = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                let runtime = runtime.expect("a runtime");
+                while !done.load(Ordering::Relaxed) {
+                    runtime.block_on(storage.tidy()).expect("tidied");
+                }
+            };
+            scope.spawn(tidy);
+            scope.spawn(tidy);
+            let mut taken = 0;
+            for _ in 0..20_000 {
+                let file = locked_temp(&temp, "put-").expect("a file");
+                std::thread::park_timeout(Duration::from_micros(20));
+                taken += u32::from(!file.path().exists());
+            }
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(taken, 0);
+        });
+    }
 }
