@@ -9,19 +9,20 @@ use attache::{
     Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_PAGE,
     ReloadReport, SweepReport,
 };
-use axum::Json as Out;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as Out};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::app::App;
+use crate::connection::Peer;
 use crate::extract::{Json, Query};
 use crate::respond::{Failure, Problem};
 use crate::upload::{self, Incoming, UploadQuery};
@@ -327,6 +328,8 @@ pub(crate) struct TemporaryUrlJson {
 pub(crate) async fn url(
     State(app): State<App>,
     Path(id): Path<String>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
     headers: HeaderMap,
     Json(wish): Json<UrlJson>,
 ) -> Answer<Response> {
@@ -340,7 +343,7 @@ pub(crate) async fn url(
             })
         })
         .transpose()?;
-    let base = base_url(&app, &headers);
+    let base = base_url(&app, peer, &uri, &headers);
     let disposition = wish.disposition.unwrap_or_default();
     let temporary = app
         .attache
@@ -358,7 +361,7 @@ pub(crate) async fn url(
 }
 
 /// The base of absolute links: the configured one, or the host that the client used.
-fn base_url(app: &App, headers: &HeaderMap) -> String {
+fn base_url(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> String {
     let config = &app.attache.parts().config;
     if let Some(base) = &config.server.public_url {
         return base.clone();
@@ -366,9 +369,19 @@ fn base_url(app: &App, headers: &HeaderMap) -> String {
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
+        // HTTP/2 has it in the target.
+        .or_else(|| uri.authority().map(|authority| authority.as_str()))
         .filter(|host| host.parse::<http::uri::Authority>().is_ok())
         .map_or_else(|| config.server.listen.to_string(), str::to_owned);
-    format!("http://{host}")
+    let forwarded = headers
+        .get("x-forwarded-proto")
+        .filter(|_| config.server.trusts(peer.address));
+    let secure = match forwarded {
+        Some(scheme) => scheme == "https",
+        None => peer.secure,
+    };
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{host}")
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -1,21 +1,27 @@
 //! `/attachment/{id}` and `/download/{id}`: what browsers open.
 
+use std::time::Duration;
+
 use attache::config::DeliveryMode;
 use attache::delivery::Ask;
 use attache::links::LinkProof;
 use attache::{AttachmentId, Disposition, Error, ErrorKind};
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{
     CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::{HeaderMap, Method};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
 use serde::Deserialize;
+use time::OffsetDateTime;
 
 use crate::app::App;
+use crate::connection::Peer;
 use crate::extract::Query;
-use crate::respond::{self, Failure, Problem};
+use crate::respond::{self, Failure, Manner, Problem};
 
 /// The query of a temporary link, and how to deliver.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -52,10 +58,10 @@ pub(crate) async fn attachment(
     State(app): State<App>,
     Path(id): Path<String>,
     Query(query): Query<DeliverQuery>,
-    method: Method,
-    headers: HeaderMap,
+    Extension(peer): Extension<Peer>,
+    request: Parts,
 ) -> Response {
-    answer(&app, &id, query, &method, &headers, Disposition::Inline).await
+    answer(&app, &id, query, peer, &request, Disposition::Inline).await
 }
 
 /// Save an attachment.
@@ -70,18 +76,18 @@ pub(crate) async fn download(
     State(app): State<App>,
     Path(id): Path<String>,
     Query(query): Query<DeliverQuery>,
-    method: Method,
-    headers: HeaderMap,
+    Extension(peer): Extension<Peer>,
+    request: Parts,
 ) -> Response {
-    answer(&app, &id, query, &method, &headers, Disposition::Attachment).await
+    answer(&app, &id, query, peer, &request, Disposition::Attachment).await
 }
 
 async fn answer(
     app: &App,
     id: &str,
     query: DeliverQuery,
-    method: &Method,
-    headers: &HeaderMap,
+    peer: Peer,
+    request: &Parts,
     disposition: Disposition,
 ) -> Response {
     let Ok(id) = id.parse::<AttachmentId>() else {
@@ -91,9 +97,11 @@ async fn answer(
     if let Err(error) = check_link(app, &id, disposition, &query) {
         return Failure(error).into_response();
     }
+    let config = &app.attache.parts().config;
+    let headers = &request.headers;
     let ask = Ask {
         disposition,
-        head: method == Method::HEAD,
+        head: request.method == Method::HEAD,
         range: header(headers, RANGE),
         if_match: listed(headers, IF_MATCH),
         if_none_match: listed(headers, IF_NONE_MATCH),
@@ -104,9 +112,17 @@ async fn answer(
             Via::Relay => DeliveryMode::Relay,
             Via::Redirect => DeliveryMode::Redirect,
         }),
+        through_proxy: config.server.trusts(peer.address),
+    };
+    let manner = Manner {
+        right_left: query.expires.map(|expires| {
+            let left = expires - OffsetDateTime::now_utc().unix_timestamp();
+            Duration::from_secs(left.try_into().unwrap_or(0))
+        }),
+        patience: (request.version == Version::HTTP_2).then_some(config.download.idle_timeout),
     };
     match app.attache.deliver(&id, &ask).await {
-        Ok(delivery) => respond::deliver(delivery),
+        Ok(delivery) => respond::deliver(delivery, manner),
         Err(error) if error.kind() == ErrorKind::BadRange => {
             let size = app
                 .attache
@@ -148,16 +164,18 @@ fn check_link(
     }
 }
 
+/// A value that is no text is not missing: a condition that cannot be read does not hold, instead of not being there.
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// A header that may come in several lines, which together are one list (RFC 9110 section 5.3).
 fn listed(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let lines: Vec<&str> = headers
+    let lines: Vec<_> = headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
         .collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }

@@ -6,9 +6,11 @@ mod cli;
 mod connection;
 mod deliver;
 mod extract;
+mod outgoing;
 mod reload;
 mod respond;
 mod telemetry;
+mod tls;
 mod upload;
 mod web;
 

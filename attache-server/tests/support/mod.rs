@@ -54,7 +54,7 @@ impl Server {
             .expect("readable");
         let address = line
             .trim()
-            .rsplit("http://")
+            .rsplit("://")
             .next()
             .and_then(|address| address.parse().ok());
         let Some(address) = address else {
