@@ -85,11 +85,13 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     let address = listener
         .local_addr()
         .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
+    // Before anybody learns that it runs: an early SIGHUP would end the process.
+    let hangup = signal_stream(SignalKind::hangup())?;
     announce(address, app.reloader.tls.current().is_some());
     let mut background = JoinSet::new();
     background.spawn(sweep_regularly(app.clone()));
     background.spawn(watch_configuration(app.clone()));
-    background.spawn(reload_on_hangup(app.clone()));
+    background.spawn(reload_on_hangup(app.clone(), hangup));
     let outcome = run(listener, &app).await;
     background.shutdown().await;
     outcome
@@ -251,10 +253,7 @@ async fn watch_configuration(app: App) {
     app.reloader.watch(&app.attache).await;
 }
 
-async fn reload_on_hangup(app: App) {
-    let Ok(mut hangup) = signal_stream(SignalKind::hangup()) else {
-        return;
-    };
+async fn reload_on_hangup(app: App, mut hangup: tokio::signal::unix::Signal) {
     while hangup.recv().await.is_some() {
         // Logged where it is decided.
         let _ = app.reloader.reload(&app.attache).await;
