@@ -210,7 +210,8 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             // rest from here (deploy/nginx/attache.conf).
             let mut headers = describe(&representation);
             headers.remove(ACCEPT_RANGES);
-            headers.insert(CACHE_CONTROL, keep);
+            // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
+            headers.insert(HeaderName::from_static("x-attache-cache-control"), keep);
             headers.insert(
                 HeaderName::from_static("x-accel-redirect"),
                 value(internal.expose()),

@@ -7,11 +7,9 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use support::https::connect_secure;
 use support::{Server, noise};
 
 const FILES: [(&str, &str); 2] = [
@@ -187,23 +185,11 @@ fn tls_speaks_both_versions_and_links_are_https() {
     }
 }
 
-/// A connection that trusts exactly this certificate.
 fn connect(
     server: &Server,
     identity: &Identity,
 ) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
-    let mut roots = rustls::RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-    roots.add(certificate).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = server.address.ip().into();
-    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    rustls::StreamOwned::new(connection, server.connect())
+    connect_secure(server.address, &identity.certificate)
 }
 
 fn ask(stream: &mut impl ReadWrite, target: &str) -> std::io::Result<String> {
