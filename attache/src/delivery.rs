@@ -115,6 +115,8 @@ impl Representation {
             lifetime,
             disposition: self.disposition.clone(),
             content_type: self.content_type.clone(),
+            // The whole lifetime and not what is left of it, so that the URL stays the same for whoever asks again.
+            cache_control: Some(cache_control(Some(lifetime))),
         }
     }
 
