@@ -10,14 +10,14 @@ use attache::{
     Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_PAGE,
     ReloadReport, SweepReport,
 };
-use axum::Json as Out;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as Out};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -25,6 +25,7 @@ use time::macros::format_description;
 use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::{Caller, session};
+use crate::connection::Peer;
 use crate::extract::{Json, Query};
 use crate::respond::{Failure, Problem};
 use crate::upload::{self, Incoming, UploadQuery};
@@ -398,6 +399,8 @@ pub(crate) async fn url(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
     headers: HeaderMap,
     Json(wish): Json<UrlJson>,
 ) -> Answer<Response> {
@@ -412,7 +415,7 @@ pub(crate) async fn url(
             })
         })
         .transpose()?;
-    let base = base_url(&app, &headers);
+    let base = base_url(&app, peer, &uri, &headers);
     let disposition = wish.disposition.unwrap_or_default();
     let id = known(&id)?;
     if !caller.owners.are_all() {
@@ -433,7 +436,7 @@ pub(crate) async fn url(
 }
 
 /// The base of absolute links: the configured one, or the host that the client used.
-fn base_url(app: &App, headers: &HeaderMap) -> String {
+fn base_url(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> String {
     let config = &app.attache.parts().config;
     if let Some(base) = &config.server.public_url {
         return base.clone();
@@ -441,9 +444,19 @@ fn base_url(app: &App, headers: &HeaderMap) -> String {
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
+        // HTTP/2 has it in the target.
+        .or_else(|| uri.authority().map(|authority| authority.as_str()))
         .filter(|host| host.parse::<http::uri::Authority>().is_ok())
         .map_or_else(|| config.server.listen.to_string(), str::to_owned);
-    format!("http://{host}")
+    let forwarded = headers
+        .get("x-forwarded-proto")
+        .filter(|_| config.server.trusts(peer.address));
+    let secure = match forwarded {
+        Some(scheme) => scheme == "https",
+        None => peer.secure,
+    };
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{host}")
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -559,6 +572,9 @@ pub(crate) struct SignInJson {
     responses((status = 200, body = SessionJson), (status = 401, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn sign_in(
     State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
     Json(SignInJson { token }): Json<SignInJson>,
 ) -> Answer<Response> {
     let outcome = app.auth()?.token(&token);
@@ -567,23 +583,30 @@ pub(crate) async fn sign_in(
         .map_or("unknown", |(_, caller)| &*caller.name);
     audit::record_as(who, Action::SignIn, "", &outcome);
     let (id, caller) = outcome?;
-    let cookie = session::cookie(app.attache.links(), &id, is_secure(&app));
+    let cookie = session::cookie(
+        app.attache.links(),
+        &id,
+        is_secure(&app, peer, &uri, &headers),
+    );
     let headers = [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())];
     Ok((headers, Out(SessionJson::from(caller))).into_response())
 }
 
 /// Sign out.
 #[utoipa::path(delete, path = "/v1/session", tag = "operation", responses((status = 204, description = "Signed out")))]
-pub(crate) async fn sign_out(State(app): State<App>) -> Response {
-    let cookie = session::no_cookie(is_secure(&app));
+pub(crate) async fn sign_out(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let cookie = session::no_cookie(is_secure(&app, peer, &uri, &headers));
     (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
 }
 
-/// Whether people reach this server over https, as far as it was told.
-fn is_secure(app: &App) -> bool {
-    let parts = app.attache.parts();
-    let url = parts.config.server.public_url.as_deref();
-    url.is_some_and(|url| url.starts_with("https://"))
+/// Whether whoever asks does so over https, as far as we can tell.
+fn is_secure(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> bool {
+    base_url(app, peer, uri, headers).starts_with("https://")
 }
 
 /// The process runs.

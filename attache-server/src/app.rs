@@ -18,7 +18,8 @@ use http::{StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -29,16 +30,24 @@ use utoipa_axum::routes;
 
 use crate::auth::Auth;
 use crate::auth::tokens::Tokens;
-use crate::connection::Impatient;
+use crate::connection::{Impatient, Peer};
 use crate::reload::{Reloader, Source};
 use crate::respond::{REQUEST_ID, plain_problem};
-use crate::{api, deliver, web};
+use crate::{api, deliver, tls, web};
 
 /// A head must come within this time; also how long a connection may be idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// hyper's buffers of one connection, one each way, and so the longest head.
 const BUFFER: usize = 32 * 1024;
+
+/// Requests of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 100;
+
+/// What a client may send of one upload before it is read, and of all uploads of one HTTP/2 connection: what a connection
+/// can make us hold, and what limits it to 5 MB/s at a round trip of 100 ms.
+const STREAM_WINDOW: u32 = 512 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -95,6 +104,7 @@ impl Shared {
 
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
 pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
+    let reloader = Reloader::new(source, config.clone())?;
     let listener = listen(config.server.listen).await?;
     let attache = Attache::open(config.clone()).await?;
     let folder = config.data_folder();
@@ -116,17 +126,19 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
         attache,
         auth: ArcSwap::from_pointee(auth),
         tokens,
-        reloader: Reloader::new(source, config),
+        reloader,
         stopping: AtomicBool::new(false),
     }));
     let address = listener
         .local_addr()
         .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
-    announce(address);
+    // Before anybody learns that it runs: an early SIGHUP would end the process.
+    let hangup = signal_stream(SignalKind::hangup())?;
+    announce(address, app.reloader.tls.current().is_some());
     let mut background = JoinSet::new();
     background.spawn(sweep_regularly(app.clone()));
     background.spawn(watch_configuration(app.clone()));
-    background.spawn(reload_on_hangup(app.clone()));
+    background.spawn(reload_on_hangup(app.clone(), hangup));
     background.spawn(app.tokens.clone().watch());
     let outcome = run(listener, &app).await;
     background.shutdown().await;
@@ -136,12 +148,14 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
 }
 
 /// One line on stdout, for people to click and for scripts that listen on port 0 to read.
-fn announce(address: SocketAddr) {
+fn announce(address: SocketAddr, secure: bool) {
     use std::io::Write as _;
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, secure, "listening");
+    let scheme = if secure { "https" } else { "http" };
     // A closed stdout is no reason not to serve.
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "attache is listening on http://{address}").and_then(|()| out.flush());
+    let _ =
+        writeln!(out, "attache is listening on {scheme}://{address}").and_then(|()| out.flush());
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
@@ -178,21 +192,23 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 let _ = stream.set_nodelay(true);
                 let stall = app.attache.parts().config.download.idle_timeout;
-                let io = TokioIo::new(Impatient::new(stream, stall));
-                let router = router.clone();
-                let service =
-                    hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-                        router.clone().call(request)
-                    });
-                let builder = connection_builder();
-                let watcher = graceful.watcher();
+                let stream = Impatient::new(stream, stall);
+                let (router, watcher) = (router.clone(), graceful.watcher());
+                let tls = app.reloader.tls.current();
+                let peer = Peer {
+                    address: address.ip(),
+                    secure: tls.is_some(),
+                };
                 connections.spawn(async move {
-                    let connection = builder.serve_connection(io, service);
-                    if let Err(error) = watcher.watch(connection.into_owned()).await {
-                        tracing::debug!(%error, "a connection ended");
+                    match tls {
+                        None => talk(stream, peer, router, watcher).await,
+                        Some(tls) => match tls::handshake(tls, stream).await {
+                            Ok(stream) => talk(stream, peer, router, watcher).await,
+                            Err(error) => tracing::debug!(%error, "a handshake failed"),
+                        },
                     }
                 });
             }
@@ -232,6 +248,22 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
     Ok(())
 }
 
+/// Serves one connection to its end. HTTP/2 is told by its preface, with TLS and without (RFC 9113 section 3.3).
+async fn talk<S>(stream: S, peer: Peer, router: Router, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
+    let builder = connection_builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
 fn connection_builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -243,6 +275,10 @@ fn connection_builder() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(16 * 1024)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
         .keep_alive_interval(Some(HEAD_TIMEOUT));
     builder
 }
@@ -267,10 +303,7 @@ async fn watch_configuration(app: App) {
     app.reloader.watch(&app.attache).await;
 }
 
-async fn reload_on_hangup(app: App) {
-    let Ok(mut hangup) = signal_stream(SignalKind::hangup()) else {
-        return;
-    };
+async fn reload_on_hangup(app: App, mut hangup: tokio::signal::unix::Signal) {
     while hangup.recv().await.is_some() {
         // Logged where it is decided.
         let _ = app.reloader.reload(&app.attache).await;

@@ -1,6 +1,7 @@
 //! Connections of clients: a client that takes nothing for too long is cut, so that nobody can hold a download open.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,6 +9,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+
+/// Who is at the other end of a connection; every request carries it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The address from which it connects.
+    pub(crate) address: IpAddr,
+    /// It speaks TLS with us.
+    pub(crate) secure: bool,
+}
 
 /// A connection whose writes fail once the client has taken no byte for `stall`.
 ///

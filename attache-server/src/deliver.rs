@@ -1,26 +1,31 @@
 //! `/attachment/{id}` and `/download/{id}`: what browsers open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use attache::access::Scope;
 use attache::config::DeliveryMode;
 use attache::delivery::Ask;
 use attache::links::LinkProof;
 use attache::{AttachmentId, Disposition, Error, ErrorKind};
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{
     CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::{HeaderMap, Method};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
 use serde::Deserialize;
+use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::forward::Question;
+use crate::connection::Peer;
 use crate::extract::Query;
-use crate::respond::{self, Failure, Problem};
+use crate::respond::{self, Failure, Manner, Problem};
 
 /// The query of a temporary link, and how to deliver.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -57,10 +62,10 @@ pub(crate) async fn attachment(
     State(app): State<App>,
     Path(id): Path<String>,
     Query(query): Query<DeliverQuery>,
-    method: Method,
-    headers: HeaderMap,
+    Extension(peer): Extension<Peer>,
+    request: Parts,
 ) -> Response {
-    answer(&app, &id, query, &method, &headers, Disposition::Inline).await
+    answer(&app, &id, query, peer, &request, Disposition::Inline).await
 }
 
 /// Save an attachment.
@@ -75,33 +80,35 @@ pub(crate) async fn download(
     State(app): State<App>,
     Path(id): Path<String>,
     Query(query): Query<DeliverQuery>,
-    method: Method,
-    headers: HeaderMap,
+    Extension(peer): Extension<Peer>,
+    request: Parts,
 ) -> Response {
-    answer(&app, &id, query, &method, &headers, Disposition::Attachment).await
+    answer(&app, &id, query, peer, &request, Disposition::Attachment).await
 }
 
 async fn answer(
     app: &App,
     id: &str,
     query: DeliverQuery,
-    method: &Method,
-    headers: &HeaderMap,
+    peer: Peer,
+    request: &Parts,
     disposition: Disposition,
 ) -> Response {
     let Ok(id) = id.parse::<AttachmentId>() else {
         // What can be no id is not there.
         return Failure(Error::not_found("…")).into_response();
     };
-    let admitted = admit(app, &id, disposition, &query, method, headers).await;
+    let admitted = admit(app, &id, disposition, &query, request).await;
     let who = admitted.as_deref().unwrap_or("unknown");
     audit::record_as(who, Action::Read, id.as_str(), &admitted);
     if let Err(error) = admitted {
         return Failure(error).into_response();
     }
+    let config = &app.attache.parts().config;
+    let headers = &request.headers;
     let ask = Ask {
         disposition,
-        head: method == Method::HEAD,
+        head: request.method == Method::HEAD,
         range: header(headers, RANGE),
         if_match: listed(headers, IF_MATCH),
         if_none_match: listed(headers, IF_NONE_MATCH),
@@ -112,9 +119,17 @@ async fn answer(
             Via::Relay => DeliveryMode::Relay,
             Via::Redirect => DeliveryMode::Redirect,
         }),
+        through_proxy: config.server.trusts(peer.address),
+    };
+    let manner = Manner {
+        right_left: query.expires.map(|expires| {
+            let left = expires - OffsetDateTime::now_utc().unix_timestamp();
+            Duration::from_secs(left.try_into().unwrap_or(0))
+        }),
+        patience: (request.version == Version::HTTP_2).then_some(config.download.idle_timeout),
     };
     match app.attache.deliver(&id, &ask).await {
-        Ok(delivery) => respond::deliver(delivery),
+        Ok(delivery) => respond::deliver(delivery, manner),
         Err(error) if error.kind() == ErrorKind::BadRange => {
             let size = app
                 .attache
@@ -140,9 +155,9 @@ async fn admit(
     id: &AttachmentId,
     disposition: Disposition,
     query: &DeliverQuery,
-    method: &Method,
-    headers: &HeaderMap,
+    request: &Parts,
 ) -> attache::Result<Arc<str>> {
+    let (method, headers) = (&request.method, &request.headers);
     let auth = app.auth()?;
     // A link that says it is temporary must be valid, even where none is needed.
     if check_link(app, id, disposition, query)? {
@@ -154,7 +169,7 @@ async fn admit(
         }
         return Ok("link".into());
     }
-    let refused = match auth.caller(app, method, headers).await {
+    let refused = match auth.caller(app, request).await {
         Ok(caller) => {
             caller.need(Scope::Read)?;
             if !caller.owners.are_all() {
@@ -220,16 +235,18 @@ fn check_link(
     }
 }
 
+/// A value that is no text is not missing: a condition that cannot be read does not hold, instead of not being there.
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// A header that may come in several lines, which together are one list (RFC 9110 section 5.3).
 fn listed(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let lines: Vec<&str> = headers
+    let lines: Vec<_> = headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
         .collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }

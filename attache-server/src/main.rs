@@ -5,13 +5,15 @@ mod app;
 mod audit;
 mod auth;
 mod cli;
+mod client;
 mod connection;
 mod deliver;
 mod extract;
-mod outbound;
+mod outgoing;
 mod reload;
 mod respond;
 mod telemetry;
+mod tls;
 mod upload;
 mod web;
 

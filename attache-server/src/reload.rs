@@ -8,6 +8,7 @@ use std::time::Duration;
 use attache::{Attache, Config, Error, ReloadReport, Result};
 
 use crate::auth::Auth;
+use crate::tls::{self, Tls};
 
 /// How often files are looked at. Contents are compared, not times, so that renames and the symlink swaps of mounted
 /// secrets count, on every file system.
@@ -38,16 +39,22 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Reloader {
     source: Source,
+    /// The certificate in use.
+    pub(crate) tls: Tls,
     /// What was last tried, and so need not be tried again: a configuration, or the words of its faults.
     tried: Mutex<Result<Config, String>>,
 }
 
 impl Reloader {
-    pub(crate) fn new(source: Source, config: Config) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`](attache::ErrorKind::Misconfigured) if the certificate cannot be used.
+    pub(crate) fn new(source: Source, config: Config) -> Result<Self> {
+        Ok(Self {
             source,
+            tls: Tls::new(&config.server.tls)?,
             tried: Mutex::new(Ok(config)),
-        }
+        })
     }
 
     /// Loads and swaps in; the old configuration serves on if anything is wrong.
@@ -86,8 +93,13 @@ impl Reloader {
             Ok(config) => Ok(config.clone()),
             Err(error) => Err(error.to_string()),
         };
-        match loaded {
-            Ok(config) => attache.reload(config).await,
+        let checked = loaded.and_then(|config| Ok((tls::load(&config.server.tls)?, config)));
+        match checked {
+            Ok((tls, config)) => {
+                let report = attache.reload(config).await?;
+                self.tls.replace(tls);
+                Ok(report)
+            }
             Err(error) => {
                 attache.reload_failed(&error);
                 Err(error)

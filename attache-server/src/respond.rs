@@ -1,22 +1,21 @@
 //! Errors and deliveries as HTTP: the one status table, and the one place that logs failures.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use attache::delivery::Representation;
+use attache::delivery::{Representation, cache_control};
+use attache::ranges::Part;
 use attache::{Delivery, Error, ErrorKind};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::Stream;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
     REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, StatusCode};
-use http_body::{Frame, SizeHint};
 use serde::Serialize;
+
+use crate::outgoing::Outgoing;
 
 tokio::task_local! {
     /// The id of the request that is being answered.
@@ -130,7 +129,7 @@ fn problem(
     code: &'static str,
     detail: String,
     request_id: String,
-    retry_after: Option<std::time::Duration>,
+    retry_after: Option<Duration>,
 ) -> Response {
     let problem = Problem {
         r#type: "about:blank",
@@ -153,64 +152,75 @@ fn problem(
     response
 }
 
+/// What an answer needs to know of its request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// How long the right by which the client reads lasts, if it ends by itself.
+    pub(crate) right_left: Option<Duration>,
+    /// How long the client may take nothing of one stream, where the connection itself does not tell.
+    pub(crate) patience: Option<Duration>,
+}
+
 /// A delivery as an answer. `head` answers carry the headers of a GET and no body.
-pub(crate) fn deliver(delivery: Delivery) -> Response {
+pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
+    let keep = value(&cache_control(manner.right_left));
     match delivery {
         Delivery::NotModified(representation) => {
             let mut headers = HeaderMap::new();
             validators(&mut headers, &representation);
-            headers.insert(CACHE_CONTROL, IMMUTABLE);
+            headers.insert(CACHE_CONTROL, keep);
             (StatusCode::NOT_MODIFIED, headers).into_response()
         }
         Delivery::Relay {
             representation,
-            range,
+            part,
             body,
         } => {
             let mut headers = describe(&representation);
-            let (status, length) = match range {
-                Some(range) => {
-                    let text = format!(
-                        "bytes {}-{}/{}",
-                        range.start,
-                        range.end - 1,
-                        representation.size
-                    );
+            headers.insert(CACHE_CONTROL, keep);
+            let size = representation.size;
+            let (status, length) = match part {
+                Part::Whole => (StatusCode::OK, size),
+                Part::One(range) => {
+                    let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
                     headers.insert(CONTENT_RANGE, value(&text));
                     (StatusCode::PARTIAL_CONTENT, range.len())
                 }
-                None => (StatusCode::OK, representation.size),
+                // Each part has a Content-Range of its own (RFC 9110 section 15.3.7.2).
+                Part::Several(multipart) => {
+                    headers.insert(CONTENT_TYPE, value(&multipart.content_type()));
+                    (StatusCode::PARTIAL_CONTENT, multipart.length())
+                }
             };
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             let body = match body {
-                Some(chunks) => Body::new(Sized {
-                    chunks,
-                    left: length,
-                }),
+                Some(chunks) => Body::new(Outgoing::new(chunks, length, manner.patience)),
                 None => Body::empty(),
             };
             (status, headers, body).into_response()
         }
         Delivery::Redirect { url, max_age } => {
             let mut headers = HeaderMap::new();
+            guard(&mut headers, REDIRECT_POLICY);
             headers.insert(LOCATION, value(url.expose()));
-            headers.insert(
-                CACHE_CONTROL,
-                value(&format!("private, max-age={}", max_age.as_secs())),
-            );
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            let max_age = manner.right_left.map_or(max_age, |left| left.min(max_age));
+            let keep = format!("private, max-age={}", max_age.as_secs());
+            headers.insert(CACHE_CONTROL, value(&keep));
             (StatusCode::FOUND, headers).into_response()
         }
         Delivery::Delegate {
             representation,
-            internal_path,
+            internal,
         } => {
-            // The web server adds length and ranges of the file that it sends instead of this empty body.
+            // The web server adds length and ranges of the file that it sends instead of this empty body, and takes the
+            // rest from here (deploy/nginx/attache.conf).
             let mut headers = describe(&representation);
             headers.remove(ACCEPT_RANGES);
+            // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
+            headers.insert(HeaderName::from_static("x-attache-cache-control"), keep);
             headers.insert(
                 HeaderName::from_static("x-accel-redirect"),
-                value(&internal_path),
+                value(internal.expose()),
             );
             (StatusCode::OK, headers).into_response()
         }
@@ -222,8 +232,8 @@ pub(crate) fn unsatisfied(size: u64) -> HeaderValue {
     value(&format!("bytes */{size}"))
 }
 
-/// An attachment never changes under its id, so it need never be asked for again (RFC 8246).
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+/// There is nothing to show in a redirect.
+const REDIRECT_POLICY: &str = "default-src 'none'; sandbox";
 
 fn describe(representation: &Representation) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(12);
@@ -231,28 +241,20 @@ fn describe(representation: &Representation) -> HeaderMap {
     headers.insert(CONTENT_TYPE, value(&representation.content_type));
     headers.insert(CONTENT_DISPOSITION, value(&representation.disposition));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(CACHE_CONTROL, IMMUTABLE);
+    guard(&mut headers, representation.policy);
+    headers
+}
+
+/// What keeps a browser from making more of a file than it is, and pages of others from using it.
+fn guard(headers: &mut HeaderMap, policy: &'static str) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        policy(&representation.content_type),
-    );
+    // Not "same-origin": applications show attachments of files.example.org on wiki.example.org.
     headers.insert(
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-site"),
     );
-    headers
-}
-
-/// What a file may do when it is opened on its own: nothing. The viewer of PDF files does not start in a sandbox.
-fn policy(content_type: &str) -> HeaderValue {
-    HeaderValue::from_static(match content_type {
-        "application/pdf" => "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'",
-        _ => {
-            "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
-        }
-    })
 }
 
 fn validators(headers: &mut HeaderMap, representation: &Representation) {
@@ -264,39 +266,4 @@ fn validators(headers: &mut HeaderMap, representation: &Representation) {
 /// Everything that reaches this was made of visible ASCII by its own formatter.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// A body whose length is known. An error in it aborts the connection: a truncated answer never looks complete.
-struct Sized {
-    chunks: Box<attache::body::Body>,
-    left: u64,
-}
-
-impl http_body::Body for Sized {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = self.get_mut();
-        Pin::new(&mut this.chunks).poll_next(cx).map(|chunk| {
-            chunk.map(|chunk| {
-                chunk
-                    .inspect(|chunk| this.left = this.left.saturating_sub(chunk.len() as u64))
-                    .inspect_err(|error| {
-                        tracing::warn!(
-                            error = error.report(),
-                            "a download broke; its connection is aborted"
-                        );
-                    })
-                    .map(Frame::data)
-            })
-        })
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }

@@ -116,7 +116,8 @@ async fn read_form(mut new: NewAttachment, boundary: String, body: Incoming) -> 
         .per_field(MAX_FIELD)
         .for_field("file", u64::MAX);
     let constraints = multer::Constraints::new().size_limit(limits);
-    let mut form = multer::Multipart::with_constraints(limited, boundary, constraints);
+    let mut form =
+        multer::Multipart::with_constraints(one_at_a_time(limited), boundary, constraints);
     loop {
         // One chunk of the connection may hold fields and the beginning of the file; only what is read before counts.
         let Some(field) = form.next_field().await.map_err(form_error)? else {
@@ -150,6 +151,21 @@ async fn read_form(mut new: NewAttachment, boundary: String, body: Incoming) -> 
             }
         }
     }
+}
+
+/// Has nothing right after each item. The form's parser takes all that is ready before it looks at any of it: the window of
+/// an HTTP/2 stream, or as much as a fast sender sends meanwhile.
+fn one_at_a_time<S: Stream + Unpin>(mut items: S) -> impl Stream<Item = S::Item> {
+    let mut paused = false;
+    stream::poll_fn(move |cx| {
+        if std::mem::take(&mut paused) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let item = items.poll_next_unpin(cx);
+        paused = matches!(item, Poll::Ready(Some(_)));
+        item
+    })
 }
 
 /// The file of a form, up to the end of the form: a form that is cut off, or that holds a second file, is an error in

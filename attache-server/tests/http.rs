@@ -568,20 +568,34 @@ fn unknown_and_hostile_ids_are_not_found() {
 }
 
 #[test]
-fn delegate_names_an_internal_path_and_sends_no_byte() {
-    let server = Server::start(&[("ATTACHE_DELIVERY__MODE", "delegate")]);
+fn delegate_names_an_internal_path_to_a_known_proxy_and_sends_everybody_else_the_bytes() {
+    let delegate = ("ATTACHE_DELIVERY__MODE", "delegate");
+    let server = Server::start(&[
+        delegate,
+        ("ATTACHE_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,127.0.0.1"),
+    ]);
     let json = server.put("filename=a.txt&owner=page:1", "text/plain", b"hello");
-    let answer = server.get(&format!("/download/{}", id(&json)));
+    let target = format!("/download/{}", id(&json));
+    let answer = server.get(&target);
     let path = format!("/internal/attachment/{}.txt", id(&json));
     assert_eq!(answer.header("x-accel-redirect"), Some(path.as_str()));
     assert_eq!(answer.body, b"");
     assert!(!answer.text().contains("attache-data"), "no path on disk");
-    assert_eq!(
-        server
-            .get(&format!("/download/{}?via=relay", id(&json)))
-            .body,
-        b"hello"
-    );
+    assert_eq!(server.get(&format!("{target}?via=relay")).body, b"hello");
+
+    for proxies in ["", "10.0.0.0/8"] {
+        let server = Server::start(&[delegate, ("ATTACHE_SERVER__TRUSTED_PROXIES", proxies)]);
+        let json = server.put("filename=a.txt", "text/plain", b"hello");
+        let target = format!("/download/{}", id(&json));
+        // Nothing that a client says makes it a proxy.
+        let claims = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+        ];
+        let answer = server.request("GET", &target, &claims, b"");
+        assert_eq!(answer.header("x-accel-redirect"), None, "{proxies:?}");
+        assert_eq!(answer.body, b"hello", "{proxies:?}");
+    }
 }
 
 #[test]

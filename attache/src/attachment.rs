@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::filename::Filename;
 
 /// Names one attachment: a lower-case UUIDv7, or an imported id of 1 to 64 of `[A-Za-z0-9_-]`.
@@ -329,65 +329,6 @@ impl ByteRange {
     pub fn is_empty(&self) -> bool {
         self.end <= self.start
     }
-
-    /// Reads a `Range` header (RFC 9110 section 14.2) for an object of `size` bytes.
-    ///
-    /// `None` means: answer with the whole. That is the rule for a unit other than bytes and for
-    /// syntax that is not understood; it is our choice for several ranges at once.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::BadRange`] if the range is understood and holds no byte of the object.
-    pub fn parse(header: &str, size: u64) -> Result<Option<Self>> {
-        let Some((unit, set)) = header.split_once('=') else {
-            return Ok(None);
-        };
-        if !unit.trim().eq_ignore_ascii_case("bytes") || set.contains(',') {
-            return Ok(None);
-        }
-        let Some((first, last)) = set.trim().split_once('-') else {
-            return Ok(None);
-        };
-        let number = |text: &str| -> Option<u64> {
-            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-            digits.then(|| text.parse().unwrap_or(u64::MAX))
-        };
-        let unsatisfiable = || {
-            Error::new(
-                ErrorKind::BadRange,
-                format!("the range lies outside of the attachment's {size} bytes"),
-            )
-        };
-        let range = match (
-            first.is_empty(),
-            number(first),
-            last.is_empty(),
-            number(last),
-        ) {
-            // "-n": the last n bytes.
-            (true, _, _, Some(count)) => {
-                if count == 0 || size == 0 {
-                    return Err(unsatisfiable());
-                }
-                Self {
-                    start: size - count.min(size),
-                    end: size,
-                }
-            }
-            // "a-": from a to the end.
-            (false, Some(start), true, _) => Self { start, end: size },
-            // "a-b", where b before a is malformed and therefore ignored.
-            (false, Some(start), false, Some(last)) if last >= start => Self {
-                start,
-                end: last.saturating_add(1).min(size),
-            },
-            _ => return Ok(None),
-        };
-        if range.start >= size {
-            return Err(unsatisfiable());
-        }
-        Ok(Some(range))
-    }
 }
 
 #[cfg(test)]
@@ -430,37 +371,6 @@ mod tests {
         ] {
             assert!(bad.parse::<Owner>().is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn ranges_follow_rfc_9110() {
-        let parse = |text| ByteRange::parse(text, 100);
-        let range = |start, end| Some(ByteRange { start, end });
-        assert_eq!(parse("bytes=0-9").expect("fits"), range(0, 10));
-        assert_eq!(parse("bytes=90-").expect("fits"), range(90, 100));
-        assert_eq!(parse("bytes=-10").expect("fits"), range(90, 100));
-        assert_eq!(parse("bytes=-1000").expect("fits"), range(0, 100));
-        assert_eq!(
-            parse("bytes=50-99999999999999999999999").expect("fits"),
-            range(50, 100)
-        );
-        for ignored in [
-            "lines=1-2",
-            "bytes=5-1",
-            "bytes=a-b",
-            "bytes",
-            "bytes=0-1,5-6",
-            "bytes=+1-2",
-        ] {
-            assert_eq!(parse(ignored).expect("ignored"), None, "{ignored}");
-        }
-        for outside in ["bytes=100-", "bytes=100-200", "bytes=-0"] {
-            assert_eq!(
-                parse(outside).expect_err("outside").kind(),
-                ErrorKind::BadRange
-            );
-        }
-        assert!(ByteRange::parse("bytes=0-", 0).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use bytesize::ByteSize;
 use crate::body::Allowance;
 use crate::budget::MIN_BUDGET;
 use crate::error::{Error, ErrorKind, Result};
+use crate::network::Network;
 use crate::secret::Secret;
 use crate::storage::azure::{AzureConfig, CredentialKind};
 use crate::storage::local::LocalConfig;
@@ -60,6 +61,23 @@ pub struct ServerConfig {
     pub public_url: Option<String>,
     /// How long running transfers may finish after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
+    /// Web servers in front, by the address from which they connect: they are believed, and may be delegated to.
+    pub trusted_proxies: Vec<Network>,
+    /// `[server.tls]`
+    pub tls: TlsConfig,
+}
+
+/// `[server.tls]`: both files or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// PEM: the server's certificate, and then those between it and its root.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM: its private key.
+    pub key_file: Option<PathBuf>,
+    /// What `certificate_file` holds.
+    pub certificate_pem: Option<String>,
+    /// What `key_file` holds.
+    pub key_pem: Option<Secret>,
 }
 
 /// `[storage]`
@@ -334,6 +352,8 @@ impl Default for Config {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 public_url: None,
                 shutdown_grace: Duration::from_secs(30),
+                trusted_proxies: Vec::new(),
+                tls: TlsConfig::default(),
             },
             storage: StorageConfig {
                 backend: Backend::Local,
@@ -382,6 +402,15 @@ impl Default for Config {
             catalog: CatalogUrl(PathBuf::from("attache-data/attache.db")),
             auth: AuthConfig::default(),
         }
+    }
+}
+
+impl ServerConfig {
+    /// Whether what connects from `address` is a web server in front.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(address))
     }
 }
 
@@ -530,9 +559,17 @@ impl Config {
         }
         azure.ca_pem = read(&files.ca, "storage.azure.ca_file").or(azure.ca_pem.take());
         self.auth.jwt.jwks = read(&self.auth.jwt.jwks_file, "auth.jwt.jwks_file");
+        let tls = &mut self.server.tls;
+        tls.certificate_pem = read(&tls.certificate_file, "server.tls.certificate_file");
+        tls.key_pem = read(&tls.key_file, "server.tls.key_file").map(Secret::new);
     }
 
     fn check(&self, faults: &mut Faults) {
+        let tls = &self.server.tls;
+        if tls.certificate_file.is_some() != tls.key_file.is_some() {
+            faults
+                .add("server.tls needs both certificate_file and key_file, or neither".to_owned());
+        }
         if self.storage.backend == Backend::Azure {
             for (key, what) in self.storage.azure.faults() {
                 faults.add(format!("storage.azure.{key} {what}"));
@@ -542,10 +579,11 @@ impl Config {
             faults.add("delivery.url_lifetime must be between 5s and 2h".to_owned());
         }
         if self.delivery.mode == Some(DeliveryMode::Delegate)
-            && self.storage.backend != Backend::Local
+            && self.storage.backend == Backend::Memory
         {
             faults.add(
-                "delivery.mode \"delegate\" needs storage.backend \"local\": the web server must be able to read the files"
+                "delivery.mode \"delegate\" needs storage.backend \"local\" or \"azure\": the web server in front cannot \
+                 reach the memory of this process"
                     .to_owned(),
             );
         }
@@ -716,6 +754,9 @@ const KEYS: &[Key] = &[
     key!("server.listen", server.listen, |raw| parsed(raw, "an address and a port, such as \"127.0.0.1:8080\""), |v| quoted(v)),
     key!("server.public_url", server.public_url, |raw| public_url(raw.text()?).map(Some), optional),
     key!("server.shutdown_grace", server.shutdown_grace, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("server.trusted_proxies", server.trusted_proxies, networks, show_networks),
+    key!("server.tls.certificate_file", server.tls.certificate_file, some_path, optional_path),
+    key!("server.tls.key_file", server.tls.key_file, some_path, optional_path),
     key!("storage.backend", storage.backend, |raw| word(raw, BACKENDS), |v| spelled(*v, BACKENDS)),
     key!("storage.local.root", storage.local.root, path, |v| quoted(Path::display(v))),
     key!("storage.azure.account", storage.azure.account, text, optional),
@@ -952,6 +993,19 @@ fn public_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+fn networks(raw: &Raw) -> Result<Vec<Network>, String> {
+    raw.list().iter().map(|text| text.parse()).collect()
+}
+
+#[expect(
+    clippy::ptr_arg,
+    reason = "the table of keys hands out the field as it is"
+)]
+fn show_networks(networks: &Vec<Network>) -> Option<String> {
+    let shown: Vec<String> = networks.iter().map(Network::to_string).collect();
+    Some(format!("{shown:?}"))
+}
+
 fn internal_prefix(text: &str) -> Result<String, String> {
     if text.starts_with('/') && text.ends_with('/') && !text.contains("..") && text.is_ascii() {
         Ok(text.to_owned())
@@ -1034,7 +1088,7 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_loaded_again() {
         let config = load(
-            "[upload]\nmax_file_bytes = \"25MiB\"\ntimeout = \"1m + size at 1KiB/s\"\n[delivery]\nmode = \"redirect\"",
+            "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n[upload]\nmax_file_bytes = \"25MiB\"\ntimeout = \"1m + size at 1KiB/s\"\n[delivery]\nmode = \"redirect\"",
             &[],
         )
         .expect("valid");

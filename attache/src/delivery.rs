@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 
-use crate::attachment::{Attachment, ByteRange};
+use crate::attachment::Attachment;
 use crate::body::Body;
 use crate::config::{Config, DeliveryMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filename::Disposition;
 use crate::media;
+use crate::ranges::{self, Part};
 use crate::secret::SignedUrl;
-use crate::storage::Grant;
+use crate::storage::{Grant, Offer};
 
 /// What a request asks for. The values of headers as they came.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,9 @@ pub struct Ask {
     pub if_range: Option<String>,
     /// Another way than the configured one.
     pub via: Option<DeliveryMode>,
+    /// It came through a web server that is known to be in front: one that understands `X-Accel-Redirect` and shows it to
+    /// nobody. Without this nothing is delegated.
+    pub through_proxy: bool,
 }
 
 /// How a client gets an attachment.
@@ -46,9 +50,9 @@ pub enum Delivery {
     Relay {
         /// What they are.
         representation: Representation,
-        /// Which part, if a part was asked for: 206.
-        range: Option<ByteRange>,
-        /// The bytes.
+        /// How much of it.
+        part: Part,
+        /// The bytes, in the framing of `part`.
         body: Option<Box<Body>>,
     },
     /// Go there: 302.
@@ -62,8 +66,8 @@ pub enum Delivery {
     Delegate {
         /// What it is.
         representation: Representation,
-        /// A path within the internal location.
-        internal_path: String,
+        /// A path within the internal location, with the query of a signed URL where the store has such.
+        internal: SignedUrl,
     },
 }
 
@@ -80,13 +84,15 @@ pub struct Representation {
     pub entity_tag: String,
     /// `Last-Modified`
     pub last_modified: OffsetDateTime,
+    /// `Content-Security-Policy`
+    pub policy: &'static str,
 }
 
 /// What remains to do once the request is understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     NotModified,
-    Send(Option<ByteRange>),
+    Send(Part),
 }
 
 impl Representation {
@@ -99,6 +105,7 @@ impl Representation {
             disposition: served.disposition.header(&attachment.filename),
             entity_tag: attachment.entity_tag(),
             last_modified: attachment.created_at,
+            policy: served.policy,
         }
     }
 
@@ -108,10 +115,16 @@ impl Representation {
             lifetime,
             disposition: self.disposition.clone(),
             content_type: self.content_type.clone(),
+            // The whole lifetime and not what is left of it, so that the URL stays the same for whoever asks again.
+            cache_control: Some(cache_control(Some(lifetime))),
         }
     }
 
     /// Evaluates the conditions of a request, in the order of RFC 9110 section 13.2.2, and its range.
+    ///
+    /// The same for all ways of delivery: whoever holds our entity tag has the bytes, and a redirect would only make them
+    /// fetch the bytes again. (Section 13.2.1 lets a redirect go before conditions, for servers that know nothing of what
+    /// lies behind it. We do.)
     ///
     /// # Errors
     ///
@@ -142,7 +155,7 @@ impl Representation {
             (None, None) => {}
         }
         let Some(range) = &ask.range else {
-            return Ok(Plan::Send(None));
+            return Ok(Plan::Send(Part::Whole));
         };
         // Range is defined for GET alone (section 14.2).
         if ask.head
@@ -151,9 +164,10 @@ impl Representation {
                 .as_deref()
                 .is_some_and(|value| !self.is_same(value))
         {
-            return Ok(Plan::Send(None));
+            return Ok(Plan::Send(Part::Whole));
         }
-        Ok(Plan::Send(ByteRange::parse(range, self.size)?))
+        let ranges = ranges::parse(range, self.size)?;
+        Ok(Plan::Send(Part::of(ranges, &self.content_type, self.size)))
     }
 
     /// Whether `tags` (`*`, or a list of entity tags) name this one.
@@ -185,8 +199,58 @@ impl Representation {
 
 /// How to deliver: what the request asks for, or the configured way.
 pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
-    ask.via.unwrap_or_else(|| config.delivery_mode())
+    match ask.via.unwrap_or_else(|| config.delivery_mode()) {
+        // Whoever is not the web server in front would be shown the path, and get no bytes.
+        DeliveryMode::Delegate if !ask.through_proxy => DeliveryMode::Relay,
+        mode => mode,
+    }
 }
+
+/// Whether the web server in front comes to the same answer as we did.
+///
+/// It reads the request once more and knows nothing of ours: nginx compares `If-Match` and `If-Unmodified-Since` with the
+/// file's own tag and time, and ranges that we refuse to serve as such, or that `If-Range` switched off, it would serve.
+/// Such requests are rare; we answer them ourselves.
+pub(crate) fn may_delegate(ask: &Ask, part: &Part) -> bool {
+    let ranges_agree = match part {
+        Part::Whole => ask.range.is_none(),
+        Part::One(_) => true,
+        Part::Several(_) => false,
+    };
+    ranges_agree && ask.if_match.is_none() && ask.if_unmodified_since.is_none()
+}
+
+/// Where the web server in front finds what the store offers, below its internal location: the path of a file, or
+/// `azure` and then path and query of a signed URL, whose host the web server knows.
+pub(crate) fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
+    Ok(SignedUrl::new(match offer {
+        Offer::InternalPath(path) => format!("{prefix}{path}"),
+        Offer::SignedUrl { url, .. } => {
+            let uri: http::Uri = url
+                .expose()
+                .parse()
+                .map_err(|_| Error::internal("the signed URL is no URL"))?;
+            let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
+            format!("{prefix}azure{rest}")
+        }
+    }))
+}
+
+/// The value of `Cache-Control` of an attachment, of its 304, and of nothing else.
+///
+/// `right_left` is how long the right by which somebody reads lasts, if it ends by itself: a temporary link's. An
+/// attachment never changes under its id, so besides that it need never be asked for again (RFC 8246).
+///
+/// Always `private`: what one person may read is not for the next one who comes through the same cache. That holds for
+/// `auth.mode = "open"` too, which listens on loopback only: whoever comes from outside comes through a web server that
+/// may have asked who is there, and what it keeps for one it would give to all.
+pub fn cache_control(right_left: Option<Duration>) -> String {
+    let seconds = right_left.map_or(A_YEAR, |left| left.min(A_YEAR)).as_secs();
+    format!("private, max-age={seconds}, immutable")
+}
+
+/// The longest `max-age` that means anything (RFC 9111 section 1.2.2 allows more; caches do not keep it).
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long a redirect to a URL that expires at `expires_at` may be kept: always less than the URL lives.
 pub(crate) fn redirect_max_age(expires_at: OffsetDateTime, now: OffsetDateTime) -> Duration {
@@ -206,6 +270,7 @@ fn parse_date(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attachment::ByteRange;
     use time::macros::datetime;
 
     fn representation() -> Representation {
@@ -215,6 +280,7 @@ mod tests {
             disposition: "inline".to_owned(),
             entity_tag: "\"tag\"".to_owned(),
             last_modified: datetime!(2026-11-23 20:00:00.5 UTC),
+            policy: "sandbox",
         }
     }
 
@@ -226,7 +292,7 @@ mod tests {
 
     const SAME: &str = "Mon, 23 Nov 2026 20:00:00 GMT";
     const EARLIER: &str = "Mon, 23 Nov 2026 19:59:59 GMT";
-    const WHOLE: std::result::Result<Plan, ErrorKind> = Ok(Plan::Send(None));
+    const WHOLE: std::result::Result<Plan, ErrorKind> = Ok(Plan::Send(Part::Whole));
 
     #[test]
     fn conditions_follow_rfc_9110() {
@@ -273,7 +339,7 @@ mod tests {
     #[test]
     fn ranges_need_their_condition_and_a_get() {
         let some = |text: &str| Some(text.to_owned());
-        let part = Ok(Plan::Send(Some(ByteRange { start: 0, end: 10 })));
+        let part = Ok(Plan::Send(Part::One(ByteRange { start: 0, end: 10 })));
         let ranged = |if_range: Option<&str>, head: bool| {
             plan(|ask| {
                 ask.range = some("bytes=0-9");
@@ -302,5 +368,57 @@ mod tests {
             Duration::from_secs(46)
         );
         assert_eq!(redirect_max_age(now, now), Duration::ZERO);
+    }
+
+    #[test]
+    fn caches_of_one_person_keep_a_year_and_never_longer_than_the_right() {
+        assert_eq!(cache_control(None), "private, max-age=31536000, immutable");
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(cache_control(minute), "private, max-age=60, immutable");
+    }
+
+    #[test]
+    fn nothing_is_delegated_that_the_web_server_would_answer_otherwise() {
+        let one = Part::One(ByteRange { start: 0, end: 10 });
+        let some = || Some("x".to_owned());
+        let plain = Ask::default();
+        let ranged = Ask {
+            range: some(),
+            ..Ask::default()
+        };
+        assert!(may_delegate(&plain, &Part::Whole));
+        assert!(may_delegate(&ranged, &one));
+        assert!(!may_delegate(&ranged, &Part::Whole));
+        let several = ranges::parse("bytes=0-1,5-6", 100).expect("satisfiable");
+        assert!(!may_delegate(&ranged, &Part::of(several, "a/b", 100)));
+        for change in [
+            |ask: &mut Ask| ask.if_match = Some(String::new()),
+            |ask: &mut Ask| ask.if_unmodified_since = Some(String::new()),
+        ] {
+            let mut ask = Ask::default();
+            change(&mut ask);
+            assert!(!may_delegate(&ask, &Part::Whole));
+        }
+        let mut config = Config::default();
+        config.delivery.mode = Some(DeliveryMode::Delegate);
+        assert_eq!(mode(&config, &plain), DeliveryMode::Relay);
+        let proxied = Ask {
+            through_proxy: true,
+            ..Ask::default()
+        };
+        assert_eq!(mode(&config, &proxied), DeliveryMode::Delegate);
+    }
+
+    #[test]
+    fn a_signed_url_keeps_its_query_below_the_internal_location() {
+        let offer = Offer::SignedUrl {
+            url: SignedUrl::new("https://acme.example/files/attachment/a.png?sig=a%2Bb%3D"),
+            expires_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        let internal = internal("/internal/", offer).expect("a URL");
+        assert_eq!(
+            internal.expose(),
+            "/internal/azure/files/attachment/a.png?sig=a%2Bb%3D"
+        );
     }
 }

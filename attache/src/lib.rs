@@ -15,6 +15,8 @@ pub mod lease;
 pub mod links;
 pub mod media;
 pub mod metrics;
+pub mod network;
+pub mod ranges;
 pub mod secret;
 mod service;
 pub mod storage;

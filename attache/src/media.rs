@@ -8,6 +8,8 @@ use crate::filename::{Disposition, Filename};
 /// What is said of bytes about which nothing better is known (RFC 9110 section 8.3).
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
+const PLAIN_TEXT: &str = "text/plain";
+
 /// How many of the first bytes are looked at; every signature that is known lies within.
 pub const SNIFF_BYTES: usize = 8192;
 
@@ -15,6 +17,7 @@ pub const SNIFF_BYTES: usize = 8192;
 ///
 /// - A claim of something that a browser shows (image, audio, video, PDF) is believed only if the bytes say the same:
 ///   a `.png` that is HTML is not an image.
+/// - A claim of plain text is believed unless the bytes are binary: it is shown, too.
 /// - Any other claim is believed, unless it says nothing (`application/octet-stream`, none).
 /// - Where no claim is believed, the bytes decide; text without a signature is `text/plain`.
 pub fn decide(claim: Option<&str>, first: &[u8], filename: Option<&Filename>) -> String {
@@ -30,6 +33,9 @@ pub fn decide(claim: Option<&str>, first: &[u8], filename: Option<&Filename>) ->
             }
         }
         (Some(claim), None) if is_shown(&claim) => text_or_octets(first),
+        (Some(claim), sniffed) if claim == PLAIN_TEXT && is_binary(first) => {
+            sniffed.unwrap_or_else(|| OCTET_STREAM.to_owned())
+        }
         // Markup that the bytes do not contradict; it is never shown, only its name is kept.
         (Some(claim), None) if is_active(&claim) && !is_text(first) => OCTET_STREAM.to_owned(),
         (Some(claim), _) => claim,
@@ -73,6 +79,8 @@ pub struct Served {
     pub disposition: Disposition,
     /// The value of `Content-Type`.
     pub content_type: String,
+    /// The value of `Content-Security-Policy`, for where the server that delivers can send one.
+    pub policy: &'static str,
 }
 
 /// How a file of `content_type` is served to somebody who asks for `asked`.
@@ -88,9 +96,13 @@ pub fn serve(content_type: &str, asked: Disposition, inline_types: &[String]) ->
         Disposition::Inline if listed && !active => Disposition::Inline,
         _ => Disposition::Attachment,
     };
+    let policy = match disposition {
+        Disposition::Inline => policy(content_type),
+        Disposition::Attachment => LOCKED,
+    };
     let content_type = if active {
         OCTET_STREAM.to_owned()
-    } else if content_type == "text/plain" {
+    } else if content_type == PLAIN_TEXT {
         "text/plain; charset=utf-8".to_owned()
     } else {
         content_type.to_owned()
@@ -98,8 +110,38 @@ pub fn serve(content_type: &str, asked: Disposition, inline_types: &[String]) ->
     Served {
         disposition,
         content_type,
+        policy,
     }
 }
+
+/// What a file may do when it is opened on its own: nothing but show itself. Browsers wrap media into a document of
+/// theirs, to which the policy applies; `'self'` there is the file's own address, in a sandbox too
+/// (<https://www.w3.org/TR/CSP3/#grammardef-self>).
+fn policy(content_type: &str) -> &'static str {
+    match content_type.split('/').next().unwrap_or_default() {
+        "image" => concat!(
+            "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; ",
+            "base-uri 'none'; form-action 'none'; sandbox"
+        ),
+        "audio" | "video" => concat!(
+            "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; ",
+            "base-uri 'none'; form-action 'none'; sandbox"
+        ),
+        // Browsers' viewers of PDF are plugins, and those do not start in a sandbox. Scripts of a PDF run in the viewer,
+        // which has no access to our origin.
+        _ if content_type == "application/pdf" => concat!(
+            "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; ",
+            "base-uri 'none'; form-action 'none'"
+        ),
+        _ => LOCKED,
+    }
+}
+
+/// The policy of everything that is shown as text or not at all.
+const LOCKED: &str = concat!(
+    "default-src 'none'; style-src 'unsafe-inline'; ",
+    "base-uri 'none'; form-action 'none'; sandbox"
+);
 
 /// Type and subtype in lower case, without parameters; `None` if malformed (RFC 9110 section 8.3.1).
 fn essence(claim: &str) -> Option<String> {
@@ -127,6 +169,7 @@ fn says_nothing(claim: &str) -> bool {
             | "application/x-www-form-urlencoded"
             | "multipart/form-data"
             | "application/unknown"
+            | "unknown/unknown"
     )
 }
 
@@ -147,6 +190,7 @@ pub fn is_active(content_type: &str) -> bool {
         || subtype.contains("html")
         || subtype.contains("javascript")
         || subtype.contains("ecmascript")
+        || matches!(subtype, "jscript" | "livescript" | "vbscript")
         || content_type.starts_with("multipart/")
         || matches!(
             content_type,
@@ -158,6 +202,11 @@ pub fn is_active(content_type: &str) -> bool {
                 | "message/rfc822"
                 | "application/x-shockwave-flash"
                 | "application/wasm"
+                | "application/x-mimearchive"
+                // Browsers sniff these as if no type were given
+                // (<https://mimesniff.spec.whatwg.org/#mime-type-sniffing-algorithm>).
+                | "application/unknown"
+                | "unknown/unknown"
         )
 }
 
@@ -198,6 +247,16 @@ fn is_text(first: &[u8]) -> bool {
         .any(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{c}'))
 }
 
+/// <https://mimesniff.spec.whatwg.org/#rules-for-text-or-binary>: what has a byte order mark, or no control characters
+/// that text never has, may be text in some encoding.
+fn is_binary(first: &[u8]) -> bool {
+    let marked = [&b"\xFE\xFF"[..], b"\xFF\xFE", b"\xEF\xBB\xBF"];
+    !marked.iter().any(|mark| first.starts_with(mark))
+        && first
+            .iter()
+            .any(|b| matches!(b, 0x00..=0x08 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +274,18 @@ mod tests {
         assert_eq!(decide(Some("image/jpeg"), PNG, None), "image/png");
         assert_eq!(decide(Some("image/png"), b"hello", None), "text/plain");
         assert_eq!(decide(Some("image/png"), b"\0\x01\x02", None), OCTET_STREAM);
+        assert_eq!(decide(Some("text/plain"), PNG, None), "image/png");
+        assert_eq!(
+            decide(Some("text/plain"), b"\0\x01\x02", None),
+            OCTET_STREAM
+        );
+        // Latin-1, UTF-16, and markup that somebody wants to be read.
+        assert_eq!(decide(Some("text/plain"), b"caf\xE9", None), "text/plain");
+        assert_eq!(
+            decide(Some("text/plain"), b"\xFF\xFEh\0i\0", None),
+            "text/plain"
+        );
+        assert_eq!(decide(Some("text/plain"), HTML, None), "text/plain");
     }
 
     #[test]
@@ -245,10 +316,15 @@ mod tests {
             "text/xml",
             "application/javascript",
             "text/css",
+            "text/jscript",
+            "multipart/related",
+            "application/unknown",
+            "unknown/unknown",
         ] {
             let served = serve(active, Disposition::Inline, &all);
             assert_eq!(served.disposition, Disposition::Attachment, "{active}");
             assert_eq!(served.content_type, OCTET_STREAM, "{active}");
+            assert!(served.policy.ends_with("sandbox"), "{active}");
         }
         let png = serve("image/png", Disposition::Inline, &all);
         assert_eq!(png.disposition, Disposition::Inline);
@@ -258,5 +334,24 @@ mod tests {
         );
         let text = serve("text/plain", Disposition::Inline, &all);
         assert_eq!(text.content_type, "text/plain; charset=utf-8");
+    }
+
+    #[test]
+    fn policies_give_each_type_what_showing_it_takes() {
+        let all = ["image/*", "video/*", "text/*", "application/*"].map(str::to_owned);
+        let policy = |content_type, asked| serve(content_type, asked, &all).policy;
+        let inline = |content_type| policy(content_type, Disposition::Inline);
+        for (content_type, source) in [("image/png", "img-src"), ("video/webm", "media-src")] {
+            assert!(inline(content_type).contains(source), "{content_type}");
+            assert!(inline(content_type).ends_with("; sandbox"));
+            assert_eq!(policy(content_type, Disposition::Attachment), LOCKED);
+        }
+        assert_eq!(inline("text/plain"), LOCKED);
+        assert!(!inline("application/pdf").contains("sandbox"));
+        for content_type in ["image/png", "video/webm", "application/pdf", "text/plain"] {
+            assert!(inline(content_type).starts_with("default-src 'none'; "));
+            assert!(inline(content_type).contains("base-uri 'none'; form-action 'none'"));
+            assert!(!inline(content_type).contains("script"), "{content_type}");
+        }
     }
 }

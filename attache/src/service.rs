@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::future::FutureExt as _;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Owners;
-use crate::attachment::{Attachment, AttachmentId, NewAttachment, ObjectKey, Owner};
+use crate::attachment::{Attachment, AttachmentId, ByteRange, NewAttachment, ObjectKey, Owner};
 use crate::body::{self, Body, Expected};
 use crate::budget::{Budget, Permit, RELAY_BYTES};
 use crate::catalog::sqlite::SqliteCatalog;
@@ -31,6 +32,7 @@ use crate::filename::{Disposition, Filename};
 use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, Reading, StreamGuard, resident_bytes};
+use crate::ranges::Part;
 use crate::secret::SignedUrl;
 use crate::storage::azure::{AzureStorage, TransportConfig};
 use crate::storage::local::LocalStorage;
@@ -568,25 +570,29 @@ impl Attache {
         let attachment = self.0.catalog.find(id).await?;
         let inline_types = &parts.config.delivery.inline_types;
         let representation = Representation::new(&attachment, ask.disposition, inline_types);
-        let range = match representation.plan(ask)? {
+        let part = match representation.plan(ask)? {
             Plan::NotModified => return Ok(Delivery::NotModified(representation)),
-            Plan::Send(range) => range,
+            Plan::Send(part) => part,
         };
-        if mode != DeliveryMode::Relay {
-            let lifetime = parts.config.delivery.url_lifetime;
-            match self
-                .offer(parts, &attachment.key, &representation, lifetime)
-                .await?
-            {
-                Some(Offer::SignedUrl { url, expires_at }) if mode == DeliveryMode::Redirect => {
+        let elsewhere = match mode {
+            DeliveryMode::Relay => false,
+            DeliveryMode::Redirect => true,
+            DeliveryMode::Delegate => delivery::may_delegate(ask, &part),
+        };
+        if elsewhere {
+            let config = &parts.config.delivery;
+            let offer = self
+                .offer(parts, &attachment.key, &representation, config.url_lifetime)
+                .await?;
+            match (mode, offer) {
+                (DeliveryMode::Redirect, Some(Offer::SignedUrl { url, expires_at })) => {
                     let max_age = delivery::redirect_max_age(expires_at, OffsetDateTime::now_utc());
                     return Ok(Delivery::Redirect { url, max_age });
                 }
-                Some(Offer::InternalPath(path)) if mode == DeliveryMode::Delegate => {
-                    let prefix = &parts.config.delivery.internal_prefix;
+                (DeliveryMode::Delegate, Some(offer)) => {
                     return Ok(Delivery::Delegate {
                         representation,
-                        internal_path: format!("{prefix}{path}"),
+                        internal: delivery::internal(&config.internal_prefix, offer)?,
                     });
                 }
                 // The store has nothing of that kind to offer.
@@ -596,13 +602,12 @@ impl Attache {
         let body = if ask.head {
             None
         } else {
-            Some(Box::new(
-                self.relay(parts, &attachment, range, started).await?,
-            ))
+            let body = self.relay(parts, &attachment, part.clone(), started);
+            Some(Box::new(body.await?))
         };
         Ok(Delivery::Relay {
             representation,
-            range,
+            part,
             body,
         })
     }
@@ -633,11 +638,58 @@ impl Attache {
         &self,
         parts: &Arc<Parts>,
         attachment: &Attachment,
-        range: Option<crate::attachment::ByteRange>,
+        part: Part,
         started: Instant,
     ) -> Result<Body> {
         let permit = parts.budget.acquire(RELAY_BYTES).await?;
         let stream = self.0.metrics.stream(Direction::Out);
+        let (size, body) = match part {
+            Part::Whole => {
+                let body = self.read(parts, attachment, None).await?;
+                (attachment.size, body)
+            }
+            Part::One(range) => {
+                let body = self.read(parts, attachment, Some(range)).await?;
+                (range.len(), body)
+            }
+            Part::Several(multipart) => {
+                let source = Arc::new((self.clone(), parts.clone(), attachment.clone()));
+                let open = move |range| {
+                    let source = source.clone();
+                    let opened = async move {
+                        let (this, parts, attachment) = &*source;
+                        this.read(parts, attachment, Some(range)).await
+                    };
+                    opened.boxed()
+                };
+                (multipart.length(), multipart.body(open).await?)
+            }
+        };
+        let limits = &parts.config.download;
+        let body = body.paced(
+            limits.idle_timeout,
+            limits.timeout,
+            Some(size),
+            body::store_late,
+        );
+        let relay = Relay {
+            body,
+            stream,
+            service: self.clone(),
+            parts: parts.clone(),
+            started,
+            _permit: permit,
+        };
+        Ok(Body::new(stream::unfold(Some(relay), Relay::step)))
+    }
+
+    /// The bytes as they come from the store; they are what the catalog says, or end with an error.
+    async fn read(
+        &self,
+        parts: &Parts,
+        attachment: &Attachment,
+        range: Option<ByteRange>,
+    ) -> Result<Body> {
         let object = match parts.storage.get(&attachment.key, range).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
@@ -651,31 +703,12 @@ impl Attache {
             let error = Error::internal("the store has another number of bytes than the catalog");
             return Err(lost(error, attachment));
         }
-        let size = range.map_or(attachment.size, |range| range.len());
-        let limits = &parts.config.download;
-        let whole = range.is_none();
-        let body = object
-            .body
-            .expecting(Expected {
-                size: Some(size),
-                crc64: attachment.crc64.filter(|_| whole && limits.verify),
-                ..Expected::default()
-            })
-            .paced(
-                limits.idle_timeout,
-                limits.timeout,
-                Some(size),
-                body::store_late,
-            );
-        let relay = Relay {
-            body,
-            stream,
-            service: self.clone(),
-            parts: parts.clone(),
-            started,
-            _permit: permit,
-        };
-        Ok(Body::new(stream::unfold(Some(relay), Relay::step)))
+        let verified = range.is_none() && parts.config.download.verify;
+        Ok(object.body.expecting(Expected {
+            size: Some(range.map_or(attachment.size, |range| range.len())),
+            crc64: attachment.crc64.filter(|_| verified),
+            ..Expected::default()
+        }))
     }
 
     /// A URL that opens one attachment, read-only, for at most `lifetime` (`delivery.url_lifetime` if unset).
@@ -1022,6 +1055,7 @@ impl Attache {
         if old.config.catalog != config.catalog {
             start_only.push("catalog.url");
         }
+        let tls_changed = old.config.server.tls != config.server.tls;
         let metrics = self.0.metrics.clone();
         let built = tokio::task::spawn_blocking({
             let old = old.clone();
@@ -1031,6 +1065,9 @@ impl Attache {
             Error::internal("building the new parts failed").with_source(error)
         })??;
         report.start_only = start_only;
+        if tls_changed {
+            report.rebuilt.push("tls");
+        }
         if report.rebuilt.contains(&"storage") {
             parts.storage.probe().await?;
         }

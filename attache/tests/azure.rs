@@ -68,6 +68,7 @@ mod a_signed_url_opens_one_object_as_signed_and_nothing_else {
             disposition: "inline; filename=\"a b_.txt\"; filename*=UTF-8''a%20b%25%E5%86%99.txt"
                 .to_owned(),
             content_type: "text/plain; charset=utf-8".to_owned(),
+            cache_control: Some("private, max-age=120, immutable".to_owned()),
         };
         let (url, expires_at) = signed(store, &key, &grant).await;
         let left = expires_at - OffsetDateTime::now_utc();
@@ -754,6 +755,7 @@ fn grant() -> Grant {
         lifetime: 2 * MINUTE,
         disposition: "attachment; filename=\"a.txt\"".to_owned(),
         content_type: "text/plain".to_owned(),
+        cache_control: None,
     }
 }
 

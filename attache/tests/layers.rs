@@ -17,6 +17,8 @@ const ARROWS: &str = "
     lease -> error
     metrics -> catalog error storage
     links -> attachment base64 error filename secret
+    network ->
+    ranges -> attachment body error
     upload -> body budget error storage
     storage -> attachment body budget error filename secret
     storage/memory -> attachment body error storage
@@ -24,8 +26,8 @@ const ARROWS: &str = "
     storage/azure -> attachment base64 body error lease links secret storage upload
     catalog -> access attachment error filename storage
     catalog/sqlite -> access attachment catalog error storage
-    config -> body budget error secret storage upload
-    delivery -> attachment body config error filename media secret storage
+    config -> body budget error network secret storage upload
+    delivery -> attachment body config error filename media ranges secret storage
     verify -> attachment budget catalog error storage
 ";
 

@@ -120,6 +120,7 @@ async fn an_object_is_a_file_under_its_key_where_a_web_server_finds_it() {
         lifetime: Duration::from_secs(60),
         disposition: "inline".to_owned(),
         content_type: "text/plain".to_owned(),
+        cache_control: None,
     };
     let Some(Offer::InternalPath(path)) = store.offer(&key, &grant).await.expect("an offer") else {
         panic!("no internal path");

@@ -2,7 +2,7 @@
 //!
 //! - [`Azurite`]: Microsoft's emulator of Blob Storage, with bearer tokens over HTTPS or with account keys over HTTP.
 //! - [`Chromium`]: a headless browser, driven through [`fantoccini`].
-//! - [`nginx`]: where nginx lies; its configuration belongs to the test.
+//! - [`nginx`], [`curl`]: where they lie; what they are told belongs to the test.
 //!
 //! # One rule for what is missing
 //!
@@ -24,4 +24,4 @@ mod tool;
 pub use azurite::{Azurite, azurite_token};
 pub use chromium::Chromium;
 pub use fantoccini;
-pub use tool::nginx;
+pub use tool::{curl, nginx};

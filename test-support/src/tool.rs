@@ -8,6 +8,11 @@ pub fn nginx() -> Option<PathBuf> {
     find("nginx", "ATTACHE_TEST_NGINX", || on_path(&["nginx"]))
 }
 
+/// Where curl lies: `ATTACHE_TEST_CURL`, else the search path.
+pub fn curl() -> Option<PathBuf> {
+    find("curl", "ATTACHE_TEST_CURL", || on_path(&["curl"]))
+}
+
 /// `variable` if it is set, else what `search` finds, else a skip.
 ///
 /// Panics when the variable names a file that is not there, and on a skip under `ATTACHE_TEST_REQUIRE_ALL`.

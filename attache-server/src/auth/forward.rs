@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::outbound;
+use crate::client;
 
 /// Decisions that are remembered at a time, 40 bytes and some each; the oldest go.
 const MAX_REMEMBERED: u64 = 50_000;
@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 
 /// Asks the application, and remembers what it said for a moment.
 pub(crate) struct Forward {
-    client: outbound::Client,
+    client: client::Client,
     url: Uri,
     headers: Vec<HeaderName>,
     timeout: Duration,
@@ -61,7 +61,7 @@ impl Forward {
         let headers: std::result::Result<Vec<HeaderName>, _> =
             config.headers.iter().map(|name| name.parse()).collect();
         Ok(Some(Self {
-            client: outbound::Client::new()?,
+            client: client::Client::new()?,
             url,
             headers: headers
                 .map_err(|_| wrong("auth.forward.headers holds no names of headers"))?,

@@ -20,7 +20,7 @@ use ring::signature as ring_signature;
 use serde::Deserialize;
 
 use super::Caller;
-use crate::outbound;
+use crate::client;
 
 /// How long published keys are kept. Issuers publish a new key well before they sign with it
 /// (OpenID Connect Core section 10.1.1).
@@ -112,7 +112,7 @@ impl Issuer {
                 let url: http::Uri = url.parse().map_err(|_| {
                     Error::new(ErrorKind::Misconfigured, "auth.jwt.jwks_url is no URL")
                 })?;
-                let client = outbound::Client::new()?;
+                let client = client::Client::new()?;
                 Keys::Published(Published::new(client, url))
             }
             (None, None) => return Ok(None),
@@ -198,13 +198,13 @@ impl Issuer {
 /// Keys at an address.
 struct Published {
     lease: Lease<Arc<KeySet>>,
-    client: outbound::Client,
+    client: client::Client,
     url: http::Uri,
     looked_again: Mutex<Option<Instant>>,
 }
 
 impl Published {
-    fn new(client: outbound::Client, url: http::Uri) -> Self {
+    fn new(client: client::Client, url: http::Uri) -> Self {
         let fetch = {
             let (client, url) = (client.clone(), url.clone());
             move || {
@@ -254,7 +254,7 @@ impl Published {
     }
 }
 
-async fn fetch(client: &outbound::Client, url: &http::Uri) -> Result<Arc<KeySet>> {
+async fn fetch(client: &client::Client, url: &http::Uri) -> Result<Arc<KeySet>> {
     let wrong = |what: String| {
         Error::new(
             ErrorKind::UpstreamUnavailable,

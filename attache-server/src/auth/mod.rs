@@ -11,9 +11,9 @@ use attache::attachment::{Hex, IdempotencyKey, Owner};
 use attache::config::{AuthConfig, AuthMode};
 use attache::{Attachment, Error, ErrorKind, Result};
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, Method};
 use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
@@ -91,12 +91,8 @@ impl Auth {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`]; [`ErrorKind::Forbidden`] if a browser sends it for another site.
-    pub(crate) async fn caller(
-        &self,
-        app: &App,
-        method: &Method,
-        headers: &HeaderMap,
-    ) -> Result<Caller> {
+    pub(crate) async fn caller(&self, app: &App, request: &Parts) -> Result<Caller> {
+        let headers = &request.headers;
         let known = match self.bearer(headers).await? {
             Some(caller) => return Ok(caller),
             None => self.signed_in(app, headers)?,
@@ -104,11 +100,11 @@ impl Auth {
         // Browsers send cookies, and reach loopback, for every page that asks them to; a bearer token they do not send.
         match known {
             Some(caller) => {
-                origin::check(app, method, headers, false)?;
+                origin::check(app, request, false)?;
                 Ok(caller)
             }
             None if self.is_open() => {
-                origin::check(app, method, headers, true)?;
+                origin::check(app, request, true)?;
                 Ok(Caller::anybody())
             }
             None => Err(Error::new(
@@ -262,7 +258,7 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let auth = app.auth()?;
-        let caller = auth.caller(app, &parts.method, &parts.headers).await?;
+        let caller = auth.caller(app, parts).await?;
         Ok(caller)
     }
 }

@@ -2,8 +2,8 @@
 
 use attache::{Error, ErrorKind, Result};
 use http::header::{HOST, ORIGIN};
+use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Method};
 
 use crate::app::App;
 
@@ -16,8 +16,9 @@ use crate::app::App;
 /// # Errors
 ///
 /// [`ErrorKind::Forbidden`].
-pub(super) fn check(app: &App, method: &Method, headers: &HeaderMap, open: bool) -> Result<()> {
-    if method.is_safe() {
+pub(super) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
+    let headers = &request.headers;
+    if request.method.is_safe() {
         return Ok(());
     }
     let foreign = || {
@@ -49,9 +50,11 @@ pub(super) fn check(app: &App, method: &Method, headers: &HeaderMap, open: bool)
     if open && !is_loopback(origin.host()) {
         return Err(foreign());
     }
-    let host: Option<Authority> = headers
+    let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok()?.parse().ok());
+    // HTTP/2 has it in the target.
+    let host: Option<Authority> = host.or_else(|| request.uri.authority().cloned());
     match host {
         Some(host) if same(&host, origin) => Ok(()),
         _ => Err(foreign()),

@@ -11,6 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub mod https;
+pub mod nginx;
+
 /// `attache serve` in a folder of its own.
 pub struct Server {
     pub address: SocketAddr,
@@ -60,6 +63,26 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Starts over a stand-in for Azure with the account "acme", the container "files" and the secret "a-secret".
+    pub fn start_on(azure: &fake_azure::FakeAzure, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("ca.pem"), azure.ca_pem()).expect("written");
+        let (endpoint, authority) = (azure.blob_endpoint(), azure.authority_host());
+        let mut all = vec![
+            ("ATTACHE_STORAGE__BACKEND", "azure"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "acme"),
+            ("AZURE_STORAGE_CONTAINER_NAME", "files"),
+            ("AZURE_TENANT_ID", azure.tenant_id()),
+            ("AZURE_CLIENT_ID", azure.client_id()),
+            ("AZURE_CLIENT_SECRET", "a-secret"),
+            ("ATTACHE_STORAGE__AZURE__CA_FILE", "ca.pem"),
+            ("ATTACHE_STORAGE__AZURE__ENDPOINT", &endpoint),
+            ("AZURE_AUTHORITY_HOST", &authority),
+        ];
+        all.extend_from_slice(variables);
+        Self::start_in(folder, &all, &[])
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -96,11 +119,7 @@ impl Server {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("it listens");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .expect("a timeout");
-        stream
+        connect(self.address)
     }
 
     /// Sends these bytes on a fresh connection, and reads one answer.
@@ -118,24 +137,13 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let mut request = format!(
-            "{method} {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
-            self.address
-        );
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        let has_length = headers.iter().any(|(name, _)| {
-            name.eq_ignore_ascii_case("content-length")
-                || name.eq_ignore_ascii_case("transfer-encoding")
-        });
-        if !has_length && !matches!(method, "GET" | "HEAD") {
-            request.push_str(&format!("content-length: {}\r\n", body.len()));
-        }
-        request.push_str("\r\n");
-        let mut bytes = request.into_bytes();
-        bytes.extend_from_slice(body);
-        self.send(&bytes)
+        self.send(&request(
+            &self.address.to_string(),
+            method,
+            target,
+            headers,
+            body,
+        ))
     }
 
     pub fn get(&self, target: &str) -> Answer {
@@ -212,7 +220,7 @@ fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Chil
         .expect("readable");
     let address = line
         .trim()
-        .rsplit("http://")
+        .rsplit("://")
         .next()
         .and_then(|address| address.parse().ok());
     let Some(address) = address else {
@@ -221,6 +229,40 @@ fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Chil
         panic!("the server did not start: {line:?}\n{log}");
     };
     (child, address)
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("it listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    stream
+}
+
+/// The bytes of a request.
+pub fn request(
+    host: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Vec<u8> {
+    let mut request =
+        format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let has_length = headers.iter().any(|(name, _)| {
+        name.eq_ignore_ascii_case("content-length")
+            || name.eq_ignore_ascii_case("transfer-encoding")
+    });
+    if !has_length && !matches!(method, "GET" | "HEAD") {
+        request.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    request.push_str("\r\n");
+    let mut bytes = request.into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
 }
 
 /// The binary, in `folder`, with nothing in its environment but what is given.
@@ -348,12 +390,12 @@ impl Answer {
     }
 }
 
-pub fn read_answer(stream: &mut TcpStream) -> Answer {
+pub fn read_answer(stream: &mut impl Read) -> Answer {
     try_read_answer(stream).unwrap_or_else(|what| panic!("no answer: {what}"))
 }
 
 /// An answer, or why there is none: the server may be killed at any time.
-pub fn try_read_answer(stream: &mut TcpStream) -> Result<Answer, String> {
+pub fn try_read_answer(stream: &mut impl Read) -> Result<Answer, String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 64 * 1024];
     let end = loop {

@@ -175,6 +175,8 @@ pub struct Grant {
     pub disposition: String,
     /// `Content-Type` of the answer.
     pub content_type: String,
+    /// `Cache-Control` of the answer.
+    pub cache_control: Option<String>,
 }
 
 /// Another way to hand an object to a client.

@@ -154,6 +154,7 @@ impl World {
     async fn checked(&self, process: &Process, ledger: &Ledger, what: &str) {
         let page = Page {
             owner: None,
+            visible: attache::access::Owners::all(),
             after: None,
             limit: attache::MAX_PAGE,
         };

@@ -430,6 +430,7 @@ pub(crate) async fn an_offer_needs_no_object(store: &Store) {
         lifetime: Duration::from_secs(120),
         disposition: Disposition::Inline.header(&"a.png".parse().expect("a file name")),
         content_type: "image/png".to_owned(),
+        cache_control: None,
     };
     let key = fresh_key();
     match store.offer(&key, &grant).await.expect("an offer, or none") {

@@ -125,13 +125,16 @@ fn user_delegation_sas(
 ) -> Result<String> {
     SasBuilder::new(subject.account, key, expiry)
         .map(|builder| {
-            builder
+            let builder = builder
                 .protocol(SasProtocol::Https)
                 .blob(subject.container, subject.key.as_str())
                 .read()
                 .content_disposition(&grant.disposition)
-                .content_type(&grant.content_type)
-                .build()
+                .content_type(&grant.content_type);
+            match &grant.cache_control {
+                Some(cache_control) => builder.cache_control(cache_control).build(),
+                None => builder.build(),
+            }
         })
         .map_err(|error| Error::internal("azure: a URL could not be signed").with_source(error))
 }
@@ -170,7 +173,7 @@ fn service_sas(
         "b",
         "",
         "",
-        "",
+        grant.cache_control.as_deref().unwrap_or_default(),
         &grant.disposition,
         "",
         "",
@@ -178,8 +181,12 @@ fn service_sas(
     ]
     .join("\n");
     let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
+    let cache_control = match &grant.cache_control {
+        Some(cache_control) => format!("&rscc={}", encode(cache_control)),
+        None => String::new(),
+    };
     Ok(format!(
-        "sv={SERVICE_SAS_VERSION}&sr=b&sp=r&spr={}&se={}&rscd={}&rsct={}&sig={}",
+        "sv={SERVICE_SAS_VERSION}&sr=b&sp=r&spr={}&se={}{cache_control}&rscd={}&rsct={}&sig={}",
         encode(protocol),
         encode(&expiry),
         encode(&grant.disposition),
@@ -222,6 +229,7 @@ mod tests {
             disposition: "inline; filename=\"__.png\"; filename*=UTF-8''%E5%86%99%E7%9C%9F.png"
                 .to_owned(),
             content_type: "image/png".to_owned(),
+            cache_control: None,
         }
     }
 
@@ -274,6 +282,7 @@ mod tests {
             lifetime: Duration::from_secs(120),
             disposition: "inline; filename=\"a.png\"".to_owned(),
             content_type: "image/png".to_owned(),
+            cache_control: None,
         };
         let (url, _) = signer
             .sign(&subject(&endpoint, &key), &grant)

@@ -1,0 +1,167 @@
+//! The body of a relay on its way to a client: its length is exact, an error in it aborts, and nobody can hold it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use attache::{Error, ErrorKind, body::Body};
+use bytes::Bytes;
+use futures::Stream as _;
+use http_body::{Frame, SizeHint};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// A body whose length is known. An error in it aborts the connection (the stream, in HTTP/2): a truncated answer never
+/// looks complete.
+pub(crate) struct Outgoing {
+    state: Arc<Mutex<State>>,
+    left: u64,
+    watchdog: Option<AbortHandle>,
+}
+
+struct State {
+    /// `None` once the client took too long.
+    chunks: Option<Box<Body>>,
+    /// Since when the client has what it asked for, and asks for nothing.
+    idle_since: Option<Instant>,
+}
+
+impl Outgoing {
+    /// `patience` is for HTTP/2: how long a client may ask for nothing. There it can stop one stream by giving it no
+    /// window, and keep the connection alive; the body then lets go of the store and of its memory. In HTTP/1 such a client
+    /// stops the connection itself, which `connection.rs` notices.
+    pub(crate) fn new(chunks: Box<Body>, length: u64, patience: Option<Duration>) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            chunks: Some(chunks),
+            idle_since: None,
+        }));
+        let watchdog = patience.map(|patience| {
+            let state = state.clone();
+            tokio::spawn(let_go_of_idle(state, patience)).abort_handle()
+        });
+        Self {
+            state,
+            left: length,
+            watchdog,
+        }
+    }
+}
+
+/// Drops the source once its client was idle for `patience`.
+async fn let_go_of_idle(state: Arc<Mutex<State>>, patience: Duration) {
+    loop {
+        let due = lock(&state)
+            .idle_since
+            .map_or_else(Instant::now, |since| since)
+            + patience;
+        tokio::time::sleep_until(due).await;
+        let mut state = lock(&state);
+        if state
+            .idle_since
+            .is_some_and(|since| since.elapsed() >= patience)
+        {
+            tracing::debug!("a client took nothing of a stream for too long; its source is closed");
+            state.chunks = None;
+            return;
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.abort();
+        }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        let mut state = lock(&this.state);
+        state.idle_since = None;
+        let Some(chunks) = &mut state.chunks else {
+            return Poll::Ready(Some(Err(Error::new(
+                ErrorKind::ClientTimeout,
+                "the client took nothing for too long",
+            ))));
+        };
+        let polled = Pin::new(&mut **chunks).poll_next(cx);
+        if polled.is_ready() {
+            state.idle_since = Some(Instant::now());
+        }
+        drop(state);
+        polled.map(|chunk| {
+            chunk.map(|chunk| {
+                chunk
+                    .inspect(|chunk| this.left = this.left.saturating_sub(chunk.len() as u64))
+                    .inspect_err(|error| {
+                        tracing::warn!(
+                            error = error.report(),
+                            "a download broke; its connection is aborted"
+                        );
+                    })
+                    .map(Frame::data)
+            })
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Told(Arc<Mutex<bool>>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_nobody_takes_lets_go_of_its_source_and_one_that_waits_for_it_does_not() {
+        let gone = Arc::new(Mutex::new(false));
+        let told = Told(gone.clone());
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let chunks = futures::stream::unfold((receiver, told), |(mut receiver, told)| async {
+            receiver.recv().await.map(|chunk| (chunk, (receiver, told)))
+        });
+        let patience = Duration::from_secs(60);
+        let mut body = Outgoing::new(Box::new(Body::new(chunks)), 10, Some(patience));
+        let is_gone = || *gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = async |body: &mut Outgoing| {
+            http_body_util::BodyExt::frame(body)
+                .await
+                .map(|f| f.is_ok())
+        };
+
+        // The store is slow, the client waits: that is no fault of the client's.
+        let late = tokio::time::timeout(patience * 5, next(&mut body)).await;
+        assert!(late.is_err());
+        assert!(!is_gone());
+        sender.send(Ok(Bytes::from_static(b"hello"))).expect("open");
+        assert_eq!(next(&mut body).await, Some(true));
+        // Now the client has something, and asks for no more.
+        tokio::time::sleep(patience / 2).await;
+        assert!(!is_gone());
+        tokio::time::sleep(patience).await;
+        assert!(is_gone());
+        assert_eq!(next(&mut body).await, Some(false), "never a clean end");
+    }
+}
