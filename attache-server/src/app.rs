@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use attache::config::AuthMode;
 use attache::{Attache, Config, Error, ErrorKind, Result};
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::header::{HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
 use hyper::body::Incoming;
@@ -28,11 +28,12 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Auth;
 use crate::auth::tokens::Tokens;
+use crate::auth::{Auth, Caller};
 use crate::connection::{Impatient, Peer};
+use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
-use crate::respond::{REQUEST_ID, plain_problem};
+use crate::respond::{Failure, REQUEST_ID, plain_problem};
 use crate::{api, deliver, tls, web};
 
 /// A head must come within this time; also how long a connection may be idle between requests.
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) reloader: Reloader,
     auth: ArcSwap<Auth>,
     tokens: Arc<Tokens>,
+    limits: Arc<Limits>,
     stopping: AtomicBool,
 }
 
@@ -73,6 +75,24 @@ impl Deref for App {
 }
 
 impl Shared {
+    /// Counts somebody who met a limit; the answer.
+    fn limited(&self, met: Met, wait: Option<Duration>) -> Failure {
+        self.attache.metrics().limited(met.as_str());
+        Failure(limits::refusal(met, wait))
+    }
+
+    /// Whether this caller may send a request now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooManyRequests`].
+    pub(crate) fn pace(&self, caller: &Caller) -> Result<()> {
+        let parts = self.attache.parts();
+        self.limits
+            .caller(&parts.config.limits, &caller.name)
+            .map_err(|wait| self.limited(Met::CallerRate, Some(wait)).0)
+    }
+
     /// Who may do what, by the configuration that serves now.
     pub(crate) fn auth(&self) -> Result<Arc<Auth>> {
         let parts = self.attache.parts();
@@ -105,6 +125,7 @@ impl Shared {
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
 pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     let reloader = Reloader::new(source, config.clone())?;
+    raise_descriptors();
     let listener = listen(config.server.listen).await?;
     let attache = Attache::open(config.clone()).await?;
     let folder = config.data_folder();
@@ -126,6 +147,7 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
         attache,
         auth: ArcSwap::from_pointee(auth),
         tokens,
+        limits: Arc::default(),
         reloader,
         stopping: AtomicBool::new(false),
     }));
@@ -145,6 +167,20 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     let tokens = app.tokens.clone();
     let _ = tokio::task::spawn_blocking(move || tokens.close()).await;
     outcome
+}
+
+/// Lets the process open as many files and connections as it may: shells and systemd grant 1024 until somebody asks
+/// (<https://0pointer.net/blog/file-descriptor-limits.html>).
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, granted = ?now.current, "the limit of open files stays as it is");
+    }
 }
 
 /// One line on stdout, for people to click and for scripts that listen on port 0 to read.
@@ -193,8 +229,22 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, address)) => {
+                let parts = app.attache.parts();
+                let config = &parts.config;
+                let admitted = app
+                    .limits
+                    .connect(&config.limits, &config.server, address.ip());
+                let admitted = match admitted {
+                    Ok(admitted) => admitted,
+                    Err(met) => {
+                        app.attache.metrics().limited(met.as_str());
+                        // A fresh socket takes as much without waiting; whoever speaks TLS gets an end.
+                        let _ = stream.try_write(limits::NO_ROOM);
+                        continue;
+                    }
+                };
                 let _ = stream.set_nodelay(true);
-                let stall = app.attache.parts().config.download.idle_timeout;
+                let stall = config.download.idle_timeout;
                 let stream = Impatient::new(stream, stall);
                 let (router, watcher) = (router.clone(), graceful.watcher());
                 let tls = app.reloader.tls.current();
@@ -203,6 +253,7 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                     secure: tls.is_some(),
                 };
                 connections.spawn(async move {
+                    let _admitted = admitted;
                     match tls {
                         None => talk(stream, peer, router, watcher).await,
                         Some(tls) => match tls::handshake(tls, stream).await {
@@ -356,8 +407,34 @@ fn router(app: App) -> Router {
         })
         // Bodies have limits of their own: uploads the configured ones, JSON a small one.
         .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(app.clone(), within_limits))
         .layer(middleware::from_fn(with_request_id))
         .with_state(app)
+}
+
+/// Paths that somebody asks to learn whether we are alive: they must not fail because we are busy.
+const VITAL: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Refuses what is more than a client, or all of them, may ask for.
+async fn within_limits(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if VITAL.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let parts = app.attache.parts();
+    let config = &parts.config;
+    let client = limits::client(&config.server, peer.address, request.headers());
+    if let Err(wait) = app.limits.client(&config.limits, client) {
+        return app.limited(Met::ClientRate, Some(wait)).into_response();
+    }
+    match app.limits.begin(&config.limits) {
+        Ok(_running) => next.run(request).await,
+        Err(met) => app.limited(met, None).into_response(),
+    }
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

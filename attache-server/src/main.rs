@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod deliver;
 mod extract;
+mod limits;
 mod outgoing;
 mod reload;
 mod respond;

@@ -76,7 +76,8 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::Busy | ErrorKind::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::UpstreamRefused => StatusCode::BAD_GATEWAY,
-        ErrorKind::Misconfigured => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Misconfigured | ErrorKind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

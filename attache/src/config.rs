@@ -50,6 +50,8 @@ pub struct Config {
     pub catalog: CatalogUrl,
     /// `[auth]`
     pub auth: AuthConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
 }
 
 /// `[server]`
@@ -167,6 +169,91 @@ pub enum DeliveryMode {
     Redirect,
     /// An internal path for nginx.
     Delegate,
+}
+
+/// `[limits]`: how much clients may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Open connections of all clients.
+    pub connections: usize,
+    /// Open connections of one client: one address, or one /64 network of IPv6.
+    pub connections_per_client: usize,
+    /// Requests that are worked on at a time.
+    pub requests: usize,
+    /// Requests of one client.
+    pub client_rate: Option<Rate>,
+    /// Requests of one caller: one token, one user of the application.
+    pub caller_rate: Option<Rate>,
+}
+
+/// A limit of requests: one each `period`, and `burst` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Time that one request costs.
+    pub period: Duration,
+    /// Requests that may come at once.
+    pub burst: u32,
+    /// As it was written: how many, in which time.
+    written: (u32, Duration),
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "is \"{text}\", but must be a rate, such as \"20/s\", \"600/m\" or \"20/s, burst 100\""
+            )
+        };
+        let (rate, burst) = match text.split_once(',') {
+            Some((rate, burst)) => (rate, Some(burst)),
+            None => (text, None),
+        };
+        let (count, unit) = rate.trim().split_once('/').ok_or_else(wrong)?;
+        let count: u32 = count
+            .trim()
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or_else(wrong)?;
+        let time = match unit.trim() {
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(60 * 60),
+            _ => return Err(wrong()),
+        };
+        let burst = match burst {
+            // A second's worth, so that a page with many images is no attack.
+            None => count.div_ceil(u32::try_from(time.as_secs()).unwrap_or(1)),
+            Some(burst) => {
+                let burst = burst.trim().strip_prefix("burst").ok_or_else(wrong)?;
+                burst
+                    .trim()
+                    .parse()
+                    .ok()
+                    .filter(|burst| *burst > 0)
+                    .ok_or_else(wrong)?
+            }
+        };
+        Ok(Self {
+            period: time / count,
+            burst,
+            written: (count, time),
+        })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, time) = self.written;
+        let unit = match time.as_secs() {
+            1 => "s",
+            60 => "m",
+            _ => "h",
+        };
+        write!(f, "{count}/{unit}, burst {}", self.burst)
+    }
 }
 
 /// `[auth]`: who may do what.
@@ -401,6 +488,13 @@ impl Default for Config {
             clients_idle_after: Duration::from_secs(10 * 60),
             catalog: CatalogUrl(PathBuf::from("attache-data/attache.db")),
             auth: AuthConfig::default(),
+            limits: LimitsConfig {
+                connections: 8192,
+                connections_per_client: 256,
+                requests: 4096,
+                client_rate: None,
+                caller_rate: None,
+            },
         }
     }
 }
@@ -801,6 +895,11 @@ const KEYS: &[Key] = &[
     key!("auth.forward.headers", auth.forward.headers, header_names, |v| Some(format!("{v:?}"))),
     key!("auth.forward.timeout", auth.forward.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("auth.forward.cache", auth.forward.cache, |raw| short(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("limits.connections", limits.connections, count, shown),
+    key!("limits.connections_per_client", limits.connections_per_client, count, shown),
+    key!("limits.requests", limits.requests, count, shown),
+    key!("limits.client_rate", limits.client_rate, rate, show_rate),
+    key!("limits.caller_rate", limits.caller_rate, rate, show_rate),
 ];
 
 const BACKENDS: &[(&str, Backend)] = &[
@@ -1019,6 +1118,28 @@ fn auth_modes(raw: &Raw) -> Result<Vec<AuthMode>, String> {
         .into_iter()
         .map(|mode| word(&Raw::Text(mode), AUTH_MODES))
         .collect()
+}
+
+fn count(raw: &Raw) -> Result<usize, String> {
+    let number: usize = parsed(raw, "a number")?;
+    match number {
+        0 => Err("must be at least 1".to_owned()),
+        number => Ok(number),
+    }
+}
+
+fn rate(raw: &Raw) -> Result<Option<Rate>, String> {
+    match raw.text()?.trim() {
+        "unlimited" => Ok(None),
+        text => text.parse().map(Some),
+    }
+}
+
+fn show_rate(rate: &Option<Rate>) -> Option<String> {
+    match rate {
+        Some(rate) => quoted(rate),
+        None => quoted("unlimited"),
+    }
 }
 
 /// A duration that may be nothing.

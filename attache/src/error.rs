@@ -35,7 +35,11 @@ pub enum ErrorKind {
     Unauthorized,
     /// Who asks is known and may not.
     Forbidden,
-    /// All transfer memory is in use; worth trying again soon.
+    /// What inspects uploads refuses this one; the message has its reason.
+    Refused,
+    /// Who asks does so too often.
+    TooManyRequests,
+    /// All transfer memory is in use, or too much runs already; worth trying again soon.
     Busy,
     /// The sender stopped in the middle, or was slower than the limits allow.
     ClientGone,
@@ -69,6 +73,8 @@ impl ErrorKind {
             Self::PreconditionFailed => "precondition_failed",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::Refused => "refused",
+            Self::TooManyRequests => "too_many_requests",
             Self::Busy => "busy",
             Self::ClientGone => "client_gone",
             Self::ClientTimeout => "client_timeout",

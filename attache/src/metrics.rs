@@ -37,6 +37,7 @@ pub struct Metrics {
     signed_urls: Family<BackendOutcomeLabels, Counter>,
     clients_built: Family<BackendLabels, Counter>,
     config_reloads: Family<PlainOutcomeLabels, Counter>,
+    limited: Family<LimitLabels, Counter>,
     read: Read,
 }
 
@@ -110,6 +111,7 @@ labels! {
     LeaseNameLabels { lease }
     StateLabels { state }
     ReasonLabels { reason }
+    LimitLabels { limit }
 }
 
 impl Default for Metrics {
@@ -166,6 +168,12 @@ impl Metrics {
             "Configurations that were loaded again",
             config_reloads.clone(),
         );
+        let limited = Family::default();
+        registry.register(
+            "attache_limited",
+            "Connections and requests that met a limit",
+            limited.clone(),
+        );
         let read = Read::default();
         read.register(&mut registry);
         Self {
@@ -178,8 +186,14 @@ impl Metrics {
             signed_urls,
             clients_built,
             config_reloads,
+            limited,
             read,
         }
+    }
+
+    /// Counts somebody who met a limit.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabels { limit }).inc();
     }
 
     /// Counts an operation that took since `started`.

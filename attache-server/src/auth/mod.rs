@@ -94,13 +94,17 @@ impl Auth {
     pub(crate) async fn caller(&self, app: &App, request: &Parts) -> Result<Caller> {
         let headers = &request.headers;
         let known = match self.bearer(headers).await? {
-            Some(caller) => return Ok(caller),
+            Some(caller) => {
+                app.pace(&caller)?;
+                return Ok(caller);
+            }
             None => self.signed_in(app, headers)?,
         };
         // Browsers send cookies, and reach loopback, for every page that asks them to; a bearer token they do not send.
         match known {
             Some(caller) => {
                 origin::check(app, request, false)?;
+                app.pace(&caller)?;
                 Ok(caller)
             }
             None if self.is_open() => {
