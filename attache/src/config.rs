@@ -52,6 +52,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[hooks]`
+    pub hooks: HooksConfig,
 }
 
 /// `[server]`
@@ -169,6 +171,70 @@ pub enum DeliveryMode {
     Redirect,
     /// An internal path for nginx.
     Delegate,
+}
+
+/// `[hooks]`: who looks at uploads before they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HooksConfig {
+    /// ClamAV's daemon.
+    pub clamd: Option<ClamdAddress>,
+    /// A URL that every file is posted to.
+    pub webhook: Option<String>,
+    /// How long either may be silent.
+    pub timeout: Duration,
+    /// What becomes of an upload that could not be looked at.
+    pub when_down: WhenDown,
+}
+
+/// Where clamd listens: `tcp://127.0.0.1:3310`, `unix:///run/clamav/clamd.ctl`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClamdAddress {
+    /// A host and a port.
+    Tcp(String),
+    /// A socket.
+    Unix(PathBuf),
+}
+
+/// `hooks.when_down`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenDown {
+    /// It is refused with 503.
+    #[default]
+    Refuse,
+    /// It is accepted, and the log says so.
+    Accept,
+}
+
+impl FromStr for ClamdAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("is \"{text}\", but must be \"tcp://HOST:PORT\" or \"unix:///PATH\"");
+        if let Some(path) = text
+            .strip_prefix("unix://")
+            .filter(|path| path.starts_with('/'))
+        {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        let authority = text.strip_prefix("tcp://").ok_or_else(wrong)?;
+        let known = authority
+            .parse::<http::uri::Authority>()
+            .is_ok_and(|authority| authority.port_u16().is_some());
+        match known {
+            true => Ok(Self::Tcp(authority.to_owned())),
+            false => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for ClamdAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(authority) => write!(f, "tcp://{authority}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
 }
 
 /// `[limits]`: how much clients may ask for.
@@ -494,6 +560,12 @@ impl Default for Config {
                 requests: 4096,
                 client_rate: None,
                 caller_rate: None,
+            },
+            hooks: HooksConfig {
+                clamd: None,
+                webhook: None,
+                timeout: Duration::from_secs(30),
+                when_down: WhenDown::Refuse,
             },
         }
     }
@@ -900,6 +972,10 @@ const KEYS: &[Key] = &[
     key!("limits.requests", limits.requests, count, shown),
     key!("limits.client_rate", limits.client_rate, rate, show_rate),
     key!("limits.caller_rate", limits.caller_rate, rate, show_rate),
+    key!("hooks.clamd", hooks.clamd, |raw| raw.text()?.trim().parse().map(Some), optional),
+    key!("hooks.webhook", hooks.webhook, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("hooks.timeout", hooks.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("hooks.when_down", hooks.when_down, |raw| word(raw, WHEN_DOWN), |v| spelled(*v, WHEN_DOWN)),
 ];
 
 const BACKENDS: &[(&str, Backend)] = &[
@@ -913,6 +989,9 @@ const MODES: &[(&str, DeliveryMode)] = &[
     ("redirect", DeliveryMode::Redirect),
     ("delegate", DeliveryMode::Delegate),
 ];
+
+const WHEN_DOWN: &[(&str, WhenDown)] =
+    &[("refuse", WhenDown::Refuse), ("accept", WhenDown::Accept)];
 
 const AUTH_MODES: &[(&str, AuthMode)] = &[
     ("open", AuthMode::Open),

@@ -11,6 +11,7 @@ pub mod config;
 pub mod delivery;
 pub mod error;
 pub mod filename;
+pub mod inspect;
 pub mod lease;
 pub mod links;
 pub mod media;

@@ -38,6 +38,7 @@ pub struct Metrics {
     clients_built: Family<BackendLabels, Counter>,
     config_reloads: Family<PlainOutcomeLabels, Counter>,
     limited: Family<LimitLabels, Counter>,
+    inspections: Family<HookLabels, Counter>,
     read: Read,
 }
 
@@ -112,6 +113,7 @@ labels! {
     StateLabels { state }
     ReasonLabels { reason }
     LimitLabels { limit }
+    HookLabels { hook, outcome }
 }
 
 impl Default for Metrics {
@@ -174,6 +176,12 @@ impl Metrics {
             "Connections and requests that met a limit",
             limited.clone(),
         );
+        let inspections = Family::default();
+        registry.register(
+            "attache_inspections",
+            "Uploads that were looked at by hooks, by what came of it",
+            inspections.clone(),
+        );
         let read = Read::default();
         read.register(&mut registry);
         Self {
@@ -187,6 +195,7 @@ impl Metrics {
             clients_built,
             config_reloads,
             limited,
+            inspections,
             read,
         }
     }
@@ -194,6 +203,12 @@ impl Metrics {
     /// Counts somebody who met a limit.
     pub fn limited(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabels { limit }).inc();
+    }
+
+    /// Counts what a hook said of an upload: accepted, refused, or failed to look.
+    pub fn inspected(&self, hook: &'static str, outcome: &'static str) {
+        let labels = HookLabels { hook, outcome };
+        self.inspections.get_or_create(&labels).inc();
     }
 
     /// Counts an operation that took since `started`.

@@ -29,6 +29,7 @@ use crate::config::{Backend, Config, DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIF
 use crate::delivery::{self, Ask, Delivery, Plan, Representation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filename::{Disposition, Filename};
+use crate::inspect::{Inspected, Inspectors};
 use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, Reading, StreamGuard, resident_bytes};
@@ -90,6 +91,8 @@ pub struct Parts {
     pub storage: Arc<dyn Storage>,
     /// Whose memory transfers use.
     pub budget: Budget,
+    /// Who looks at uploads.
+    pub inspectors: Inspectors,
     /// Counts up with every swap; the first is 1.
     pub generation: u64,
     /// The storage was handed in, so no configuration describes it.
@@ -194,7 +197,7 @@ impl Parts {
                 storage
             }
         };
-        Ok(Self::around(storage, config, old, report))
+        Self::around(storage, config, old, report)
     }
 
     /// The parts that have nothing to do with the storage.
@@ -203,7 +206,17 @@ impl Parts {
         config: Config,
         old: Option<&Self>,
         mut report: ReloadReport,
-    ) -> (Self, ReloadReport) {
+    ) -> Result<(Self, ReloadReport)> {
+        let inspectors = match old {
+            Some(old) if old.config.hooks == config.hooks => {
+                report.kept.push("hooks");
+                old.inspectors.clone()
+            }
+            _ => {
+                report.rebuilt.push("hooks");
+                Inspectors::new(&config.hooks)?
+            }
+        };
         let budget = match old {
             Some(old) if old.config.transfer_bytes == config.transfer_bytes => {
                 report.kept.push("memory");
@@ -217,12 +230,13 @@ impl Parts {
         let parts = Self {
             storage,
             budget,
+            inspectors,
             generation: old.map_or(0, |old| old.generation) + 1,
             given: old.is_some_and(|old| old.given),
             config,
         };
         report.generation = parts.generation;
-        (parts, report)
+        Ok((parts, report))
     }
 }
 
@@ -288,7 +302,7 @@ impl Attache {
         let links = tokio::task::spawn_blocking(move || LinkKey::open(&folder))
             .await
             .map_err(|error| Error::internal("opening failed").with_source(error))??;
-        let (mut parts, _) = Parts::around(storage, config, None, ReloadReport::default());
+        let (mut parts, _) = Parts::around(storage, config, None, ReloadReport::default())?;
         parts.given = true;
         Ok(Self::assemble(
             parts,
@@ -437,6 +451,15 @@ impl Attache {
             }
         }
         let asked = Arc::new(AtomicBool::new(false));
+        let content = content(parts, &draft, new.size);
+        let inspected = parts.inspectors.begin(&content.facts, &self.0.metrics);
+        let inspected = match inspected.await {
+            Ok(inspected) => inspected,
+            Err(error) => {
+                self.undo(parts, pending, None).await;
+                return Err(error.during("upload", id.as_str()));
+            }
+        };
         let guarded = Guarded {
             body,
             first: first.into(),
@@ -447,6 +470,7 @@ impl Attache {
             taken: 0,
             reserved: draft.reserve,
             asked: asked.clone(),
+            inspected,
         };
         let body = Body::new(stream::unfold(guarded, Guarded::step))
             .hashed(limits.md5)
@@ -457,7 +481,6 @@ impl Attache {
                 md5: new.md5,
                 crc64: None,
             });
-        let content = content(parts, &draft, new.size);
         let stored = parts.storage.put(&key, &content, body).await;
         match self.settle(&id, stored).await {
             Ok(attachment) => {
@@ -1344,6 +1367,7 @@ struct Guarded {
     reserved: u64,
     /// Whether the storage asked for a byte.
     asked: Arc<AtomicBool>,
+    inspected: Inspected,
 }
 
 impl Guarded {
@@ -1356,10 +1380,18 @@ impl Guarded {
                 Some(Err(error)) => return Some((Err(error), self)),
                 // The stream that is cut ends; an upload that is cut must not.
                 None if self.cut.is_cancelled() => return Some((Err(shutting_down()), self)),
-                None => return None,
+                None => {
+                    // The end reaches the store only if nobody objects.
+                    let outcome = self.inspected.end().await;
+                    return outcome.err().map(|error| (Err(error), self));
+                }
             },
         };
-        let outcome = self.reserve(chunk.len() as u64).await;
+        let outcome = async {
+            self.reserve(chunk.len() as u64).await?;
+            self.inspected.chunk(&chunk).await
+        };
+        let outcome = outcome.await;
         Some((outcome.map(|()| chunk), self))
     }
 

@@ -26,6 +26,7 @@ const ARROWS: &str = "
     storage/azure -> attachment base64 body error lease links secret storage upload
     catalog -> access attachment error filename storage
     catalog/sqlite -> access attachment catalog error storage
+    inspect -> config error metrics storage
     config -> body budget error network secret storage upload
     delivery -> attachment body config error filename media ranges secret storage
     verify -> attachment budget catalog error storage

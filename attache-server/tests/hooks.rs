@@ -1,0 +1,341 @@
+//! Uploads that somebody looks at before they are there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::{Arc, Mutex};
+
+use support::{Answer, Server, field, file, noise};
+
+/// The test file of antivirus software (<https://www.eicar.org/download-anti-malware-testfile/>), in two parts, so that
+/// this source is not one.
+fn eicar() -> String {
+    format!(
+        "{}{}",
+        r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-", "ANTIVIRUS-TEST-FILE!$H+H*"
+    )
+}
+
+/// What a clamd does in one conversation: it answers `FOUND` for the test file, and hangs up after `limit` bytes as its
+/// `StreamMaxLength` does.
+fn scan(mut stream: impl Read + Write, limit: usize) -> Option<Vec<u8>> {
+    let mut command = [0; 10];
+    stream.read_exact(&mut command).ok()?;
+    assert_eq!(&command, b"zINSTREAM\0");
+    let mut seen = Vec::new();
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).ok()?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length == 0 {
+            break;
+        }
+        let start = seen.len();
+        seen.resize(start + length, 0);
+        stream.read_exact(&mut seen[start..]).ok()?;
+        if seen.len() > limit {
+            let _ = stream.write_all(b"INSTREAM size limit exceeded. ERROR\0");
+            return None;
+        }
+    }
+    let text = String::from_utf8_lossy(&seen);
+    let reply = match text.contains("EICAR-STANDARD") {
+        true => "stream: Eicar-Test-Signature FOUND\0",
+        false => "stream: OK\0",
+    };
+    let _ = stream.write_all(reply.as_bytes());
+    Some(seen)
+}
+
+/// What clamds have seen to its end.
+type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
+
+fn clamd() -> (String, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    let seen = Seen::default();
+    let kept = seen.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let kept = kept.clone();
+            std::thread::spawn(move || {
+                kept.lock()
+                    .unwrap()
+                    .extend(scan(stream.unwrap(), 4_000_000))
+            });
+        }
+    });
+    (address, seen)
+}
+
+fn upload(server: &Server, body: &[u8]) -> Answer {
+    server.request(
+        "POST",
+        "/v1/attachments?filename=a.txt&owner=page:1",
+        &[],
+        body,
+    )
+}
+
+fn inspections(server: &Server, hook: &str, outcome: &str) -> bool {
+    let line = format!("attache_inspections_total{{hook=\"{hook}\",outcome=\"{outcome}\"}}");
+    server.get("/metrics").text().contains(&line)
+}
+
+#[test]
+fn a_scanner_sees_every_byte_once_and_what_it_finds_is_not_kept() {
+    let (address, seen) = clamd();
+    for more in [&[][..], &[("ATTACHE_STORAGE__BACKEND", "memory")][..]] {
+        let variables: Vec<_> = [("ATTACHE_HOOKS__CLAMD", address.as_str())]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
+        let server = Server::start(&variables);
+        let bytes = noise(3_000_000);
+        let kept = upload(&server, &bytes);
+        assert_eq!(kept.status, 201, "{}", kept.text());
+        assert!(seen.lock().unwrap().pop().unwrap() == bytes);
+        let id = kept.json()["id"].as_str().unwrap().to_owned();
+        assert!(server.get(&format!("/download/{id}")).body == bytes);
+        assert_eq!(
+            server
+                .request("DELETE", &format!("/v1/attachments/{id}"), &[], b"")
+                .status,
+            204
+        );
+        assert_eq!(upload(&server, b"").status, 201, "nothing is fine");
+        let all = server.get("/v1/attachments").json()["items"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        server.request("DELETE", &format!("/v1/attachments/{all}"), &[], b"");
+
+        let refused = upload(&server, eicar().as_bytes());
+        refused.assert_problem(422, "refused", "a virus");
+        assert!(
+            refused
+                .text()
+                .contains("clamd refuses this file: Eicar-Test-Signature")
+        );
+        let form = server.post_form(&[
+            field("owner", "page:1"),
+            file("a.txt", "text/plain", eicar().as_bytes()),
+        ]);
+        form.assert_problem(422, "refused", "a virus in a form");
+        server.assert_empty("refused");
+        assert!(
+            inspections(&server, "clamd", "accepted") && inspections(&server, "clamd", "refused")
+        );
+    }
+}
+
+#[test]
+fn a_scanner_behind_a_socket_of_the_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clamd.ctl");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            scan(stream.unwrap(), usize::MAX);
+        }
+    });
+    let address = format!("unix://{}", path.display());
+    let server = Server::start(&[("ATTACHE_HOOKS__CLAMD", &address)]);
+    assert_eq!(upload(&server, b"hello").status, 201);
+    upload(&server, eicar().as_bytes()).assert_problem(422, "refused", "a virus");
+}
+
+#[test]
+fn a_scanner_that_is_down_fails_as_configured() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (short, _) = clamd();
+    let down = [
+        (format!("tcp://{}", silent.local_addr().unwrap()), 10),
+        (format!("tcp://{gone}"), 10),
+        (short, 5_000_000),
+    ];
+    for (address, size) in &down {
+        for (when_down, status) in [("refuse", 503), ("accept", 201)] {
+            let server = Server::start(&[
+                ("ATTACHE_HOOKS__CLAMD", address),
+                ("ATTACHE_HOOKS__TIMEOUT", "500ms"),
+                ("ATTACHE_HOOKS__WHEN_DOWN", when_down),
+            ]);
+            let answer = upload(&server, &noise(*size));
+            assert_eq!(
+                answer.status,
+                status,
+                "{address} {when_down}: {}",
+                answer.text()
+            );
+            if status == 503 {
+                answer.assert_problem(503, "upstream_unavailable", address);
+                assert!(answer.header("retry-after").is_some());
+                server.assert_empty(address);
+            } else {
+                assert!(
+                    server.log().contains("without inspection"),
+                    "{}",
+                    server.log()
+                );
+            }
+            assert!(inspections(&server, "clamd", "failed"));
+        }
+    }
+}
+
+/// An application that reads a POST to its end and answers by its body; what it has heard.
+fn application() -> (SocketAddr, Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard: Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>> = Arc::default();
+    let kept = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let kept = kept.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                let body = chunked(&mut reader);
+                kept.lock()
+                    .unwrap()
+                    .push((head.to_lowercase(), body.clone()));
+                let text =
+                    String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
+                let (status, answer) = match &*text {
+                    "down" => (500, String::new()),
+                    "words" => (403, "not \u{7}here".to_owned()),
+                    "json" => (422, "{\"detail\":\"no macros\"}".to_owned()),
+                    _ => (204, String::new()),
+                };
+                let length = if status == 204 {
+                    String::new()
+                } else {
+                    format!("content-length: {}\r\n", answer.len())
+                };
+                let _ = stream.write_all(
+                    format!("HTTP/1.1 {status} x\r\n{length}connection: close\r\n\r\n{answer}")
+                        .as_bytes(),
+                );
+            });
+        }
+    });
+    (address, heard)
+}
+
+/// A chunked body (RFC 9112 section 7.1); `None` if it broke off.
+fn chunked(reader: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let start = body.len();
+        body.resize(start + length, 0);
+        reader.read_exact(&mut body[start..]).ok()?;
+        let mut end = [0; 2];
+        reader.read_exact(&mut end).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+    }
+}
+
+#[test]
+fn the_application_gets_the_file_and_decides() {
+    let (address, heard) = application();
+    let url = format!("http://{address}/inspect");
+    let server = Server::start(&[("ATTACHE_HOOKS__WEBHOOK", &url)]);
+    let bytes = noise(1_000_000);
+    let target = "/v1/attachments?filename=b%C3%BCcher.bin&owner=page:1&created_by=J%C3%BCrgen";
+    let kept = server.request(
+        "POST",
+        target,
+        &[("content-type", "application/x-thing")],
+        &bytes,
+    );
+    assert_eq!(kept.status, 201, "{}", kept.text());
+    let (head, body) = heard.lock().unwrap().pop().unwrap();
+    assert!(body.unwrap() == bytes);
+    for line in [
+        "post /inspect ",
+        &format!("x-attache-id: {}", kept.json()["id"].as_str().unwrap()),
+        "x-attache-filename: b%c3%bccher%2ebin",
+        "x-attache-owner: page:1",
+        "x-attache-created-by: j%c3%bcrgen",
+        "content-type: application/x-thing",
+    ] {
+        assert!(head.contains(line), "{line}: {head}");
+    }
+    let id = kept.json()["id"].as_str().unwrap().to_owned();
+    server.request("DELETE", &format!("/v1/attachments/{id}"), &[], b"");
+    for (body, status, code, words) in [
+        (
+            "json",
+            422,
+            "refused",
+            "webhook refuses this file: no macros",
+        ),
+        (
+            "words",
+            422,
+            "refused",
+            "webhook refuses this file: not  here",
+        ),
+        (
+            "down",
+            503,
+            "upstream_unavailable",
+            "webhook, which must look at every upload",
+        ),
+    ] {
+        let answer = upload(&server, body.as_bytes());
+        answer.assert_problem(status, code, body);
+        assert!(answer.text().contains(words), "{}", answer.text());
+    }
+    server.assert_empty("refused");
+}
+
+#[test]
+fn an_upload_that_breaks_off_is_never_a_whole_file_to_whoever_looks() {
+    let (address, heard) = application();
+    let url = format!("http://{address}/inspect");
+    let (scanner, seen) = clamd();
+    let server = Server::start(&[
+        ("ATTACHE_HOOKS__WEBHOOK", &url),
+        ("ATTACHE_HOOKS__CLAMD", &scanner),
+    ]);
+    let mut stream = server.connect();
+    write!(
+        stream,
+        "POST /v1/attachments?filename=a HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(&noise(500_000)).unwrap();
+    server.await_status("it runs", |status| status["streams"]["uploads_open"] == 1);
+    drop(stream);
+    server.await_status("it has ended", |status| {
+        status["streams"]["uploads_open"] == 0
+    });
+    server.assert_empty("broken off");
+    // The application hears of the end in a moment of its own.
+    while heard.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(heard.lock().unwrap()[0].1, None, "broken off, not ended");
+    assert!(seen.lock().unwrap().is_empty());
+}

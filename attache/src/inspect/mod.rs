@@ -1,0 +1,202 @@
+//! Looking at uploads while their bytes pass: a virus scanner, a webhook of the application.
+//!
+//! An inspection sees every byte once, on its way to the store, and gives its verdict at the end, before the end reaches
+//! the store: a refusal is an error in place of the end, and so nothing of the upload stays. Nothing is read twice and
+//! nothing is kept.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::config::{HooksConfig, WhenDown};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
+use crate::storage::Facts;
+
+mod clamd;
+mod webhook;
+
+/// Longest reason of a refusal that is passed on, in characters.
+const MAX_REASON: usize = 200;
+
+/// Something that looks at uploads.
+#[async_trait]
+pub trait Inspector: fmt::Debug + Send + Sync + 'static {
+    /// Its word in messages and metrics.
+    fn name(&self) -> &'static str;
+
+    /// Begins to look at one upload. Dropping what it returns, or any of its futures, ends the inspection, and whoever
+    /// looks must not take what it has seen for the whole.
+    async fn begin(&self, facts: &Facts) -> Result<Box<dyn Inspection>>;
+}
+
+/// One upload under inspection.
+#[async_trait]
+pub trait Inspection: Send {
+    /// The next bytes. Waits for whoever looks: a slow inspection slows its upload down.
+    async fn chunk(&mut self, bytes: &Bytes) -> Result<()>;
+
+    /// That was all of it.
+    async fn verdict(&mut self) -> Result<Verdict>;
+}
+
+/// What came of an inspection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing is wrong with it.
+    Accepted,
+    /// It must not be kept, for this reason.
+    Refused(String),
+}
+
+/// All that look at uploads, by one configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Inspectors {
+    all: Vec<Arc<dyn Inspector>>,
+    timeout: Duration,
+    when_down: WhenDown,
+}
+
+impl Inspectors {
+    /// Those that `config` names. Connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`].
+    pub(crate) fn new(config: &HooksConfig) -> Result<Self> {
+        let mut all: Vec<Arc<dyn Inspector>> = Vec::new();
+        if let Some(address) = &config.clamd {
+            all.push(Arc::new(clamd::Clamd::new(address.clone())));
+        }
+        if let Some(url) = &config.webhook {
+            all.push(Arc::new(webhook::Webhook::new(url)?));
+        }
+        Ok(Self {
+            all,
+            timeout: config.timeout,
+            when_down: config.when_down,
+        })
+    }
+
+    /// Begins to look at an upload.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UpstreamUnavailable`] if one that must look does not answer.
+    pub(crate) async fn begin(&self, facts: &Facts, metrics: &Arc<Metrics>) -> Result<Inspected> {
+        let mut inspected = Inspected {
+            running: Vec::new(),
+            timeout: self.timeout,
+            when_down: self.when_down,
+            metrics: metrics.clone(),
+        };
+        for inspector in &self.all {
+            let name = inspector.name();
+            let begun = within(self.timeout, inspector.begin(facts)).await;
+            if let Some(inspection) = inspected.judge(name, begun)? {
+                inspected.running.push((name, inspection));
+            }
+        }
+        Ok(inspected)
+    }
+}
+
+/// An upload that is looked at by all.
+pub(crate) struct Inspected {
+    running: Vec<(&'static str, Box<dyn Inspection>)>,
+    timeout: Duration,
+    when_down: WhenDown,
+    metrics: Arc<Metrics>,
+}
+
+impl Inspected {
+    /// Shows the next bytes to all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inspectors::begin`].
+    pub(crate) async fn chunk(&mut self, bytes: &Bytes) -> Result<()> {
+        for (name, mut inspection) in std::mem::take(&mut self.running) {
+            let seen = within(self.timeout, inspection.chunk(bytes)).await;
+            if self.judge(name, seen)?.is_some() {
+                self.running.push((name, inspection));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears what all say at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] with the reason; as [`Inspectors::begin`].
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        for (name, mut inspection) in std::mem::take(&mut self.running) {
+            let verdict = within(self.timeout, inspection.verdict()).await;
+            match self.judge(name, verdict)? {
+                Some(Verdict::Accepted) => self.metrics.inspected(name, "accepted"),
+                Some(Verdict::Refused(reason)) => {
+                    self.metrics.inspected(name, "refused");
+                    return Err(Error::new(
+                        ErrorKind::Refused,
+                        format!("{name} refuses this file: {}", plain(&reason)),
+                    ));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` if it failed, and that is no reason to refuse.
+    fn judge<T>(&self, name: &'static str, outcome: Result<T>) -> Result<Option<T>> {
+        let error = match outcome {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        self.metrics.inspected(name, "failed");
+        match self.when_down {
+            WhenDown::Accept => {
+                tracing::warn!(
+                    hook = name,
+                    error = error.report(),
+                    "an upload is accepted without inspection"
+                );
+                Ok(None)
+            }
+            WhenDown::Refuse => Err(Error::new(
+                ErrorKind::UpstreamUnavailable,
+                format!("{name}, which must look at every upload, does not answer"),
+            )
+            .with_source(error)
+            .retry_after(Duration::from_secs(10))),
+        }
+    }
+}
+
+async fn within<T>(timeout: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(timeout, step)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::UpstreamTimeout,
+                "it was silent for longer than hooks.timeout",
+            ))
+        })
+}
+
+/// A reason as it may stand in an answer.
+fn plain(reason: &str) -> String {
+    let text: String = reason
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REASON)
+        .collect();
+    match text.trim() {
+        "" => "it gives no reason".to_owned(),
+        text => text.to_owned(),
+    }
+}
