@@ -6,6 +6,7 @@ use std::time::Duration;
 use attache::access::Scope;
 use attache::attachment::Owner;
 use attache::catalog::Page;
+use attache::history::Window;
 use attache::{
     Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_PAGE,
     ReloadReport, SweepReport,
@@ -508,6 +509,38 @@ pub(crate) async fn status(State(app): State<App>, caller: Caller) -> Answer<Res
     caller.need(Scope::Admin)?;
     let status = Out(app.attache.status().await);
     Ok(([(CACHE_CONTROL, "no-store")], status).into_response())
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// `hour` (every 5 s; the default) or `day` (every 2 min).
+    #[param(inline)]
+    window: Option<WindowJson>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum WindowJson {
+    Hour,
+    Day,
+}
+
+/// What the process remembers of itself, oldest first; a restart forgets.
+#[utoipa::path(get, path = "/v1/status/history", tag = "operation", params(HistoryQuery),
+    responses((status = 200, description = "Samples, as the status page draws them")))]
+pub(crate) async fn history(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<HistoryQuery>,
+) -> Answer<Response> {
+    caller.need(Scope::Admin)?;
+    let samples = app.attache.history(match query.window {
+        Some(WindowJson::Day) => Window::Day,
+        Some(WindowJson::Hour) | None => Window::Hour,
+    });
+    Ok(([(CACHE_CONTROL, "no-store")], Out(samples)).into_response())
 }
 
 /// Load the configuration again. A bad one leaves the old one running and says why.

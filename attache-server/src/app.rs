@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use attache::config::AuthMode;
+use attache::history::SAMPLE_EVERY;
 use attache::{Attache, Config, Error, ErrorKind, Result};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -28,6 +29,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::allocator::allocated_bytes;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
 use crate::connection::{Impatient, Peer};
@@ -162,6 +164,8 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
     background.spawn(watch_configuration(app.clone()));
     background.spawn(reload_on_hangup(app.clone(), hangup));
     background.spawn(app.tokens.clone().watch());
+    app.attache.count_heap_with(allocated_bytes);
+    background.spawn(observe_regularly(app.clone()));
     let outcome = run(listener, &app).await;
     background.shutdown().await;
     let tokens = app.tokens.clone();
@@ -350,6 +354,16 @@ async fn sweep_regularly(app: App) {
     }
 }
 
+/// Writes the history of the status page.
+async fn observe_regularly(app: App) {
+    let mut timer = tokio::time::interval(SAMPLE_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        app.attache.observe().await;
+    }
+}
+
 async fn watch_configuration(app: App) {
     app.reloader.watch(&app.attache).await;
 }
@@ -377,6 +391,7 @@ fn router(app: App) -> Router {
         .routes(routes!(api::url))
         .routes(routes!(api::limits))
         .routes(routes!(api::status))
+        .routes(routes!(api::history))
         .routes(routes!(api::reload))
         .routes(routes!(api::sweep))
         .routes(routes!(api::session, api::sign_in, api::sign_out))
@@ -393,6 +408,7 @@ fn router(app: App) -> Router {
             axum::routing::get(async move || Json(openapi)),
         )
         .route("/", axum::routing::get(web::index))
+        .route("/status", axum::routing::get(web::status))
         .route("/assets/{name}", axum::routing::get(web::asset))
         .fallback(async |uri: Uri| {
             let detail = format!("there is nothing at {}", uri.path().escape_default());

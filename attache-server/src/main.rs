@@ -1,5 +1,6 @@
 //! The binary `attache`: the HTTP server and the command line. See `attache --help`.
 
+mod allocator;
 mod api;
 mod app;
 mod audit;
@@ -19,7 +20,7 @@ mod upload;
 mod web;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -23,20 +23,29 @@ macro_rules! assets {
 }
 assets! {
     "index.html": "text/html; charset=utf-8",
+    "status.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
     "api.js": "text/javascript; charset=utf-8",
+    "charts.js": "text/javascript; charset=utf-8",
     "dom.js": "text/javascript; charset=utf-8",
     "format.js": "text/javascript; charset=utf-8",
     "list.js": "text/javascript; charset=utf-8",
     "session.js": "text/javascript; charset=utf-8",
     "status.js": "text/javascript; charset=utf-8",
     "upload.js": "text/javascript; charset=utf-8",
+    "uplot.js": "text/javascript; charset=utf-8",
+    "uplot.css": "text/css; charset=utf-8",
+    "uplot.LICENSE": "text/plain; charset=utf-8",
     "favicon.svg": "image/svg+xml",
 }
 
 pub(crate) async fn index(headers: HeaderMap) -> Response {
     serve("index.html", &headers)
+}
+
+pub(crate) async fn status(headers: HeaderMap) -> Response {
+    serve("status.html", &headers)
 }
 
 pub(crate) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {

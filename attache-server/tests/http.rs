@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use support::{Part, Server, field, file, form, noise, read_answer};
@@ -781,4 +781,53 @@ fn a_second_signal_cuts_at_once() {
     }
     server.signal("TERM");
     assert_eq!(server.wait(Duration::from_secs(20)), Some(0));
+}
+
+#[test]
+fn each_download_is_counted_once_by_how_it_ended() {
+    let server = Server::start(&[]);
+    let large = server.put(
+        "filename=a.bin",
+        "application/octet-stream",
+        &noise(3_000_000),
+    );
+    let empty = server.put("filename=b.bin", "application/octet-stream", b"");
+    for json in [&large, &empty] {
+        assert_eq!(server.get(&format!("/download/{}", id(json))).status, 200);
+    }
+    let range = [("range", "bytes=10-19")];
+    let part = server.request("GET", &format!("/download/{}", id(&large)), &range, b"");
+    assert_eq!(part.body.len(), 10);
+    server.request("HEAD", &format!("/download/{}", id(&large)), &[], b"");
+    // One that leaves as soon as it has an answer: more is under way than the connection holds.
+    let huge = server.put(
+        "filename=c.bin",
+        "application/octet-stream",
+        &noise(40_000_000),
+    );
+    let mut stream = server.connect();
+    write!(
+        stream,
+        "GET /download/{} HTTP/1.1\r\nhost: a\r\n\r\n",
+        id(&huge)
+    )
+    .unwrap();
+    stream.read_exact(&mut [0; 1000]).unwrap();
+    drop(stream);
+    server.await_status("it has left", |status| {
+        status["streams"]["downloads_open"] == 0
+    });
+    let ended = server.get("/v1/status").json()["streams"]["downloads_ended"].clone();
+    assert_eq!(
+        ended,
+        serde_json::json!({"client_gone": 1, "complete": 3, "resumed": 0, "timeout": 0, "upstream_failed": 0})
+    );
+    let figures = server.get("/metrics").text();
+    for line in [
+        "attache_operations_total{operation=\"relay\",backend=\"local\",outcome=\"ok\"} 4",
+        "attache_operations_total{operation=\"relay\",backend=\"local\",outcome=\"client_gone\"} 1",
+        "attache_transferred_bytes_total{direction=\"in\"} 43000000",
+    ] {
+        assert!(figures.contains(line), "{line}: {figures}");
+    }
 }

@@ -186,3 +186,56 @@ async fn the_page_signs_in_with_a_token_and_shows_what_it_is_good_for() {
     let asks = Locator::Css("[data-test=sign-in][open]");
     client.wait().at_most(WAIT).for_element(asks).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_page_says_whether_all_is_well_and_draws_what_was() {
+    let Some(chromium) = Chromium::start().await else {
+        return;
+    };
+    let server = Server::start(&[]);
+    server.put("filename=a.txt", "text/plain", b"hello");
+    let client = chromium.client();
+    let url = format!("http://{}/status", server.address);
+    client.goto(&url).await.unwrap();
+    let well = Locator::Css("[data-test=health][data-level=ok]");
+    let health = client.wait().at_most(WAIT).for_element(well);
+    assert!(
+        health
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("All is well.")
+    );
+    // The second sample is the first that is kept; the page asks every five seconds.
+    let drawn = Locator::Css("[data-test=charts] canvas");
+    client
+        .wait()
+        .at_most(WAIT)
+        .for_element(drawn)
+        .await
+        .unwrap();
+    let memory = client
+        .find(Locator::Css("[aria-label^=Memory]"))
+        .await
+        .unwrap();
+    let told = memory.attr("aria-label").await.unwrap().unwrap();
+    assert!(told.contains("Resident") && told.contains("MiB"), "{told}");
+    // What does not work is said, with what to do.
+    for name in ["attache.db", "attache.db-wal", "attache.db-shm"] {
+        let path = server.folder.path().join("attache-data").join(name);
+        let file = std::fs::OpenOptions::new().write(true).open(path);
+        if let Ok(file) = file {
+            file.set_len(0).unwrap();
+        }
+    }
+    let trouble = Locator::Css("[data-test=health][data-level=trouble]");
+    let health = client.wait().at_most(WAIT).for_element(trouble);
+    let said = health.await.unwrap().text().await.unwrap();
+    assert!(
+        said.contains("catalog") && said.contains("permissions"),
+        "{said}"
+    );
+    chromium.close().await;
+}

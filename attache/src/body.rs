@@ -7,6 +7,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -60,6 +62,7 @@ pub struct Body {
     state: State,
     /// The length that was promised is reached, and everything holds; only the end itself is to come.
     sealed: Option<Digests>,
+    resumed: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -116,7 +119,21 @@ impl Body {
             pace: None,
             state: State::Open,
             sealed: None,
+            resumed: None,
         }
+    }
+
+    /// Says where it is noted that the body broke on its way and was taken up again.
+    #[must_use]
+    pub fn noting_resumes(mut self, resumed: Arc<AtomicBool>) -> Self {
+        self.resumed = Some(resumed);
+        self
+    }
+
+    /// Whether it broke on its way so far, and was taken up again.
+    pub fn was_resumed(&self) -> bool {
+        let resumed = self.resumed.as_ref();
+        resumed.is_some_and(|resumed| resumed.load(Ordering::Relaxed))
     }
 
     /// A body of bytes that are in memory already.

@@ -3,6 +3,7 @@
 //! Counters are moved where things happen. What other parts know about themselves (leases, connections, memory) is read
 //! when somebody asks; see [`Metrics::encode`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -15,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::catalog::Totals;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::storage::Vitals;
 
 /// Upper bounds of `attache_operation_seconds`: from a warm redirect to a large upload.
@@ -39,7 +40,43 @@ pub struct Metrics {
     config_reloads: Family<PlainOutcomeLabels, Counter>,
     limited: Family<LimitLabels, Counter>,
     inspections: Family<HookLabels, Counter>,
+    tally: Tally,
     read: Read,
+}
+
+/// The same counts once more, as sums that can be read back, for the history and the status.
+#[derive(Debug, Default)]
+struct Tally {
+    ok: AtomicU64,
+    refused: AtomicU64,
+    failed: [AtomicU64; FAILURES.len()],
+    signed: AtomicU64,
+    unsigned: AtomicU64,
+}
+
+/// What is a failure of ours or of the store, and no answer to a caller's mistake.
+const FAILURES: [ErrorKind; 6] = [
+    ErrorKind::StorageFull,
+    ErrorKind::UpstreamUnavailable,
+    ErrorKind::UpstreamTimeout,
+    ErrorKind::UpstreamRefused,
+    ErrorKind::Misconfigured,
+    ErrorKind::Internal,
+];
+
+/// Sums since the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Operations that succeeded.
+    pub ok: u64,
+    /// Operations that were answered with the caller's own mistake.
+    pub refused: u64,
+    /// Operations that failed, by cause.
+    pub failed: Vec<(&'static str, u64)>,
+    /// Temporary URLs that were made, and that could not be made.
+    pub signed: (u64, u64),
+    /// Bytes from clients, and to clients.
+    pub bytes: (u64, u64),
 }
 
 /// Figures that are read when somebody asks.
@@ -48,6 +85,7 @@ struct Read {
     transfer_memory: Gauge,
     transfer_memory_limit: Gauge,
     resident: Gauge,
+    heap: Gauge,
     lease_requests: Family<LeaseLabels, Counter>,
     lease_fetches: Family<LeaseLabels, Counter>,
     lease_remaining: Family<LeaseNameLabels, Gauge<f64, AtomicU64>>,
@@ -68,6 +106,8 @@ pub struct Reading {
     pub transfer_memory_limit: u64,
     /// Resident memory of the process, if the system tells.
     pub resident: Option<u64>,
+    /// Bytes that are allocated on the heap, if somebody counts them.
+    pub heap: Option<u64>,
     /// What the store's parts say.
     pub vitals: Vitals,
     /// Counts up with every configuration that was swapped in.
@@ -196,6 +236,7 @@ impl Metrics {
             config_reloads,
             limited,
             inspections,
+            tally: Tally::default(),
             read,
         }
     }
@@ -219,6 +260,7 @@ impl Metrics {
         started: Instant,
         outcome: Result<(), &Error>,
     ) {
+        self.tally.operation(outcome);
         let outcome = outcome.map_or_else(|error| error.kind().code(), |()| "ok");
         self.operations
             .get_or_create(&OutcomeLabels {
@@ -234,6 +276,12 @@ impl Metrics {
 
     /// Counts a temporary URL.
     pub fn signed_url(&self, backend: &'static str, outcome: Result<(), &Error>) {
+        let count = if outcome.is_ok() {
+            &self.tally.signed
+        } else {
+            &self.tally.unsigned
+        };
+        count.fetch_add(1, Ordering::Relaxed);
         let outcome = outcome.map_or_else(|error| error.kind().code(), |()| "ok");
         self.signed_urls
             .get_or_create(&BackendOutcomeLabels { backend, outcome })
@@ -279,6 +327,39 @@ impl Metrics {
         (open(Direction::In), open(Direction::Out))
     }
 
+    /// Sums since the start of the process.
+    pub fn sums(&self) -> Sums {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let failed = FAILURES.iter().zip(&self.tally.failed);
+        let bytes = |direction: Direction| {
+            let direction = direction.as_str();
+            self.transferred_bytes
+                .get_or_create(&DirectionLabels { direction })
+                .get()
+        };
+        Sums {
+            ok: count(&self.tally.ok),
+            refused: count(&self.tally.refused),
+            failed: failed
+                .map(|(kind, counter)| (kind.code(), count(counter)))
+                .collect(),
+            signed: (count(&self.tally.signed), count(&self.tally.unsigned)),
+            bytes: (bytes(Direction::In), bytes(Direction::Out)),
+        }
+    }
+
+    /// How transfers ended, in and out.
+    pub fn streams_ended(&self) -> [BTreeMap<&'static str, u64>; 2] {
+        [Direction::In, Direction::Out].map(|direction| {
+            let direction = direction.as_str();
+            let ended = STREAM_OUTCOMES.map(|outcome| {
+                let labels = StreamLabels { direction, outcome };
+                (outcome, self.streams.get_or_create(&labels).get())
+            });
+            ended.into_iter().collect()
+        })
+    }
+
     /// Everything as Prometheus text (<https://github.com/prometheus/OpenMetrics>).
     pub fn encode(&self, reading: &Reading) -> String {
         self.read.take(reading);
@@ -288,6 +369,28 @@ impl Metrics {
         buffer
     }
 }
+
+impl Tally {
+    fn operation(&self, outcome: Result<(), &Error>) {
+        let counter = match outcome {
+            Ok(()) => &self.ok,
+            Err(error) => {
+                let place = FAILURES.iter().position(|kind| *kind == error.kind());
+                place.map_or(&self.refused, |place| &self.failed[place])
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How transfers end; besides, the code of an error that was the sender's own.
+const STREAM_OUTCOMES: [&str; 5] = [
+    "complete",
+    "resumed",
+    "client_gone",
+    "upstream_failed",
+    "timeout",
+];
 
 impl Read {
     fn register(&self, registry: &mut Registry) {
@@ -305,6 +408,11 @@ impl Read {
             "attache_process_resident_bytes",
             "Resident memory of the process",
             self.resident.clone(),
+        );
+        registry.register(
+            "attache_heap_allocated_bytes",
+            "Bytes that the process has allocated on the heap",
+            self.heap.clone(),
         );
         registry.register(
             "attache_lease_requests",
@@ -358,6 +466,9 @@ impl Read {
         set(&self.transfer_memory_limit, reading.transfer_memory_limit);
         if let Some(resident) = reading.resident {
             set(&self.resident, resident);
+        }
+        if let Some(heap) = reading.heap {
+            set(&self.heap, heap);
         }
         set(&self.config_generation, reading.config_generation);
         for lease in &reading.vitals.leases {
@@ -429,6 +540,11 @@ impl StreamGuard {
     /// Everything passed.
     pub fn complete(&mut self) {
         self.outcome = "complete";
+    }
+
+    /// Everything passed, although it broke on the way.
+    pub fn resumed(&mut self) {
+        self.outcome = "resumed";
     }
 
     /// It broke.

@@ -29,12 +29,19 @@ use crate::config::{Backend, Config, DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIF
 use crate::delivery::{self, Ask, Delivery, Plan, Representation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filename::{Disposition, Filename};
+use crate::health;
+use crate::history::{History, Sample, Window};
 use crate::inspect::{Inspected, Inspectors};
+use crate::latency::LatencyCounts;
 use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
-use crate::metrics::{Direction, Metrics, Reading, StreamGuard, resident_bytes};
+use crate::metrics::{Direction, Metrics, Reading, StreamGuard, Sums, resident_bytes};
 use crate::ranges::Part;
 use crate::secret::SignedUrl;
+use crate::status::{
+    CatalogStatus, ConfigurationStatus, Health, LastReload, LastSweep, LeaseStatus, Level,
+    MemoryStatus, ReloadReport, SigningStatus, Status, StreamStatus, SweepReport, UpstreamStatus,
+};
 use crate::storage::azure::{AzureStorage, TransportConfig};
 use crate::storage::local::LocalStorage;
 use crate::storage::memory::MemoryStorage;
@@ -80,6 +87,19 @@ struct Shared {
     started: OffsetDateTime,
     reloading: tokio::sync::Mutex<()>,
     last_reload: std::sync::Mutex<Option<LastReload>>,
+    last_sweep: std::sync::Mutex<Option<LastSweep>>,
+    history: History,
+    /// What the last sample of the history was compared with.
+    before: std::sync::Mutex<Option<Before>>,
+    /// Who counts the heap.
+    heap: std::sync::OnceLock<fn() -> u64>,
+}
+
+/// The sums at the last sample.
+struct Before {
+    at: Instant,
+    sums: Sums,
+    first_byte: Option<LatencyCounts>,
 }
 
 /// What was built from one configuration.
@@ -130,44 +150,6 @@ pub struct Limits {
     pub total_bytes: Option<u64>,
     /// Bytes that are used or reserved.
     pub used_bytes: u64,
-}
-
-/// What a sweep did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct SweepReport {
-    /// Interrupted uploads that were removed.
-    pub uploads_removed: u64,
-    /// Interrupted deletions that were finished.
-    pub deletions_finished: u64,
-    /// Litter of dead processes that was removed from the store.
-    pub litter_removed: u64,
-    /// Things that could not be cleaned up; a later sweep tries again.
-    pub failed: u64,
-}
-
-/// What a new configuration changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ReloadReport {
-    /// The generation that serves now.
-    pub generation: u64,
-    /// Parts that were built anew.
-    pub rebuilt: Vec<&'static str>,
-    /// Parts that were carried over, with their leases and connections.
-    pub kept: Vec<&'static str>,
-    /// Keys that changed and take effect at the next start only.
-    pub start_only: Vec<&'static str>,
-}
-
-/// How the last reload ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct LastReload {
-    /// When.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
-    /// It failed, and why.
-    pub error: Option<String>,
-    /// What it did.
-    pub report: Option<ReloadReport>,
 }
 
 impl Parts {
@@ -337,6 +319,10 @@ impl Attache {
             started: OffsetDateTime::now_utc(),
             reloading: tokio::sync::Mutex::new(()),
             last_reload: std::sync::Mutex::new(None),
+            last_sweep: std::sync::Mutex::new(None),
+            history: History::default(),
+            before: std::sync::Mutex::new(None),
+            heap: std::sync::OnceLock::new(),
         }))
     }
 
@@ -695,14 +681,19 @@ impl Attache {
             Some(size),
             body::store_late,
         );
-        let relay = Relay {
+        let mut relay = Relay {
             body,
+            left: size,
             stream,
             service: self.clone(),
             parts: parts.clone(),
             started,
+            counted: false,
             _permit: permit,
         };
+        if size == 0 {
+            relay.complete();
+        }
         Ok(Body::new(stream::unfold(Some(relay), Relay::step)))
     }
 
@@ -923,6 +914,18 @@ impl Attache {
     ///
     /// Those of the catalog. What the store refuses is counted, and left for the next sweep.
     pub async fn sweep(&self) -> Result<SweepReport> {
+        let report = self.sweep_once().await?;
+        let at = OffsetDateTime::now_utc();
+        let mut last = self
+            .0
+            .last_sweep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(LastSweep { at, report });
+        Ok(report)
+    }
+
+    async fn sweep_once(&self) -> Result<SweepReport> {
         let parts = self.parts();
         let mut report = SweepReport::default();
         // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
@@ -1109,30 +1112,51 @@ impl Attache {
     pub async fn status(&self) -> Status {
         let reading = self.reading().await;
         let parts = self.parts();
-        let (streams_in, streams_out) = self.0.metrics.streams_open();
-        Status {
+        let metrics = &self.0.metrics;
+        let (streams_in, streams_out) = metrics.streams_open();
+        let [uploads_ended, downloads_ended] = metrics.streams_ended();
+        let uptime_s = (OffsetDateTime::now_utc() - self.0.started).whole_seconds();
+        let (urls, failed) = metrics.sums().signed;
+        let vitals = reading.vitals;
+        let quantile = |q| {
+            vitals
+                .first_byte
+                .as_ref()
+                .and_then(|counts| counts.quantile_ms(q))
+        };
+        let mut status = Status {
             version: env!("CARGO_PKG_VERSION"),
             started_at: self.0.started,
-            uptime_s: (OffsetDateTime::now_utc() - self.0.started).whole_seconds(),
+            uptime_s,
+            health: Health {
+                level: Level::Ok,
+                sentence: String::new(),
+                advice: None,
+            },
             backend: parts.storage.name(),
             delivery: parts.config.delivery_mode().as_str(),
             memory: MemoryStatus {
                 resident_bytes: reading.resident,
+                heap_bytes: reading.heap,
+                trend_bytes_per_hour: self.0.history.trend_per_hour(),
                 transfer_bytes: reading.transfer_memory,
                 transfer_limit_bytes: reading.transfer_memory_limit,
             },
             streams: StreamStatus {
                 uploads_open: streams_in,
                 downloads_open: streams_out,
+                uploads_ended,
+                downloads_ended,
             },
             upstream: UpstreamStatus {
-                connections_open: reading.vitals.connections_open,
-                connections_idle: reading.vitals.connections_idle,
-                retries: reading.vitals.retries.iter().copied().collect(),
-                clock_skew_s: reading.vitals.clock_skew_s,
+                connections_open: vitals.connections_open,
+                connections_idle: vitals.connections_idle,
+                retries: vitals.retries.iter().copied().collect(),
+                clock_skew_s: vitals.clock_skew_s,
+                first_byte_p50_ms: quantile(0.5),
+                first_byte_p99_ms: quantile(0.99),
             },
-            leases: reading
-                .vitals
+            leases: vitals
                 .leases
                 .iter()
                 .map(|lease| LeaseStatus {
@@ -1144,6 +1168,11 @@ impl Attache {
                     fetches_failed: lease.fetches_failed,
                 })
                 .collect(),
+            signing: SigningStatus {
+                urls,
+                failed,
+                per_second: urls as f64 / (uptime_s.max(1) as f64),
+            },
             configuration: ConfigurationStatus {
                 generation: parts.generation,
                 last_reload: self.last_reload().clone(),
@@ -1153,7 +1182,75 @@ impl Attache {
                 bytes: reading.totals.map(|totals| totals.bytes),
                 reserved_bytes: reading.totals.map(|totals| totals.reserved_bytes),
             },
-        }
+            sweep: *self
+                .0
+                .last_sweep
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        };
+        status.health = health::assess(&status, &self.0.history.recent(health::LOOKS_BACK));
+        status
+    }
+
+    /// What the process remembers of itself; empty unless somebody calls [`observe`](Self::observe) regularly.
+    pub fn history(&self, window: Window) -> Vec<Sample> {
+        self.0.history.samples(window)
+    }
+
+    /// Takes a sample for the history. Call it every [`SAMPLE_EVERY`](crate::history::SAMPLE_EVERY).
+    pub async fn observe(&self) {
+        let reading = self.reading().await;
+        let sums = self.0.metrics.sums();
+        let (uploads, downloads) = self.0.metrics.streams_open();
+        let now = Instant::now();
+        let mut before = self.0.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = before.replace(Before {
+            at: now,
+            sums: sums.clone(),
+            first_byte: reading.vitals.first_byte.clone(),
+        });
+        // The first one has nothing to be compared with.
+        let Some(last) = last else { return };
+        let seconds = now.duration_since(last.at).as_secs_f64().max(0.001);
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        let first_byte = match (&reading.vitals.first_byte, &last.first_byte) {
+            (Some(now), Some(before)) => Some(now.since(before)),
+            (now, _) => now.clone(),
+        };
+        let failed = sums.failed.iter().zip(&last.sums.failed);
+        let failed = failed.filter_map(|((cause, now), (_, before))| {
+            let new = now.saturating_sub(*before);
+            (new > 0).then_some((*cause, new))
+        });
+        let ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let positive = |count: i64| u64::try_from(count).unwrap_or(0);
+        self.0.history.push(Sample {
+            at_ms: i64::try_from(ms).unwrap_or(0),
+            resident_bytes: reading.resident.unwrap_or(0),
+            heap_bytes: reading.heap.unwrap_or(0),
+            transfer_bytes: reading.transfer_memory,
+            uploads: positive(uploads),
+            downloads: positive(downloads),
+            in_per_s: rate(sums.bytes.0, last.sums.bytes.0),
+            out_per_s: rate(sums.bytes.1, last.sums.bytes.1),
+            ok_per_s: rate(sums.ok, last.sums.ok),
+            refused_per_s: rate(sums.refused, last.sums.refused),
+            failed: failed.collect(),
+            connections: reading.vitals.connections_open,
+            upstream_ms: first_byte
+                .and_then(|counts| Some((counts.quantile_ms(0.5)?, counts.quantile_ms(0.99)?))),
+            leases: reading
+                .vitals
+                .leases
+                .iter()
+                .filter_map(|lease| Some((lease.name, lease.remaining_s?)))
+                .collect(),
+        });
+    }
+
+    /// Says who counts the bytes on the heap of this process. The first one stays.
+    pub fn count_heap_with(&self, heap: fn() -> u64) {
+        let _ = self.0.heap.set(heap);
     }
 
     /// The figures as Prometheus text.
@@ -1167,6 +1264,7 @@ impl Attache {
             transfer_memory: parts.budget.held(),
             transfer_memory_limit: parts.budget.limit(),
             resident: resident_bytes(),
+            heap: self.0.heap.get().map(|heap| heap()),
             vitals: parts.storage.vitals(),
             config_generation: parts.generation,
             totals: self.0.catalog.totals().await.ok(),
@@ -1225,56 +1323,6 @@ impl fmt::Debug for Attache {
             .field("parts", &*self.0.parts.load())
             .finish_non_exhaustive()
     }
-}
-
-/// The state of the service.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-#[expect(
-    missing_docs,
-    reason = "the names are the documentation; they are the JSON of /v1/status"
-)]
-pub struct Status {
-    pub version: &'static str,
-    #[serde(with = "time::serde::rfc3339")]
-    pub started_at: OffsetDateTime,
-    pub uptime_s: i64,
-    pub backend: &'static str,
-    pub delivery: &'static str,
-    pub memory: MemoryStatus,
-    pub streams: StreamStatus,
-    pub upstream: UpstreamStatus,
-    pub leases: Vec<LeaseStatus>,
-    pub configuration: ConfigurationStatus,
-    pub catalog: CatalogStatus,
-}
-
-macro_rules! status {
-    ($($name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
-        #[derive(Clone, Debug, Serialize)]
-        #[expect(missing_docs, reason = "the names are the documentation; they are the JSON of /v1/status")]
-        pub struct $name { $(pub $field: $type),* }
-    )*};
-}
-status! {
-    MemoryStatus { resident_bytes: Option<u64>, transfer_bytes: u64, transfer_limit_bytes: u64 }
-    StreamStatus { uploads_open: i64, downloads_open: i64 }
-    UpstreamStatus {
-        connections_open: u64,
-        connections_idle: u64,
-        retries: std::collections::BTreeMap<&'static str, u64>,
-        clock_skew_s: Option<f64>,
-    }
-    LeaseStatus {
-        name: &'static str,
-        source: String,
-        remaining_s: Option<f64>,
-        last_error: Option<String>,
-        fetches_ok: u64,
-        fetches_failed: u64,
-    }
-    ConfigurationStatus { generation: u64, last_reload: Option<LastReload> }
-    CatalogStatus { attachments: Option<u64>, bytes: Option<u64>, reserved_bytes: Option<u64> }
 }
 
 /// What is stored with the bytes of a draft.
@@ -1418,10 +1466,13 @@ impl Guarded {
 /// The bytes of a download on their way to a client.
 struct Relay {
     body: Body,
+    /// Bytes that have not passed yet. Nobody asks for the end of a body whose length is known, so the last byte is it.
+    left: u64,
     stream: StreamGuard,
     service: Attache,
     parts: Arc<Parts>,
     started: Instant,
+    counted: bool,
     _permit: Permit,
 }
 
@@ -1431,27 +1482,50 @@ impl Relay {
         match relay.body.next().await {
             Some(Ok(chunk)) => {
                 relay.stream.passed(chunk.len());
+                relay.left = relay.left.saturating_sub(chunk.len() as u64);
+                if relay.left == 0 {
+                    relay.complete();
+                }
                 Some((Ok(chunk), Some(relay)))
             }
             Some(Err(error)) => {
                 relay.stream.failed(&error);
-                relay.end(Err(&error));
+                relay.count(Err(&error));
                 Some((Err(error), None))
             }
             None => {
-                relay.stream.complete();
-                relay.end(Ok(()));
+                relay.complete();
                 None
             }
         }
     }
 
-    fn end(&self, outcome: Result<(), &Error>) {
+    fn complete(&mut self) {
+        if self.body.was_resumed() {
+            self.stream.resumed();
+        } else {
+            self.stream.complete();
+        }
+        self.count(Ok(()));
+    }
+
+    /// Once.
+    fn count(&mut self, outcome: Result<(), &Error>) {
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
         let backend = self.parts.storage.name();
-        self.service
-            .0
-            .metrics
-            .operation("relay", backend, self.started, outcome);
+        let metrics = &self.service.0.metrics;
+        metrics.operation("relay", backend, self.started, outcome);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if !self.counted {
+            let gone = Error::new(ErrorKind::ClientGone, "the client left");
+            self.count(Err(&gone));
+        }
     }
 }
 

@@ -20,12 +20,16 @@ const ARROWS: &str = "
     network ->
     ranges -> attachment body error
     upload -> body budget error storage
-    storage -> attachment body budget error filename secret
+    storage -> attachment body budget error filename latency secret
     storage/memory -> attachment body error storage
     storage/local -> attachment body error storage
-    storage/azure -> attachment base64 body error lease links secret storage upload
+    storage/azure -> attachment base64 body error latency lease links secret storage upload
     catalog -> access attachment error filename storage
     catalog/sqlite -> access attachment catalog error storage
+    latency ->
+    history ->
+    status ->
+    health -> history status
     inspect -> config error metrics storage
     config -> body budget error network secret storage upload
     delivery -> attachment body config error filename media ranges secret storage

@@ -26,6 +26,8 @@ export const signOut = () => call("DELETE", "/v1/session");
 
 export const status = () => call("GET", "/v1/status");
 
+export const history = (window) => call("GET", "/v1/status/history", { query: { window } });
+
 /** `path?a=b` without the parameters that have no value. */
 export function withQuery(path, query = {}) {
   const present = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");

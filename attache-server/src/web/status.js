@@ -26,7 +26,7 @@ export function initStatus() {
 }
 
 /** Plain values first, then groups, so that a group's end is never in doubt. */
-function facts(object) {
+export function facts(object) {
   const entries = Object.entries(object ?? {});
   const [groups, plain] = [entries.filter(([, value]) => isGroup(value)), entries.filter(([, value]) => !isGroup(value))];
   return element(
@@ -56,7 +56,8 @@ function readable(key, value) {
   if (typeof value === "object") return "–";
   if (typeof value === "number") {
     if (/(^|_)bytes($|_)/.test(key)) return format.bytes(value);
-    if (/(_seconds|_secs|^uptime|expires_in)$/.test(key)) return format.duration(value);
+    if (/_ms$/.test(key)) return `${value.toLocaleString("en", { maximumFractionDigits: 1 })} ms`;
+    if (/_s$/.test(key)) return Math.abs(value) < 1 ? "0 seconds" : format.duration(value);
     return value.toLocaleString("en");
   }
   if (/^\d{4}-\d\d-\d\dT/.test(value)) return format.fullDate(value);
@@ -69,7 +70,7 @@ const groupTitle = (key, value) => (/^\d+$/.test(key) && typeof value.name === "
 /** `used_bytes` → `Used`, `entra_token` → `Entra token`; a list's `0` → `1`. */
 function title(key) {
   if (/^\d+$/.test(key)) return String(Number(key) + 1);
-  const words = key.replace(/_(bytes|seconds|secs)$/, "").replaceAll("_", " ").trim() || key;
+  const words = key.replace(/_(bytes|ms|s)$/, "").replace("bytes_", "").replaceAll("_", " ").trim() || key;
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 

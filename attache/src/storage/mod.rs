@@ -16,6 +16,7 @@ use crate::body::{Body, Digests};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::filename::Filename;
+use crate::latency::LatencyCounts;
 use crate::secret::SignedUrl;
 
 pub mod azure;
@@ -215,6 +216,8 @@ pub struct Vitals {
     pub retries: Vec<(&'static str, u64)>,
     /// How far the store's clock is ahead of ours, in seconds, if it told.
     pub clock_skew_s: Option<f64>,
+    /// How long requests to the store waited for the first byte of their answer; `None` for a store without a network.
+    pub first_byte: Option<LatencyCounts>,
 }
 
 /// One lease, seen from outside.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -324,6 +324,7 @@ impl Storage for AzureStorage {
                 .as_deref()
                 .filter(|_| range.is_none())),
         );
+        let resumed = Arc::new(AtomicBool::new(false));
         let mut download = Download {
             version: properties.etag.clone(),
             inner,
@@ -333,6 +334,7 @@ impl Storage for AzureStorage {
             body: opened.body.boxed(),
             resumes: 0,
             resumed_at: served.start,
+            resumed: resumed.clone(),
         };
         // The first bytes are at hand when this returns.
         let first = download.chunk().await?;
@@ -342,7 +344,7 @@ impl Storage for AzureStorage {
         Ok(Object {
             info,
             range: served,
-            body: Body::new(stream::iter(first.map(Ok)).chain(rest)),
+            body: Body::new(stream::iter(first.map(Ok)).chain(rest)).noting_resumes(resumed),
         })
     }
 
@@ -470,6 +472,7 @@ impl Storage for AzureStorage {
                 ("resumed", retries.resumed.load(Ordering::Relaxed)),
             ],
             clock_skew_s: counts.skew().map(|skew| skew.as_seconds_f64()),
+            first_byte: Some(counts.first_byte.counts()),
         }
     }
 }
@@ -501,6 +504,8 @@ struct Download {
     resumes: u32,
     /// Where the last connection began.
     resumed_at: u64,
+    /// Whether there was more than one.
+    resumed: Arc<AtomicBool>,
 }
 
 impl Download {
@@ -534,6 +539,7 @@ impl Download {
     async fn resume(&mut self, cause: azure_core::Error) -> Result<()> {
         self.resumes += 1;
         self.resumed_at = self.next;
+        self.resumed.store(true, Ordering::Relaxed);
         self.inner.retries.resumed.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(key = %self.key, at = self.next, resume = self.resumes, error = %cause, "download broke; resuming");
         // The old connection goes before the wait.

@@ -30,6 +30,7 @@ use tokio::time::Sleep;
 use tower::Service;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::latency::Latency;
 
 /// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB.
 const READ_BUFFER: usize = 32 * 1024;
@@ -70,6 +71,8 @@ pub(super) struct TransportCounts {
     pub(super) made: AtomicU64,
     /// Requests between their start and the end of their answer's body.
     pub(super) in_flight: AtomicU64,
+    /// From the start of a request to the head of its answer.
+    pub(super) first_byte: Latency,
     /// How far the service's clock is ahead, in milliseconds, from its last `Date` header; `i64::MIN` before the first.
     skew_ms: std::sync::atomic::AtomicI64,
 }
@@ -198,10 +201,12 @@ impl HttpClient for Transport {
             .body(Full::new(body))
             .map_err(|error| AzureError::new(AzureErrorKind::Other, error))?;
         let flight = Flight::start(&self.counts);
+        let started = std::time::Instant::now();
         let answer = tokio::time::timeout(patience, self.client.request(outgoing))
             .await
             .map_err(|_| late("the store did not answer in time"))?
             .map_err(send_error)?;
+        self.counts.first_byte.note(started.elapsed());
         let (head, incoming) = answer.into_parts();
         if let Some(skew) = head.headers.get(http::header::DATE).and_then(measure_skew) {
             self.counts.skew_ms.store(skew, Ordering::Relaxed);

@@ -1,0 +1,194 @@
+//! Whether all is well, in a sentence, and if not, what to do.
+
+use crate::history::Sample;
+use crate::status::{Health, Level, Status};
+
+/// Samples that count as "now": one minute.
+const NOW: usize = 12;
+
+/// Samples that [`assess`] wants: failures are told for five minutes.
+pub const LOOKS_BACK: usize = 60;
+
+/// A share of failures from which a store is not merely having a bad moment.
+const MANY: f64 = 0.1;
+
+/// A token or key that cannot be renewed and is shorter than this is close to the end.
+const CLOSE_S: f64 = 10.0 * 60.0;
+
+/// Azure refuses requests whose clock is off by 15 minutes
+/// (<https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key#specifying-the-date-header>).
+const SKEW_S: f64 = 5.0 * 60.0;
+
+/// Growth of memory that is more than an allocator settling.
+const GROWTH_PER_HOUR: f64 = 32.0 * 1024.0 * 1024.0;
+
+/// The most serious thing there is to say. `recent`: samples, newest first.
+pub fn assess(status: &Status, recent: &[Sample]) -> Health {
+    let mut found = vec![Health {
+        level: Level::Ok,
+        sentence: "All is well.".to_owned(),
+        advice: None,
+    }];
+    let mut say = |level, sentence: String, advice: &str| {
+        found.push(Health {
+            level,
+            sentence,
+            advice: Some(advice.to_owned()),
+        });
+    };
+    if status.catalog.attachments.is_none() {
+        say(
+            Level::Trouble,
+            "The catalog does not answer, so nothing can be stored or delivered.".to_owned(),
+            "Look at the log, and at the disk and the permissions of the file that catalog.url names.",
+        );
+    }
+    for lease in &status.leases {
+        let what = match lease.name {
+            "entra_token" => "The access token",
+            _ => "The key that signs temporary URLs",
+        };
+        let (Some(error), left) = (&lease.last_error, lease.remaining_s.unwrap_or(0.0)) else {
+            continue;
+        };
+        let advice = "Run `attache check`: it names the setting to change.";
+        match left {
+            left if left <= 0.0 => say(
+                Level::Trouble,
+                format!("{what} cannot be had: {error}"),
+                advice,
+            ),
+            left => say(
+                if left < CLOSE_S {
+                    Level::Trouble
+                } else {
+                    Level::Attention
+                },
+                format!(
+                    "{what} cannot be renewed, and is good for another {:.0} minutes: {error}",
+                    left / 60.0
+                ),
+                advice,
+            ),
+        }
+    }
+    failures(&recent[..recent.len().min(LOOKS_BACK)], &mut say);
+    if let Some(error) = status
+        .configuration
+        .last_reload
+        .as_ref()
+        .and_then(|last| last.error.as_ref())
+    {
+        say(
+            Level::Attention,
+            format!("The configuration on disk is not in effect: {error}"),
+            "Mend it; attache loads it again by itself. The configuration before it serves on.",
+        );
+    }
+    let minute = &recent[..recent.len().min(NOW)];
+    let limit = status.memory.transfer_limit_bytes;
+    if minute.len() == NOW
+        && minute
+            .iter()
+            .all(|sample| sample.transfer_bytes * 10 >= limit * 9)
+    {
+        say(
+            Level::Attention,
+            "Transfers use all the memory they may, so new ones wait.".to_owned(),
+            "Raise memory.transfer_bytes, or lower upload.block_bytes or upload.concurrency.",
+        );
+    }
+    if let Some(skew) = status
+        .upstream
+        .clock_skew_s
+        .filter(|skew| skew.abs() >= SKEW_S)
+    {
+        say(
+            Level::Attention,
+            format!(
+                "The clock of the store and ours differ by {:.0} minutes.",
+                skew.abs() / 60.0
+            ),
+            "Set this machine's clock (chrony, systemd-timesyncd). From 15 minutes on Azure refuses requests.",
+        );
+    }
+    if let Some(trend) = status
+        .memory
+        .trend_bytes_per_hour
+        .filter(|trend| *trend > GROWTH_PER_HOUR)
+    {
+        say(
+            Level::Attention,
+            format!(
+                "Resident memory grows by {:.0} MiB an hour.",
+                trend / 1024.0 / 1024.0
+            ),
+            "After a start, or with more load than before, it settles. If it does not, report it with /v1/status.",
+        );
+    }
+    if status
+        .sweep
+        .as_ref()
+        .is_some_and(|sweep| sweep.report.failed > 0)
+    {
+        say(
+            Level::Attention,
+            "The last sweep could not clean up everything that was interrupted.".to_owned(),
+            "A later one tries again; the log says what stood in the way.",
+        );
+    }
+    // The first of the most serious ones.
+    let worst = found.iter().map(|health| health.level).max();
+    let said = found.iter().find(|health| Some(health.level) == worst);
+    said.cloned().unwrap_or_else(|| found[0].clone())
+}
+
+/// Operations that failed, worst cause first.
+fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
+    let mut causes: Vec<(&str, u64)> = Vec::new();
+    for (cause, number) in recent.iter().flat_map(|sample| &sample.failed) {
+        match causes.iter_mut().find(|(known, _)| known == cause) {
+            Some((_, sum)) => *sum += number,
+            None => causes.push((cause, *number)),
+        }
+    }
+    let Some((cause, number)) = causes.iter().max_by_key(|(_, number)| *number) else {
+        return;
+    };
+    let every = crate::history::SAMPLE_EVERY.as_secs_f64();
+    let ok: f64 = recent.iter().map(|sample| sample.ok_per_s * every).sum();
+    let failed: u64 = causes.iter().map(|(_, number)| number).sum();
+    let share = failed as f64 / (ok + failed as f64).max(1.0);
+    let (what, advice) = match *cause {
+        "storage_full" => (
+            "the disk is full",
+            "Free some space, or move storage.local.root.",
+        ),
+        "upstream_unavailable" => (
+            "the store cannot be reached or fails",
+            "Run `attache check`; look at the store's own status.",
+        ),
+        "upstream_timeout" => (
+            "the store is too slow or silent",
+            "Look at the network, and at the store's own status.",
+        ),
+        "upstream_refused" => (
+            "the store refuses our credential, account or container",
+            "Run `attache check`: it names the setting to change.",
+        ),
+        _ => (
+            "of a fault of attache or of its disk",
+            "Look at the log; it has the details under each request_id.",
+        ),
+    };
+    let level = match *cause {
+        "storage_full" | "upstream_refused" => Level::Trouble,
+        _ if share >= MANY => Level::Trouble,
+        _ => Level::Attention,
+    };
+    say(
+        level,
+        format!("In the last minutes {number} operations failed, because {what}."),
+        advice,
+    );
+}
