@@ -601,7 +601,7 @@ const KEYS: &[Key] = &[
     key!("delivery.mode", delivery.mode, |raw| word(raw, MODES).map(Some), |v: &Option<DeliveryMode>| v.and_then(|v| spelled(v, MODES))),
     key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
-    key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), list),
+    key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v: &Vec<String>| list(v)),
     key!("upload.max_file_bytes", upload.max_file_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.total_bytes", upload.total_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.block_bytes", upload.block_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
@@ -736,8 +736,8 @@ fn quoted(value: impl fmt::Display) -> Option<String> {
     Some(toml::Value::String(value.to_string()).to_string())
 }
 
-fn list(words: &Vec<String>) -> Option<String> {
-    Some(toml::Value::from(words.clone()).to_string())
+fn list(words: &[String]) -> Option<String> {
+    Some(toml::Value::from(words.to_vec()).to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
