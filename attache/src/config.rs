@@ -943,7 +943,7 @@ const KEYS: &[Key] = &[
     key!("delivery.mode", delivery.mode, |raw| word(raw, MODES).map(Some), |v: &Option<DeliveryMode>| v.and_then(|v| spelled(v, MODES))),
     key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
-    key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v| Some(format!("{v:?}"))),
+    key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v: &Vec<String>| list(v)),
     key!("upload.max_file_bytes", upload.max_file_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.total_bytes", upload.total_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.block_bytes", upload.block_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
@@ -1114,6 +1114,10 @@ fn spelled<T: PartialEq>(value: T, words: &[(&str, T)]) -> Option<String> {
 
 fn quoted(value: impl fmt::Display) -> Option<String> {
     Some(toml::Value::String(value.to_string()).to_string())
+}
+
+fn list(words: &[String]) -> Option<String> {
+    Some(toml::Value::from(words.to_vec()).to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -1292,6 +1296,13 @@ mod tests {
             &[],
         )
         .expect("valid");
+        assert_eq!(load(&config.to_toml(), &[]).expect("valid"), config);
+    }
+
+    #[test]
+    fn what_is_shown_is_toml_whatever_it_holds() {
+        let types = "image/*, a\0b, c\"d, e\u{7f}\u{2028}";
+        let config = load("", &[("ATTACHE_DELIVERY__INLINE_TYPES", types)]).expect("valid");
         assert_eq!(load(&config.to_toml(), &[]).expect("valid"), config);
     }
 

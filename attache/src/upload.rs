@@ -226,6 +226,9 @@ impl Block {
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
     use std::sync::Mutex;
 
     #[derive(Default)]
@@ -283,35 +286,80 @@ mod tests {
         Body::new(futures::stream::iter(chunks)).hashed(false)
     }
 
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Pieces of `bytes`, cut at `cuts`; two cuts at one place make an empty one.
+    fn split(bytes: &[u8], cuts: &[Index]) -> Vec<Result<Bytes>> {
+        let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        places.extend([0, bytes.len()]);
+        places.sort_unstable();
+        let pairs = places.windows(2);
+        pairs
+            .map(|pair| Ok(Bytes::copy_from_slice(&bytes[pair[0]..pair[1]])))
+            .collect()
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
         #[test]
-        fn any_split_of_any_body_gives_the_same_object(len in 0_usize..5000, chunk in 1_usize..700, block in 1_u64..1500) {
-            let bytes: Vec<u8> = (0..len).map(|i| (i * 7 % 251) as u8).collect();
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-            let fake = Fake::default();
-            let digests = runtime
-                .block_on(upload(&fake, body(&bytes, chunk), None, &blocks(block)))
-                .expect("uploaded");
-            assert_eq!(digests.size, len as u64);
-            assert_eq!(fake.object.lock().expect("not poisoned").as_deref(), Some(&bytes[..]));
-            assert!(fake.blocks.lock().expect("not poisoned").iter().all(|(_, b)| b.len() as u64 <= block));
+        fn any_split_of_any_body_gives_the_same_object(
+            bytes in vec(any::<u8>(), 0..5000), known: bool, cuts in vec(any::<Index>(), 0..30), block in 1_u64..1500,
+        ) {
+            let (fake, plan) = (Fake::default(), blocks(block));
+            let size = known.then_some(bytes.len() as u64);
+            let body = Body::new(futures::stream::iter(split(&bytes, &cuts))).hashed(false);
+            let digests = now(upload(&fake, body, size, &plan)).expect("uploaded");
+            let plain = Body::from_bytes(bytes.clone()).hashed(false);
+            let expected = now(upload(&Fake::default(), plain, size, &blocks(1 << 20)));
+            prop_assert_eq!(digests, expected.expect("uploaded"));
+            let object = fake.object.lock().expect("not poisoned").take();
+            prop_assert_eq!(object, Some(bytes));
+            let sent = fake.blocks.lock().expect("not poisoned");
+            prop_assert!(sent.iter().all(|(_, bytes)| bytes.len() as u64 <= block));
+            prop_assert_eq!(plan.budget.held(), 0);
+        }
+
+        #[test]
+        fn a_body_that_fails_anywhere_leaves_nothing(
+            bytes in vec(any::<u8>(), 0..5000), cuts in vec(any::<Index>(), 0..30), at: Index, block in 1_u64..1500,
+        ) {
+            let (fake, plan) = (Fake::default(), blocks(block));
+            let mut chunks = split(&bytes, &cuts);
+            chunks.insert(at.index(chunks.len() + 1), Err(Error::new(ErrorKind::ClientGone, "here")));
+            let body = Body::new(futures::stream::iter(chunks)).hashed(false);
+            let error = now(upload(&fake, body, None, &plan)).expect_err("the body fails");
+            prop_assert_eq!(error.detail(), "here");
+            assert_nothing_is_left(&fake, &plan);
+        }
+
+        #[test]
+        fn a_target_that_fails_at_any_block_is_left_empty(
+            length in 1_usize..5000, chunk in 1_usize..700, block in 1_u64..1500, at: Index,
+        ) {
+            let bytes = vec![7; length];
+            let needed = bytes.len().div_ceil(usize::try_from(block).expect("small"));
+            // A single block is put whole.
+            prop_assume!(needed > 1);
+            let fake = Fake { fail_block: Some(at.index(needed)), ..Fake::default() };
+            let plan = blocks(block);
+            let error = now(upload(&fake, body(&bytes, chunk), None, &plan)).expect_err("on order");
+            prop_assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable);
+            assert_nothing_is_left(&fake, &plan);
         }
     }
 
-    #[tokio::test]
-    async fn a_failed_block_fails_the_upload_and_aborts_it() {
-        let fake = Fake {
-            fail_block: Some(3),
-            ..Fake::default()
-        };
-        let plan = blocks(100);
-        let error = upload(&fake, body(&[1; 1000], 64), Some(1000), &plan)
-            .await
-            .expect_err("on order");
-        assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable);
-        assert!(*fake.aborted.lock().expect("not poisoned"));
-        assert!(fake.object.lock().expect("not poisoned").is_none());
+    /// No object, no memory, and blocks that were put are taken back.
+    fn assert_nothing_is_left(fake: &Fake, plan: &Blocks) {
+        assert_eq!(*fake.object.lock().expect("not poisoned"), None);
+        let sent = fake.blocks.lock().expect("not poisoned").len();
+        assert!(
+            sent == 0 || *fake.aborted.lock().expect("not poisoned"),
+            "{sent} blocks"
+        );
         assert_eq!(plan.budget.held(), 0);
     }
 

@@ -1,6 +1,7 @@
-//! attache's own commands: `cargo xtask test` and `cargo xtask ci`.
+//! attache's own commands: `cargo xtask test`, `cargo xtask ci` and `cargo xtask fuzz`.
 
 mod command;
+mod fuzz;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ cargo xtask <command>
 
   test [-- ARGS]  installs what the tests need, then runs all of them; none is skipped.
                   ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
+  fuzz [--seconds N]
+                  installs cargo-fuzz, then runs each fuzz target for N seconds (60)
   ci              formatting, lints, documentation, then the tests; stops at the first failure
 ";
 
@@ -29,6 +32,11 @@ fn main() -> ExitCode {
         ["test"] => test(&[]),
         ["test", "--", rest @ ..] => test(rest),
         ["ci"] => ci(),
+        ["fuzz"] => fuzz::fuzz(&workspace(), 60),
+        ["fuzz", "--seconds", seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::fuzz(&workspace(), seconds),
+            Err(_) => Err(Failure::usage(USAGE)),
+        },
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             Ok(())
@@ -71,7 +79,8 @@ fn ci() -> Result<(), Failure> {
     let begun = Instant::now();
 
     step("format", || {
-        run(cargo(&root).args(["fmt", "--all", "--check"]))
+        run(cargo(&root).args(["fmt", "--all", "--check"]))?;
+        run(cargo(&root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
     })?;
     step("lint", || {
         run(cargo(&root)

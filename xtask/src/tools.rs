@@ -214,7 +214,8 @@ fn as_root(program: &str) -> Result<Command, Failure> {
     Ok(command)
 }
 
-fn target(root: &Path) -> PathBuf {
+/// The target folder of cargo.
+pub(crate) fn target(root: &Path) -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => root.join(folder),
         None => root.join("target"),

@@ -1,6 +1,6 @@
 //! A service over a storage and a catalog that outlive it, as a disk outlives a process, and what is known of it outside.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +65,15 @@ pub(crate) struct Ledger {
 }
 
 impl World {
-    pub(crate) fn new(ground: Ground, lie: Option<Lie>) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+    /// On a disk, which takes its time, or in memory where there is such a place: thousands of commits, and nothing here is
+    /// about what a disk keeps.
+    pub(crate) fn new(ground: Ground, lie: Option<Lie>, slow: bool) -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() && !slow {
+            true => tempfile::tempdir_in(memory),
+            false => tempfile::tempdir(),
+        }
+        .expect("a folder");
         let fuse = Arc::new(Fuse::new());
         let kept = match ground {
             Ground::Memory => Kept::Memory(Arc::new(MemoryStorage::new())),
@@ -135,7 +142,7 @@ impl World {
                 // Facts are no litter as long as their bytes are there.
                 for facts in files(&root.join(".facts")) {
                     let bytes = facts.replace("/.facts/", "/");
-                    if !std::path::Path::new(bytes.trim_end_matches(".json")).exists() {
+                    if !Path::new(bytes.trim_end_matches(".json")).exists() {
                         litter.push(facts);
                     }
                 }
@@ -283,7 +290,7 @@ async fn read(storage: &dyn Storage, row: &Attachment) -> Bytes {
     object.body.collect(usize::MAX).await.expect("all of them")
 }
 
-fn files(folder: &std::path::Path) -> Vec<String> {
+fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -25,7 +25,14 @@ pub(super) fn service_error(
         AzureErrorKind::HttpResponse {
             status, error_code, ..
         } => {
+            // A word; whatever else a proxy may write there is not shown.
             let code = error_code.as_deref().unwrap_or_default();
+            let code: String = code
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .take(LONGEST_TEXT)
+                .collect();
+            let code = code.as_str();
             match (u16::from(*status), code) {
                 (_, "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled") => (
                     ErrorKind::UpstreamRefused,
@@ -213,7 +220,7 @@ fn forbidden(
                 _ => "storage.azure.tenant_id and storage.azure.client_id",
             };
             let told = detail
-                .and_then(|detail| detail.lines().next())
+                .and_then(|detail| detail.lines().next().map(plain))
                 .filter(|line| !line.contains("sig") && !line.contains("signed"))
                 .map(|line| format!(", {line}"))
                 .unwrap_or_default();
@@ -222,6 +229,17 @@ fn forbidden(
             )
         }
     }
+}
+
+/// Longest text of somebody else's that is shown. Azure's own codes and details have tens of characters.
+const LONGEST_TEXT: usize = 200;
+
+/// What somebody else wrote, so that it fits a line of ours.
+fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST_TEXT)
+        .collect()
 }
 
 /// `AuthenticationErrorDetail` of the answer's XML.
@@ -324,6 +342,80 @@ fn aadsts(text: &str) -> Option<&str> {
     let start = text.find("AADSTS")?;
     let digits = text[start + 6..]
         .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len() - start - 6);
+        .unwrap_or(text.len() - start - 6)
+        // All of them have five to seven digits.
+        .min(10);
     Some(&text[start..start + 6 + digits])
+}
+
+/// Any answer to a call, and any message of a credential, in our words, by the way that they take without the network in
+/// between. For tests, and `cargo xtask fuzz`.
+#[cfg(any(test, fuzzing))]
+pub fn words_for(status: u16, code: Option<&str>, answer: &[u8]) -> Vec<Error> {
+    use azure_core::error::check_success;
+    use azure_core::http::AsyncRawResponse;
+    use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
+
+    let endpoint: azure_core::http::Url =
+        "https://acme.blob.core.windows.net".parse().expect("a URL");
+    let target = Target {
+        account: "acme".to_owned(),
+        container: "files".to_owned(),
+        endpoint: endpoint.clone(),
+        public_endpoint: endpoint,
+        credential: CredentialKind::ClientSecret,
+        account_key: None,
+    };
+    let mut headers = Headers::new();
+    if let Some(code) = code {
+        let value = HeaderValue::from(code.to_owned());
+        headers.insert(HeaderName::from("x-ms-error-code"), value);
+    }
+    let response = AsyncRawResponse::from_bytes(status.into(), headers, answer.to_vec());
+    let outcome = futures::FutureExt::now_or_never(check_success(response, None));
+    let mut words = Vec::new();
+    if let Err(error) = outcome.expect("the answer is at hand") {
+        words.push(service_error(error, &target, None));
+    }
+    let message = String::from_utf8_lossy(answer).into_owned();
+    let refused = azure_core::Error::with_message(AzureErrorKind::Credential, message);
+    words.push(credential_error(&refused, CredentialKind::ClientSecret));
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn with_detail(detail: &str) -> String {
+        format!("<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>")
+    }
+
+    #[test]
+    fn what_the_service_says_fits_a_line_and_shows_no_signature() {
+        let plain = &words_for(
+            403,
+            Some("AuthenticationFailed"),
+            with_detail("Issuer is wrong.\nMore").as_bytes(),
+        )[0];
+        assert!(
+            plain
+                .detail()
+                .contains("(AuthenticationFailed, Issuer is wrong.)"),
+            "{plain}"
+        );
+        for (code, detail) in [
+            ("X", "a\0b\u{1b}[2Jc"),
+            ("X", "the URL was ?s\0ig=abc"),
+            ("X", &"y".repeat(100_000)),
+            ("X?sig=abc", ""),
+            (&"z".repeat(8_000), ""),
+        ] {
+            for error in words_for(403, Some(code), with_detail(detail).as_bytes()) {
+                let said = error.detail();
+                assert!(!said.chars().any(char::is_control), "{said:?}");
+                assert!(!said.contains("sig="), "{said}");
+                assert!(said.len() < 1000, "{} bytes", said.len());
+            }
+        }
+    }
 }

@@ -53,6 +53,9 @@ mod transport;
 
 use config::Target;
 pub use config::{AzureConfig, CredentialKind};
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use error::words_for;
 use error::{is_absent, is_taken, is_transient, service_error};
 use shared_key::AccountKey;
 use sign::{DelegationKey, Signer, Subject};

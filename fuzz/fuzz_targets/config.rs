@@ -1,0 +1,40 @@
+//! A configuration is loaded, or all that is wrong with it is said; what is shown of it can be loaded again, and never
+//! shows a secret.
+#![no_main]
+
+use attache::{Config, ErrorKind};
+use libfuzzer_sys::fuzz_target;
+
+/// In the environment, where the input may say so.
+const SECRET: &str = "hunter2hunter2";
+
+fuzz_target!(|input: &str| {
+    // The file, a zero, and lines of the environment.
+    let (file, environment) = input.split_once('\0').unwrap_or((input, ""));
+    // Would have files read that the input names.
+    if input.to_ascii_lowercase().contains("_file") || input.contains(SECRET) {
+        return;
+    }
+    let with_secret = environment.starts_with('!');
+    let variables = environment
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .chain(with_secret.then_some(("AZURE_CLIENT_SECRET", SECRET)))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    match Config::from_parts(Some(file), variables) {
+        Ok(config) => {
+            let shown = config.to_toml();
+            assert!(!shown.contains(SECRET), "{shown}");
+            assert!(!format!("{config:?}").contains(SECRET));
+            if !shown.contains("[redacted]") {
+                let again = Config::from_parts(Some(&shown), []).expect("what is shown is valid");
+                assert_eq!(again, config, "{shown}");
+            }
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            assert!(!error.detail().contains(SECRET), "{error}");
+            assert!(error.detail().len() > 10, "{error}");
+        }
+    }
+});
