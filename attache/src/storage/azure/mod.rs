@@ -806,7 +806,7 @@ fn object_info(
         Some(Facts {
             id: text("id")?.parse().ok()?,
             owner: text("owner").and_then(|owner| owner.parse().ok()),
-            filename: text("filename")?.parse().ok()?,
+            filename: text("filename")?.into(),
             content_type: text("content_type")?,
             created_at: OffsetDateTime::parse(&text("created_at")?, &Rfc3339).ok()?,
             created_by: text("created_by").and_then(|by| by.parse().ok()),
