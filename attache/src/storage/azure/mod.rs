@@ -34,8 +34,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Storage, Stored, Vitals,
-    conflict, resolve_range,
+    Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored,
+    Vitals, conflict, resolve_range,
 };
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests, crc64};
@@ -44,6 +44,7 @@ use crate::lease::Lease;
 use crate::secret::{Secret, SignedUrl};
 use crate::upload::{self, BlockId, BlockTarget};
 
+mod account;
 mod config;
 mod credential;
 mod error;
@@ -444,6 +445,10 @@ impl Storage for AzureStorage {
                 .skew()
                 .map(|skew| skew.as_seconds_f64()),
         })
+    }
+
+    async fn remarks(&self, sample: &ObjectKey) -> Vec<Remark> {
+        account::remarks(&self.0, sample).await
     }
 
     fn vitals(&self) -> Vitals {
