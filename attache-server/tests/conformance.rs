@@ -453,7 +453,16 @@ const SVG: &[u8] = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)<
 const OCTETS: &str = "application/octet-stream";
 
 /// Name, claim, bytes; then the type that is served, whether it may be shown, and a word of its policy.
-const TYPES: &[(&str, &str, &[u8], &str, bool, &str)] = &[
+type Typed = (
+    &'static str,
+    &'static str,
+    &'static [u8],
+    &'static str,
+    bool,
+    &'static str,
+);
+
+const TYPES: &[Typed] = &[
     (
         "a.png",
         "image/png",
