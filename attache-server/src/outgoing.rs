@@ -51,10 +51,8 @@ impl Outgoing {
 /// Drops the source once its client was idle for `patience`.
 async fn let_go_of_idle(state: Arc<Mutex<State>>, patience: Duration) {
     loop {
-        let due = lock(&state)
-            .idle_since
-            .map_or_else(Instant::now, |since| since)
-            + patience;
+        let since = lock(&state).idle_since.unwrap_or_else(Instant::now);
+        let due = since + patience;
         tokio::time::sleep_until(due).await;
         let mut state = lock(&state);
         if state

@@ -170,7 +170,11 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             let mut headers = HeaderMap::new();
             validators(&mut headers, &representation);
             headers.insert(CACHE_CONTROL, keep);
-            (StatusCode::NOT_MODIFIED, headers).into_response()
+            // Of no known length: the answer to a HEAD would get "Content-Length: 0", which is not that of the whole
+            // (RFC 9110 section 8.6).
+            let nothing = futures::stream::empty::<Result<bytes::Bytes, Error>>();
+            let body = Body::from_stream(nothing);
+            (StatusCode::NOT_MODIFIED, headers, body).into_response()
         }
         Delivery::Relay {
             representation,
@@ -211,6 +215,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
         }
         Delivery::Delegate {
             representation,
+            part,
             internal,
         } => {
             // The web server adds length and ranges of the file that it sends instead of this empty body, and takes the
@@ -219,6 +224,11 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             headers.remove(ACCEPT_RANGES);
             // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
             headers.insert(HeaderName::from_static("x-attache-cache-control"), keep);
+            if let Part::One(range) = part {
+                // What to ask a store for that does not know all forms of a range: Azure ignores "the last n bytes".
+                let text = format!("bytes={}-{}", range.start, range.end - 1);
+                headers.insert(HeaderName::from_static("x-attache-range"), value(&text));
+            }
             headers.insert(
                 HeaderName::from_static("x-accel-redirect"),
                 value(internal.expose()),

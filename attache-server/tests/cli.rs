@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use fake_azure::FakeAzure;
+use fake_azure::{FakeAzure, Op};
 use support::{files_below, noise};
 
 const CANARY: &str = "canary-secret-5d41402abc4b2a76";
@@ -769,6 +769,51 @@ async fn check_passes_on_azure_and_tells_who_answered_and_until_when() {
     assert!(text.contains("its token is good until"), "{text}");
     assert!(!text.contains("sig="), "{text}");
     assert!(azure.blobs().is_empty(), "the test file is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_what_the_accounts_settings_mean_or_why_it_cannot_look() {
+    let azure = azure().await;
+    let line = |text: &str, about: &str| {
+        let found = text.lines().find(|line| line.contains(about));
+        found
+            .unwrap_or_else(|| panic!("{about}: {text}"))
+            .to_owned()
+    };
+    let check = async || {
+        let run = run_in(Place::azure(&azure, CANARY), &["check"]).await;
+        run.expect(0).text()
+    };
+    let text = check().await;
+    assert!(line(&text, "soft_delete").contains("off"), "{text}");
+    assert!(line(&text, "versioning").contains("off"), "{text}");
+    assert!(line(&text, "cors").contains("no rule for GET"), "{text}");
+
+    azure.set_versioning(true);
+    azure.set_service_properties(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties><Cors>\
+         <CorsRule><AllowedMethods>PUT</AllowedMethods><AllowedOrigins>https://a.example</AllowedOrigins></CorsRule>\
+         <CorsRule><AllowedMethods>GET,HEAD</AllowedMethods><AllowedOrigins>https://b.example</AllowedOrigins></CorsRule>\
+         </Cors><DeleteRetentionPolicy><Enabled>true</Enabled><Days>7</Days></DeleteRetentionPolicy></StorageServiceProperties>",
+    );
+    let text = check().await;
+    let soft_delete = line(&text, "soft_delete");
+    assert!(soft_delete.contains("restored for 7 days"), "{text}");
+    assert!(line(&text, "versioning").contains("on: "), "{text}");
+    let cors = line(&text, "cors");
+    assert!(cors.contains("scripts of https://b.example may"), "{text}");
+
+    // The roles that attache needs do not let it look, and that is no failure.
+    let code = "AuthorizationPermissionMismatch";
+    azure.faults(|faults| faults.fail_next(Op::GetServiceProperties, 1, 403, code));
+    let text = check().await;
+    for about in ["soft_delete", "cors"] {
+        let line = line(&text, about);
+        assert!(
+            line.starts_with('–') && line.contains("not permitted to look"),
+            "{text}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -728,6 +728,28 @@ fn damage_aborts_the_download_instead_of_ending_it_and_a_lost_file_is_an_error()
 }
 
 #[test]
+fn a_later_part_that_cannot_be_opened_aborts_the_answer_instead_of_ending_it() {
+    let server = Server::start(&[]);
+    // More than the buffers of a connection take, so that the second part is not open yet.
+    let json = server.put("filename=a.bin", "", &noise(30_000_000));
+    let path = format!("attache-data/objects/user/{}.bin", id(&json));
+    let mut stream = server.connect();
+    write!(
+        stream,
+        "GET /download/{} HTTP/1.1\r\nhost: a\r\nrange: bytes=0-28999999,29500000-\r\n\r\n",
+        id(&json)
+    )
+    .unwrap();
+    // It has begun.
+    assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    std::fs::remove_file(server.folder.path().join(path)).unwrap();
+    let answer = read_answer(&mut stream);
+    assert_eq!(answer.status, 206, "{}", answer.head);
+    assert!(answer.truncated, "{} bytes came", answer.body.len());
+    assert!(answer.body.len() > 28_000_000, "the first part was open");
+}
+
+#[test]
 fn stopping_lets_a_running_upload_finish() {
     let mut server = Server::start(&[]);
     let mut stream = server.connect();

@@ -175,6 +175,22 @@ async fn nginx_sends_blobs_through_signed_urls_and_the_store_learns_nothing_of_t
                 .all(|call| call.if_none_match.is_none() && call.if_match.is_none())
         );
 
+        // The longest name, which the signed URL holds encoded twice.
+        let name = "%E5%86%99".repeat(85);
+        let long = server.put(
+            &format!("filename={name}&owner=page:1"),
+            "text/plain",
+            b"long",
+        );
+        let answer = nginx.get(&format!("/download/{}", id(&long)));
+        assert_eq!(answer.body, b"long", "{}", answer.head);
+        assert!(
+            answer
+                .header("content-disposition")
+                .unwrap()
+                .ends_with(&name)
+        );
+
         // What the store says of a failure stays here.
         for (status, code) in [
             (403, "AuthenticationFailed"),

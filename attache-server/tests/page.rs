@@ -192,7 +192,9 @@ async fn the_status_page_says_whether_all_is_well_and_draws_what_was() {
     let Some(chromium) = Chromium::start().await else {
         return;
     };
-    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("attache.toml"), "").unwrap();
+    let server = Server::start_in(folder, &[], &["--config", "attache.toml"]);
     server.put("filename=a.txt", "text/plain", b"hello");
     let client = chromium.client();
     let url = format!("http://{}/status", server.address);
@@ -223,19 +225,14 @@ async fn the_status_page_says_whether_all_is_well_and_draws_what_was() {
     let told = memory.attr("aria-label").await.unwrap().unwrap();
     assert!(told.contains("Resident") && told.contains("MiB"), "{told}");
     // What does not work is said, with what to do.
-    for name in ["attache.db", "attache.db-wal", "attache.db-shm"] {
-        let path = server.folder.path().join("attache-data").join(name);
-        let file = std::fs::OpenOptions::new().write(true).open(path);
-        if let Ok(file) = file {
-            file.set_len(0).unwrap();
-        }
-    }
-    let trouble = Locator::Css("[data-test=health][data-level=trouble]");
-    let health = client.wait().at_most(WAIT).for_element(trouble);
+    std::fs::write(server.folder.path().join("attache.toml"), "[server").unwrap();
+    let attention = Locator::Css("[data-test=health][data-level=attention]");
+    let health = client.wait().at_most(WAIT).for_element(attention);
     let said = health.await.unwrap().text().await.unwrap();
     assert!(
-        said.contains("catalog") && said.contains("permissions"),
+        said.contains("configuration on disk is not in effect"),
         "{said}"
     );
+    assert!(said.contains("serves on"), "{said}");
     chromium.close().await;
 }

@@ -66,6 +66,8 @@ pub enum Delivery {
     Delegate {
         /// What it is.
         representation: Representation,
+        /// How much of it: all, or one range.
+        part: Part,
         /// A path within the internal location, with the query of a signed URL where the store has such.
         internal: SignedUrl,
     },
@@ -214,7 +216,8 @@ pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
 pub(crate) fn may_delegate(ask: &Ask, part: &Part) -> bool {
     let ranges_agree = match part {
         Part::Whole => ask.range.is_none(),
-        Part::One(_) => true,
+        // It may be what is left of several.
+        Part::One(_) => ask.range.as_ref().is_some_and(|range| !range.contains(',')),
         Part::Several(_) => false,
     };
     ranges_agree && ask.if_match.is_none() && ask.if_unmodified_since.is_none()
@@ -389,6 +392,11 @@ mod tests {
         assert!(may_delegate(&plain, &Part::Whole));
         assert!(may_delegate(&ranged, &one));
         assert!(!may_delegate(&ranged, &Part::Whole));
+        let joined = Ask {
+            range: Some("bytes=0-4,5-9".to_owned()),
+            ..Ask::default()
+        };
+        assert!(!may_delegate(&joined, &one));
         let several = ranges::parse("bytes=0-1,5-6", 100).expect("satisfiable");
         assert!(!may_delegate(&ranged, &Part::of(several, "a/b", 100)));
         for change in [

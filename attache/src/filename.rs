@@ -18,7 +18,7 @@ pub const MAX_FILENAME_BYTES: usize = 255;
 
 /// A file name that every system can save: one component, no controls, no device, NFC.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "String", into = "String")]
 pub struct Filename(String);
 
 impl Filename {
@@ -32,6 +32,27 @@ impl Filename {
         let (stem, extension) = self.0.rsplit_once('.')?;
         let extension = extension.to_ascii_lowercase();
         (!stem.is_empty() && is_extension(&extension)).then_some(extension)
+    }
+
+    /// The nearest name to `text` that every system can save; `text` itself, in NFC, if it is one. For names that are
+    /// stored already, here or by others, and can be sent back to nobody. Uploads are refused instead.
+    ///
+    /// Controls, separators and direction marks become `_`, spaces and dots at the ends go, a device gets a `_` in front,
+    /// and what is longer than 255 bytes loses the end of its stem and keeps its extension.
+    pub fn neutralised(text: &str) -> Self {
+        let replaced = text.chars().map(|c| match c {
+            '/' | '\\' => '_',
+            c if is_unsafe(c) => '_',
+            c => c,
+        });
+        let name: String = replaced.nfc().collect();
+        let name = cut(trimmed(&name), MAX_FILENAME_BYTES);
+        let name = match trimmed(&name) {
+            "" => "file".to_owned(),
+            device if is_device(device) => format!("_{}", cut(device, MAX_FILENAME_BYTES - 1)),
+            name => name.to_owned(),
+        };
+        Self(name)
     }
 
     /// The name of a file that came without one.
@@ -79,10 +100,10 @@ impl FromStr for Filename {
     }
 }
 
-impl TryFrom<String> for Filename {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
+impl From<String> for Filename {
+    /// A name that was stored.
+    fn from(text: String) -> Self {
+        Self::neutralised(&text)
     }
 }
 
@@ -126,6 +147,8 @@ impl Disposition {
         let _ = write!(header, "{}; filename=\"", self.as_str());
         let mut plain = true;
         for c in name.chars() {
+            // Chromium takes a word that begins with "=" for an encoded one (RFC 2047), and drops it if it is none.
+            plain &= c != '=';
             // Percent and backslash are decoded by some browsers within the quotes; a quote ends them.
             if c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\' | '%') {
                 header.push(c);
@@ -169,8 +192,34 @@ fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}'
-            | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+            | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
 }
+
+/// Without what Windows drops, and what hides an extension.
+fn trimmed(name: &str) -> &str {
+    name.trim_start_matches(' ').trim_end_matches(['.', ' '])
+}
+
+/// At most `limit` bytes: the end of the stem goes, the extension stays if it is one.
+fn cut(name: &str, limit: usize) -> String {
+    if name.len() <= limit {
+        return name.to_owned();
+    }
+    let extension = match name.rsplit_once('.') {
+        Some((_, extension)) if extension.len() <= MAX_KEPT_EXTENSION => {
+            &name[name.len() - extension.len() - 1..]
+        }
+        _ => "",
+    };
+    let mut end = limit - extension.len();
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{extension}", &name[..end])
+}
+
+/// Longer than this, what follows the last dot is no extension but a part of a sentence.
+const MAX_KEPT_EXTENSION: usize = 32;
 
 /// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file#naming-conventions>
 fn is_device(name: &str) -> bool {
@@ -233,6 +282,60 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_stored_are_neutralised_and_keep_their_extension() {
+        let long = "写".repeat(100);
+        for (stored, wanted) in [
+            ("写真.png", "写真.png".to_owned()),
+            ("", "file".to_owned()),
+            ("..", "file".to_owned()),
+            (" . ", "file".to_owned()),
+            ("../../etc/passwd", ".._.._etc_passwd".to_owned()),
+            ("C:\\a.txt", "C:_a.txt".to_owned()),
+            ("a\r\nSet-Cookie: b", "a__Set-Cookie: b".to_owned()),
+            ("evil\u{202E}gpj.exe", "evil_gpj.exe".to_owned()),
+            ("a.exe. . ", "a.exe".to_owned()),
+            ("nul.txt", "_nul.txt".to_owned()),
+            ("Cafe\u{301}.txt", "Café.txt".to_owned()),
+            (&format!("{long}.tar.gz"), format!("{}.gz", "写".repeat(84))),
+        ] {
+            let name = Filename::neutralised(stored);
+            assert_eq!(name.as_str(), wanted, "{stored:?}");
+        }
+        let json = serde_json::to_string("a/b").expect("JSON");
+        let name: Filename = serde_json::from_str(&json).expect("never refused");
+        assert_eq!(name.as_str(), "a_b");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_neutralised_is_accepted_and_what_is_accepted_stays(
+            text in "[a-zA-Z0-9. /\\\\\u{0}-\u{1f}\u{202a}-\u{206f}\u{301}写é]{0,300}|CON[. ]{0,260}x?|.{0,300}",
+        ) {
+            let name = Filename::neutralised(&text);
+            proptest::prop_assert_eq!(name.as_str().parse::<Filename>().ok(), Some(name.clone()));
+            if let Ok(accepted) = text.parse::<Filename>() {
+                proptest::prop_assert_eq!(accepted, name);
+            }
+        }
+
+        #[test]
+        fn a_header_is_visible_ascii_and_its_extended_name_is_the_name(text in ".{0,80}") {
+            let name = Filename::neutralised(&text);
+            let header = Disposition::Attachment.header(&name);
+            proptest::prop_assert!(header.bytes().all(|b| (0x20..0x7f).contains(&b)), "{}", header);
+            proptest::prop_assert_eq!(header.matches('"').count(), 2);
+            let read = match header.split_once("filename*=UTF-8''") {
+                Some((_, encoded)) => percent_encoding::percent_decode_str(encoded)
+                    .decode_utf8()
+                    .expect("UTF-8")
+                    .into_owned(),
+                None => header.split('"').nth(1).expect("a name").to_owned(),
+            };
+            proptest::prop_assert_eq!(read, name.as_str());
+        }
+    }
+
+    #[test]
     fn extensions_are_short_lower_case_and_plain() {
         let extension = |text: &str| text.parse::<Filename>().expect("accepted").extension();
         assert_eq!(extension("a.PNG"), Some("png".into()));
@@ -256,6 +359,10 @@ mod tests {
         assert_eq!(
             header("a\"b.txt"),
             "attachment; filename=\"a_b.txt\"; filename*=UTF-8''a%22b.txt"
+        );
+        assert_eq!(
+            header("=?UTF-8?Q?a?=.txt"),
+            "attachment; filename=\"=?UTF-8?Q?a?=.txt\"; filename*=UTF-8''%3D%3FUTF-8%3FQ%3Fa%3F%3D.txt"
         );
     }
 }

@@ -601,6 +601,7 @@ impl Attache {
                 (DeliveryMode::Delegate, Some(offer)) => {
                     return Ok(Delivery::Delegate {
                         representation,
+                        part,
                         internal: delivery::internal(&config.internal_prefix, offer)?,
                     });
                 }

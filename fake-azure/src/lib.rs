@@ -215,6 +215,18 @@ impl FakeAzure {
         create_container(&self.core, name);
     }
 
+    /// What Get Blob Service Properties answers from now on, as XML.
+    pub fn set_service_properties(&self, xml: &str) {
+        let xml = xml.to_owned();
+        self.core
+            .store(|store| store.service_properties = Some(xml));
+    }
+
+    /// Whether answers about blobs name a version, as in an account with versioning. Versions themselves are not kept.
+    pub fn set_versioning(&self, on: bool) {
+        self.core.store(|store| store.versioning = on);
+    }
+
     /// Removes a container with all it holds.
     pub fn delete_container(&self, name: &str) {
         self.core.store(|store| store.containers.remove(name));

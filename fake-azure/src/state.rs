@@ -52,6 +52,10 @@ static PATTERN: [u8; 65_521] = {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) containers: BTreeMap<String, Container>,
+    /// The XML of Get Blob Service Properties, if it is not the default.
+    pub(crate) service_properties: Option<String>,
+    /// Answers about blobs name their version. Versions themselves are not kept.
+    pub(crate) versioning: bool,
     etags: u64,
     last_snapshot: Option<OffsetDateTime>,
 }

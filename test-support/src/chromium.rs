@@ -1,6 +1,6 @@
 //! A headless Chromium behind chromedriver.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fantoccini::wd::Capabilities;
@@ -50,9 +50,19 @@ impl Chromium {
         let mut arguments: Vec<String> = FLAGS.map(str::to_owned).to_vec();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let mut capabilities = Capabilities::new();
+        let downloads = profile.path().join("downloads");
         capabilities.insert(
             "goog:chromeOptions".to_owned(),
-            json!({ "binary": chromium, "args": arguments }),
+            json!({
+                "binary": chromium,
+                "args": arguments,
+                "prefs": {
+                    "download.default_directory": downloads,
+                    "download.prompt_for_download": false,
+                    // More than one from a page, without asking.
+                    "profile.default_content_setting_values.automatic_downloads": 1,
+                },
+            }),
         );
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
@@ -71,9 +81,14 @@ impl Chromium {
         &self.client
     }
 
-    /// The folder of this browser's profile; downloads may be sent below it.
+    /// The folder of this browser's profile.
     pub fn profile(&self) -> &Path {
         self.profile.path()
+    }
+
+    /// The folder into which this browser saves; made by the first download.
+    pub fn downloads(&self) -> PathBuf {
+        self.profile.path().join("downloads")
     }
 
     /// Ends the session and waits for the browser to go.

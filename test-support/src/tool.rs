@@ -13,6 +13,32 @@ pub fn curl() -> Option<PathBuf> {
     find("curl", "ATTACHE_TEST_CURL", || on_path(&["curl"]))
 }
 
+/// Where Python 3 lies: `ATTACHE_TEST_PYTHON`, else the search path.
+pub fn python() -> Option<PathBuf> {
+    find("Python", "ATTACHE_TEST_PYTHON", || on_path(&["python3"]))
+}
+
+/// Where Node.js lies: `ATTACHE_TEST_NODE`, else the search path.
+pub fn node() -> Option<PathBuf> {
+    find("Node.js", "ATTACHE_TEST_NODE", || on_path(&["node"]))
+}
+
+/// Where npm's `content-disposition` lies: `ATTACHE_TEST_CONTENT_DISPOSITION`, else the target folder.
+pub fn content_disposition() -> Option<PathBuf> {
+    find(
+        "content-disposition",
+        "ATTACHE_TEST_CONTENT_DISPOSITION",
+        || in_target("content-disposition/node_modules/content-disposition/dist/index.js"),
+    )
+}
+
+/// Where REDbot lies: `ATTACHE_TEST_REDBOT`, else the target folder.
+pub fn redbot() -> Option<PathBuf> {
+    find("REDbot", "ATTACHE_TEST_REDBOT", || {
+        in_target("redbot/bin/redbot")
+    })
+}
+
 /// `variable` if it is set, else what `search` finds, else a skip.
 ///
 /// Panics when the variable names a file that is not there, and on a skip under `ATTACHE_TEST_REQUIRE_ALL`.

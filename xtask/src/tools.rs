@@ -15,14 +15,19 @@ pub(crate) struct Tools {
     chromium: PathBuf,
     chromedriver: PathBuf,
     nginx: PathBuf,
+    curl: PathBuf,
+    content_disposition: PathBuf,
+    redbot: PathBuf,
 }
 
 impl Tools {
     /// Finds every tool, and installs what is missing after saying what and why.
     pub(crate) fn ensure(root: &Path) -> Result<Self, Failure> {
         let node = node()?;
-        let azurite = azurite(root)?;
+        let azurite = from_npm(root, &AZURITE)?;
+        let content_disposition = from_npm(root, &CONTENT_DISPOSITION)?;
         install_missing_packages()?;
+        let redbot = redbot(root)?;
         let find = |package: &Package| {
             package.find().ok_or_else(|| {
                 Failure::new(format!(
@@ -38,6 +43,9 @@ impl Tools {
             chromium: find(&CHROMIUM)?,
             chromedriver: find(&CHROMEDRIVER)?,
             nginx: find(&NGINX)?,
+            curl: find(&CURL)?,
+            content_disposition,
+            redbot,
         })
     }
 
@@ -49,6 +57,12 @@ impl Tools {
             .env("ATTACHE_TEST_CHROMIUM", &self.chromium)
             .env("ATTACHE_TEST_CHROMEDRIVER", &self.chromedriver)
             .env("ATTACHE_TEST_NGINX", &self.nginx)
+            .env("ATTACHE_TEST_CURL", &self.curl)
+            .env(
+                "ATTACHE_TEST_CONTENT_DISPOSITION",
+                &self.content_disposition,
+            )
+            .env("ATTACHE_TEST_REDBOT", &self.redbot)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }
@@ -76,6 +90,39 @@ const NGINX: Package = Package {
     name: "nginx-light",
     programs: &["nginx"],
     why: "answers delegated deliveries",
+};
+
+const CURL: Package = Package {
+    name: "curl",
+    programs: &["curl"],
+    why: "saves downloads, and speaks HTTP/2",
+};
+
+/// For its module `venv`; Python itself comes with it.
+const PYTHON: Package = Package {
+    name: "python3-venv",
+    programs: &["python3"],
+    why: "runs REDbot, the lint for HTTP",
+};
+
+/// Something from npm, pinned by a lock file in a folder of xtask.
+struct NpmPackage {
+    folder: &'static str,
+    /// What is used of it.
+    entry: &'static str,
+    why: &'static str,
+}
+
+const AZURITE: NpmPackage = NpmPackage {
+    folder: "azurite",
+    entry: "node_modules/azurite/dist/src/blob/main.js",
+    why: "Azurite, the emulator of Azure Blob Storage that the storage tests run against (365 MB)",
+};
+
+const CONTENT_DISPOSITION: NpmPackage = NpmPackage {
+    folder: "content-disposition",
+    entry: "node_modules/content-disposition/dist/index.js",
+    why: "content-disposition, a parser that file names are read back with",
 };
 
 impl Package {
@@ -117,11 +164,11 @@ fn node() -> Result<PathBuf, Failure> {
     Ok(node)
 }
 
-/// Installs the pinned Azurite below the target folder, unless the same lock file was installed there before.
-fn azurite(root: &Path) -> Result<PathBuf, Failure> {
-    let source = root.join("xtask").join("azurite");
-    let folder = target(root).join("tools").join("azurite");
-    let entry = folder.join("node_modules/azurite/dist/src/blob/main.js");
+/// Installs a pinned package below the target folder, unless the same lock file was installed there before.
+fn from_npm(root: &Path, package: &NpmPackage) -> Result<PathBuf, Failure> {
+    let source = root.join("xtask").join(package.folder);
+    let folder = target(root).join("tools").join(package.folder);
+    let entry = folder.join(package.entry);
     let stamp = folder.join("installed-lock.json");
     let lock = source.join("package-lock.json");
 
@@ -131,8 +178,8 @@ fn azurite(root: &Path) -> Result<PathBuf, Failure> {
     }
 
     say(&format!(
-        "xtask: installing Azurite, the emulator of Azure Blob Storage that the storage tests run against, into {} \
-         (365 MB from npm, once)",
+        "xtask: installing {} into {} from npm, once",
+        package.why,
         folder.display()
     ));
     fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
@@ -158,8 +205,48 @@ fn azurite(root: &Path) -> Result<PathBuf, Failure> {
     Ok(entry)
 }
 
+/// Installs the pinned REDbot into a virtual environment below the target folder, unless it was installed there before.
+fn redbot(root: &Path) -> Result<PathBuf, Failure> {
+    let requirements = root.join("xtask/redbot/requirements.txt");
+    let folder = target(root).join("tools").join("redbot");
+    let entry = folder.join("bin").join("redbot");
+    let stamp = folder.join("installed-requirements.txt");
+
+    let wanted = fs::read(&requirements).map_err(failed("read", &requirements))?;
+    if entry.is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(entry);
+    }
+
+    say(&format!(
+        "xtask: installing REDbot, the lint for HTTP that answers are checked with, into {} from PyPI, once",
+        folder.display()
+    ));
+    let python = PYTHON.find().unwrap_or_else(|| "python3".into());
+    run(Command::new(python)
+        .args(["-m", "venv", "--clear"])
+        .arg(&folder))?;
+    run(Command::new(folder.join("bin").join("pip"))
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "-r",
+        ])
+        .arg(&requirements))?;
+    if !entry.is_file() {
+        return Err(Failure::new(format!(
+            "xtask: pip ended well and {} is not there",
+            entry.display()
+        )));
+    }
+    // Last, so that an interrupted installation is done again.
+    fs::write(&stamp, wanted).map_err(failed("write", &stamp))?;
+    Ok(entry)
+}
+
 fn install_missing_packages() -> Result<(), Failure> {
-    let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX]
+    let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON]
         .into_iter()
         .filter(|package| package.find().is_none())
         .collect();

@@ -21,6 +21,8 @@ use super::{CLOSE_GRACE, Exit, Failure, Outcome, progress, stored};
 
 /// Test the configuration: credential, clock, storage, catalog; then write, read, sign, open and delete a small file.
 ///
+/// For Azure also tells what soft delete, versioning and CORS of the account mean, where it is permitted to look.
+///
 /// Prints a line for each, and what to do about a failure. What depends on something that failed is skipped.
 /// Never prints a secret.
 #[derive(Debug, Args)]
@@ -61,7 +63,7 @@ struct Line {
 
 const SKIPPED: &str = "skipped, because of the failure above";
 
-/// In the order of the lines.
+/// In the order of the lines. What the store's own settings mean stands between "open" and "delete", where it has such.
 const STEPS: [&str; 10] = [
     "configuration",
     "credential",
@@ -289,6 +291,10 @@ async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
         Ok(temporary) => open_signed(store, &id, &temporary.url).await,
         Err(_) => Ok(""),
     };
+    let remarks = match store.find(&id).await {
+        Ok(attachment) => store.parts().storage.remarks(&attachment.key).await,
+        Err(_) => Vec::new(),
+    };
     let deleted = delete(store, &id).await;
     busy.finish_and_clear();
     sheet.ok("write", format!("{} bytes, as {id}", TEST_FILE.len()))?;
@@ -312,6 +318,12 @@ async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
         Err(error) => {
             sheet.failed("sign", &error)?;
             sheet.skipped("open", SKIPPED)?;
+        }
+    }
+    for remark in remarks {
+        match remark.known {
+            true => sheet.ok(remark.about, remark.text)?,
+            false => sheet.skipped(remark.about, remark.text)?,
         }
     }
     match deleted {

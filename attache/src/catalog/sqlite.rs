@@ -822,7 +822,7 @@ fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
         id: row.get::<_, String>(0)?.parse()?,
         key: row.get::<_, String>(1)?.parse()?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
-        filename: row.get::<_, String>(3)?.parse()?,
+        filename: row.get::<_, String>(3)?.into(),
         content_type: row.get(4)?,
         size: unsigned(row.get(5)?),
         sha256: Hex(row.get(6)?),

@@ -82,6 +82,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Ok(0)
     }
 
+    /// What the store's own settings mean for attachments in it, for people; looked at with calls. `sample` is an object
+    /// that exists.
+    async fn remarks(&self, sample: &ObjectKey) -> Vec<Remark> {
+        let _ = sample;
+        Vec::new()
+    }
+
     /// What the store's own parts have to say about themselves, for the status page.
     fn vitals(&self) -> Vitals {
         Vitals::default()
@@ -201,6 +208,32 @@ pub struct Probe {
     pub summary: String,
     /// How far the store's clock is ahead of ours, in seconds, if it told.
     pub clock_skew_s: Option<f64>,
+}
+
+/// What one of a store's own settings means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The setting.
+    pub about: &'static str,
+    /// A line for people.
+    pub text: String,
+    /// It could be looked at; otherwise `text` says why not.
+    pub known: bool,
+}
+
+impl Remark {
+    pub(crate) fn known(about: &'static str, text: String) -> Self {
+        let known = true;
+        Self { about, text, known }
+    }
+
+    pub(crate) fn unknown(about: &'static str, why: &str) -> Self {
+        Self {
+            about,
+            text: why.to_owned(),
+            known: false,
+        }
+    }
 }
 
 /// What a store's parts say about themselves.

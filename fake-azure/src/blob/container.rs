@@ -155,14 +155,15 @@ pub(crate) async fn user_delegation_key(
     )))
 }
 
-pub(crate) fn service_properties() -> Answer {
-    xml_document(
+pub(crate) fn service_properties(core: &Core) -> Answer {
+    let changed = core.store(|store| store.service_properties.clone());
+    xml_document(changed.unwrap_or_else(|| {
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties>\
          <Cors /><DefaultServiceVersion>2026-04-06</DefaultServiceVersion>\
          <DeleteRetentionPolicy><Enabled>false</Enabled></DeleteRetentionPolicy>\
          <StaticWebsite><Enabled>false</Enabled></StaticWebsite></StorageServiceProperties>"
-            .to_owned(),
-    )
+            .to_owned()
+    }))
 }
 
 pub(crate) fn account_info() -> Answer {

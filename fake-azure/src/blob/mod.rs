@@ -209,7 +209,7 @@ async fn carry_out(core: &Arc<Core>, call: &Call, body: Incoming) -> Result<Answ
     }
     match call.op {
         Op::GetUserDelegationKey => container::user_delegation_key(core, call, body).await,
-        Op::GetServiceProperties => Ok(container::service_properties()),
+        Op::GetServiceProperties => Ok(container::service_properties(core)),
         Op::GetAccountInfo => Ok(container::account_info()),
         Op::ListContainers => Ok(list::containers(core, call)),
         Op::CreateContainer => container::create(core, call).map_err(Stop::from),

@@ -10,7 +10,7 @@ use crate::blob::{Call, blob_not_found, conditions, container_not_found, invalid
 use crate::core::Core;
 use crate::respond::{Answer, AnswerBody, BlobBody, Fail, set, set_length, status};
 use crate::state::{Blob, Content};
-use crate::wire::{base64_encode, crc64_text, http_date};
+use crate::wire::{self, base64_encode, crc64_text, http_date};
 
 /// <https://learn.microsoft.com/rest/api/storageservices/get-blob>
 pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
@@ -60,6 +60,14 @@ pub(crate) fn head(core: &Core, call: &Call) -> Result<Answer, Fail> {
     conditions::for_read(call, &blob)?;
     let mut answer = status(StatusCode::OK);
     describe(&mut answer, call, &blob, is_snapshot);
+    if core.store(|store| store.versioning) {
+        set(
+            &mut answer,
+            "x-ms-version-id",
+            &wire::snapshot_time(blob.modified),
+        );
+        set(&mut answer, "x-ms-is-current-version", "true");
+    }
     set_length(&mut answer, blob.content.len);
     if let Some(md5) = &blob.properties.content_md5 {
         set(&mut answer, "content-md5", md5);

@@ -34,8 +34,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Storage, Stored, Vitals,
-    conflict, resolve_range,
+    Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored,
+    Vitals, conflict, resolve_range,
 };
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests, crc64};
@@ -44,6 +44,7 @@ use crate::lease::Lease;
 use crate::secret::{Secret, SignedUrl};
 use crate::upload::{self, BlockId, BlockTarget};
 
+mod account;
 mod config;
 mod credential;
 mod error;
@@ -451,6 +452,10 @@ impl Storage for AzureStorage {
         })
     }
 
+    async fn remarks(&self, sample: &ObjectKey) -> Vec<Remark> {
+        account::remarks(&self.0, sample).await
+    }
+
     fn vitals(&self) -> Vitals {
         let inner = &self.0;
         let counts = inner.transport.counts();
@@ -815,7 +820,7 @@ fn object_info(
         Some(Facts {
             id: text("id")?.parse().ok()?,
             owner: text("owner").and_then(|owner| owner.parse().ok()),
-            filename: text("filename")?.parse().ok()?,
+            filename: text("filename")?.into(),
             content_type: text("content_type")?,
             created_at: OffsetDateTime::parse(&text("created_at")?, &Rfc3339).ok()?,
             created_by: text("created_by").and_then(|by| by.parse().ok()),
