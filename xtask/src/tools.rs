@@ -18,6 +18,8 @@ pub(crate) struct Tools {
     curl: PathBuf,
     content_disposition: PathBuf,
     redbot: PathBuf,
+    promtool: PathBuf,
+    systemd_analyze: PathBuf,
 }
 
 impl Tools {
@@ -28,6 +30,7 @@ impl Tools {
         let content_disposition = from_npm(root, &CONTENT_DISPOSITION)?;
         install_missing_packages()?;
         let redbot = redbot(root)?;
+        let promtool = promtool(root)?;
         let find = |package: &Package| {
             package.find().ok_or_else(|| {
                 Failure::new(format!(
@@ -46,6 +49,8 @@ impl Tools {
             curl: find(&CURL)?,
             content_disposition,
             redbot,
+            promtool,
+            systemd_analyze: find(&SYSTEMD)?,
         })
     }
 
@@ -63,6 +68,8 @@ impl Tools {
                 &self.content_disposition,
             )
             .env("ATTACHE_TEST_REDBOT", &self.redbot)
+            .env("ATTACHE_TEST_PROMTOOL", &self.promtool)
+            .env("ATTACHE_TEST_SYSTEMD_ANALYZE", &self.systemd_analyze)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }
@@ -103,6 +110,13 @@ const PYTHON: Package = Package {
     name: "python3-venv",
     programs: &["python3"],
     why: "runs REDbot, the lint for HTTP",
+};
+
+/// Not started, nor made the first process: only for its checks of unit files.
+const SYSTEMD: Package = Package {
+    name: "systemd",
+    programs: &["systemd-analyze"],
+    why: "checks the unit file",
 };
 
 /// Something from npm, pinned by a lock file in a folder of xtask.
@@ -245,8 +259,52 @@ fn redbot(root: &Path) -> Result<PathBuf, Failure> {
     Ok(entry)
 }
 
+/// promtool alone, out of Debian's package of Prometheus (19 MB): installing that would start a server, and bring a web page.
+fn promtool(root: &Path) -> Result<PathBuf, Failure> {
+    if let Some(promtool) = on_path("promtool") {
+        return Ok(promtool);
+    }
+    let folder = target(root).join("tools").join("prometheus");
+    let entry = folder.join("usr/bin/promtool");
+    if entry.is_file() {
+        return Ok(entry);
+    }
+    say(&format!(
+        "xtask: fetching promtool, which checks the alert rules, into {}, once",
+        folder.display()
+    ));
+    let missing = "install promtool so that it is in the search path";
+    if on_path("apt-get").is_none() {
+        return Err(Failure::new(format!(
+            "xtask: there is no apt-get; {missing}"
+        )));
+    }
+    fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+    run(as_root("apt-get")?.arg("update"))?;
+    run(Command::new("apt-get")
+        .current_dir(&folder)
+        .args(["download", "prometheus"]))?;
+    let packages = fs::read_dir(&folder).map_err(failed("read", &folder))?;
+    let package = packages
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or_else(|| Failure::new(format!("xtask: apt-get fetched nothing; {missing}")))?;
+    run(Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(&package)
+        .arg(&folder))?;
+    let _ = fs::remove_file(package);
+    match entry.is_file() {
+        true => Ok(entry),
+        false => Err(Failure::new(format!(
+            "xtask: Debian's prometheus has no promtool; {missing}"
+        ))),
+    }
+}
+
 fn install_missing_packages() -> Result<(), Failure> {
-    let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON]
+    let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON, &SYSTEMD]
         .into_iter()
         .filter(|package| package.find().is_none())
         .collect();
