@@ -296,10 +296,8 @@ async fn transfers_move_their_figures_and_give_everything_back() {
         assert!(figures.sum("attache_process_resident_bytes", &[]) > settled);
 
         // An upload that is half there holds its block, on the heap and in the budget.
-        let head = format!(
-            "POST /v1/attachments?filename=b.bin HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\n\
-             content-length: 6000000\r\n\r\n"
-        );
+        let head = "POST /v1/attachments?filename=b.bin HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\n\
+             content-length: 6000000\r\n\r\n";
         let mut half = server.connect();
         half.write_all(head.as_bytes()).unwrap();
         half.write_all(&noise(5_000_000)).unwrap();
@@ -709,8 +707,11 @@ fn health_finds_a_server_by_its_configuration_and_over_tls() {
     let plain = Server::start(&[]);
     let listen = plain.address.to_string();
     std::fs::write(server.folder.path().join("attache.toml"), "[nonsense").unwrap();
-    let found = health(&[("ATTACHE_SERVER__LISTEN", &listen)]);
-    assert_eq!(found.status.code(), Some(0), "{found:?}");
+    let everywhere = format!("0.0.0.0:{}", plain.address.port());
+    for listen in [&listen, &everywhere] {
+        let found = health(&[("ATTACHE_SERVER__LISTEN", listen)]);
+        assert_eq!(found.status.code(), Some(0), "{found:?}");
+    }
     let nonsense = command(server.folder.path(), &[])
         .args(["health", "--url", "nowhere"])
         .output()
