@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use attache::config::AuthMode;
 use attache::history::SAMPLE_EVERY;
+use attache::trace::Context;
 use attache::{Attache, Config, Error, ErrorKind, Result};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -35,7 +36,7 @@ use crate::auth::{Auth, Caller};
 use crate::connection::{Impatient, Peer};
 use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
-use crate::respond::{Failure, REQUEST_ID, plain_problem};
+use crate::respond::{Failure, plain_problem};
 use crate::{api, deliver, tls, web};
 
 /// hyper's buffers of one connection, one each way, and so the longest head.
@@ -471,7 +472,10 @@ async fn with_request_id(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let started = Instant::now();
-    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let traceparent = request.headers().get("traceparent");
+    let traceparent = traceparent.and_then(|value| value.to_str().ok());
+    let context = Context::new(id.clone(), traceparent);
+    let mut response = context.scope(next.run(request)).await;
     // The path alone: a query may be a permission.
     tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
     response.headers_mut().insert(X_REQUEST_ID, value);

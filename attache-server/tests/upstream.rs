@@ -534,3 +534,65 @@ async fn secrets_tokens_and_signatures_appear_nowhere() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_id_of_a_request_is_known_to_the_store_and_in_the_log() {
+    let world =
+        World::start("[delivery]\nmode = \"relay\"\n[upload]\nblock_bytes = \"1MiB\"").await;
+    tokio::task::block_in_place(|| {
+        let bytes = noise(3_000_000);
+        let id = world.upload(b"warm");
+        world.azure.reset_counts();
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let put = [("x-request-id", "the-upload"), ("traceparent", trace)];
+        let stored = world
+            .server
+            .request("POST", "/v1/attachments?filename=a", &put, &bytes);
+        assert_eq!(stored.header("x-request-id"), Some("the-upload"));
+        // A download that breaks on its way asks again under the same id, although another task sends it.
+        world.azure.faults(|faults| {
+            faults.responses.push(fake_azure::BodyFault {
+                op: Some(Op::GetBlob),
+                remaining: Some(1),
+                after_bytes: 500_000,
+                ..fake_azure::BodyFault::default()
+            });
+        });
+        let large = stored.json()["id"].as_str().unwrap().to_owned();
+        let get = [("x-request-id", "the-download")];
+        let got = world
+            .server
+            .request("GET", &format!("/download/{large}"), &get, b"");
+        assert!(got.body == bytes);
+        let delete = [("x-request-id", "the-deletion")];
+        world
+            .server
+            .request("DELETE", &format!("/v1/attachments/{id}"), &delete, b"");
+        let calls = world.azure.calls();
+        let of = |name: &str| {
+            calls
+                .iter()
+                .filter(|call| call.client_request_id.as_deref() == Some(name))
+                .count()
+        };
+        assert!(of("the-upload") >= 4, "{calls:#?}");
+        assert_eq!(
+            (of("the-download"), of("the-deletion")),
+            (2, 1),
+            "{calls:#?}"
+        );
+        assert_eq!(of("the-upload") + 3, calls.len(), "no call is nobody's");
+        let log = world.server.log();
+        for operation in ["upload", "relay", "delete"] {
+            let lines = log.lines().filter(|line| {
+                line.contains("phase=") && line.contains(&format!("operation=\"{operation}\""))
+            });
+            assert!(
+                lines
+                    .clone()
+                    .any(|line| line.contains("heap=") && line.contains("resident=")),
+                "{operation}"
+            );
+        }
+    });
+}

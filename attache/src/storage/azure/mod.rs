@@ -42,6 +42,7 @@ use crate::body::{Body, Digests, crc64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::secret::{Secret, SignedUrl};
+use crate::trace;
 use crate::upload::{self, BlockId, BlockTarget};
 
 mod account;
@@ -747,6 +748,13 @@ impl Policy for Watch {
         if let Some(crc) = ctx.value::<WholeCrc>() {
             let crc = crate::base64::encode(crc.0.to_le_bytes());
             request.insert_header("x-ms-content-crc64", crc);
+        }
+        // Before the request is signed: the signature covers both.
+        if let Some(context) = trace::Context::current() {
+            request.insert_header("x-ms-client-request-id", context.request_id().to_owned());
+            if let Some(traceparent) = context.traceparent() {
+                request.insert_header("traceparent", traceparent.to_owned());
+            }
         }
         let outcome = next[0].send(ctx, request, &next[1..]).await;
         let count = match &outcome {
