@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use attache::config::AuthMode;
 use attache::history::SAMPLE_EVERY;
-use attache::trace::Context;
 use attache::{Attache, Config, Error, ErrorKind, Result};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -26,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tower::Service as _;
+use tracing::Instrument as _;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,7 +37,7 @@ use crate::connection::{Impatient, Peer};
 use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
 use crate::respond::{Failure, plain_problem};
-use crate::{api, deliver, tls, web};
+use crate::{api, deliver, otlp, tls, web};
 
 /// hyper's buffers of one connection, one each way, and so the longest head.
 const BUFFER: usize = 32 * 1024;
@@ -472,10 +472,10 @@ async fn with_request_id(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let started = Instant::now();
-    let traceparent = request.headers().get("traceparent");
-    let traceparent = traceparent.and_then(|value| value.to_str().ok());
-    let context = Context::new(id.clone(), traceparent);
-    let mut response = context.scope(next.run(request)).await;
+    let (span, context) = otlp::begin(&request, &id);
+    let work = context.scope(next.run(request)).instrument(span.clone());
+    let mut response = work.await;
+    span.record("http.response.status_code", response.status().as_u16());
     // The path alone: a query may be a permission.
     tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
     response.headers_mut().insert(X_REQUEST_ID, value);

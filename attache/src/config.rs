@@ -54,6 +54,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[hooks]`
     pub hooks: HooksConfig,
+    /// `telemetry.otlp_endpoint`: where spans are sent to. Read at start only.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// `[server]`
@@ -570,6 +572,7 @@ impl Default for Config {
                 timeout: Duration::from_secs(30),
                 when_down: WhenDown::Refuse,
             },
+            otlp_endpoint: None,
         }
     }
 }
@@ -980,6 +983,7 @@ const KEYS: &[Key] = &[
     key!("hooks.webhook", hooks.webhook, |raw| http_url(raw.text()?).map(Some), optional),
     key!("hooks.timeout", hooks.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("hooks.when_down", hooks.when_down, |raw| word(raw, WHEN_DOWN), |v| spelled(*v, WHEN_DOWN)),
+    key!("telemetry.otlp_endpoint", otlp_endpoint, |raw| http_url(raw.text()?).map(Some), optional),
 ];
 
 const BACKENDS: &[(&str, Backend)] = &[

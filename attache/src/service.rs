@@ -1084,6 +1084,9 @@ impl Attache {
         if old.config.catalog != config.catalog {
             start_only.push("catalog.url");
         }
+        if old.config.otlp_endpoint != config.otlp_endpoint {
+            start_only.push("telemetry.otlp_endpoint");
+        }
         let tls_changed = old.config.server.tls != config.server.tls;
         let metrics = self.0.metrics.clone();
         let built = tokio::task::spawn_blocking({

@@ -3,6 +3,11 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
+/// The target of spans that are made for trace collectors, and not for the log.
+pub const SPANS: &str = "attache_spans";
+
 tokio::task_local! {
     static CONTEXT: Context;
 }
@@ -53,6 +58,7 @@ impl Context {
 /// Runs `work`, which may move to another task, for the request that it was made for.
 pub(crate) fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let context = Context::current();
+    let work = work.instrument(tracing::Span::current());
     async move {
         match context {
             Some(context) => context.scope(work).await,
@@ -111,9 +117,8 @@ mod tests {
     async fn work_that_moves_to_another_task_takes_its_request_along() {
         assert_eq!(Context::current(), None);
         let context = Context::new("one", None);
-        let task = context
-            .clone()
-            .scope(async { tokio::spawn(carried(async { Context::current() })) });
-        assert_eq!(task.await.await.expect("it ends"), Some(context));
+        let elsewhere = async { tokio::spawn(carried(async { Context::current() })).await };
+        let seen = context.clone().scope(elsewhere).await;
+        assert_eq!(seen.expect("it ends"), Some(context));
     }
 }

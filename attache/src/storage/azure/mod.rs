@@ -37,6 +37,8 @@ use super::{
     Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored,
     Vitals, conflict, resolve_range,
 };
+use tracing::Instrument as _;
+
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests, crc64};
 use crate::error::{Error, ErrorKind, Result};
@@ -756,7 +758,22 @@ impl Policy for Watch {
                 request.insert_header("traceparent", traceparent.to_owned());
             }
         }
-        let outcome = next[0].send(ctx, request, &next[1..]).await;
+        // For trace collectors; nothing without one. The path of a blob is no secret, its query may be.
+        let span = tracing::info_span!(
+            target: trace::SPANS,
+            "store",
+            otel.kind = "client",
+            http.request.method = request.method().as_str(),
+            url.path = request.url().path(),
+            http.response.status_code = tracing::field::Empty,
+        );
+        let outcome = next[0]
+            .send(ctx, request, &next[1..])
+            .instrument(span.clone())
+            .await;
+        if let Ok(answer) = &outcome {
+            span.record("http.response.status_code", u16::from(answer.status()));
+        }
         let count = match &outcome {
             Ok(answer) => match u16::from(answer.status()) {
                 429 | 503 => Some(&self.0.throttled),
