@@ -1,6 +1,7 @@
 //! attache's own commands: `cargo xtask test`, `cargo xtask ci` and `cargo xtask fuzz`.
 
 mod command;
+mod deny;
 mod fuzz;
 mod tools;
 
@@ -18,7 +19,8 @@ cargo xtask <command>
                   ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
   fuzz [--seconds N]
                   installs cargo-fuzz, then runs each fuzz target for N seconds (60)
-  ci              formatting, lints, documentation, then the tests; stops at the first failure
+  deny            installs cargo-deny, then checks licences, sources, bans and, where it can, advisories
+  ci              formatting, lints, dependencies, documentation, then the tests; stops at the first failure
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["test"] => test(&[]),
         ["test", "--", rest @ ..] => test(rest),
         ["ci"] => ci(),
+        ["deny"] => deny::deny(&workspace()),
         ["fuzz"] => fuzz::fuzz(&workspace(), 60),
         ["fuzz", "--seconds", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::fuzz(&workspace(), seconds),
@@ -87,6 +90,7 @@ fn ci() -> Result<(), Failure> {
             .args(["clippy", "--workspace", "--all-targets", "--locked"])
             .args(["--", "-D", "warnings"]))
     })?;
+    step("deny", || deny::deny(&root))?;
     step("document", || {
         run(cargo(&root)
             .args(["doc", "--workspace", "--no-deps", "--locked"])
