@@ -13,8 +13,9 @@ use support::{files_below, noise};
 
 const CANARY: &str = "canary-secret-5d41402abc4b2a76";
 
-const COMMANDS: [&str; 11] = [
-    "serve", "put", "get", "url", "ls", "rm", "check", "sweep", "verify", "token", "config",
+const COMMANDS: [&str; 12] = [
+    "serve", "put", "get", "url", "ls", "rm", "check", "health", "sweep", "verify", "token",
+    "config",
 ];
 
 /// A folder, and the variables of every command that runs in it.

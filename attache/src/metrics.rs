@@ -224,7 +224,7 @@ impl Metrics {
         );
         let read = Read::default();
         read.register(&mut registry);
-        Self {
+        let metrics = Self {
             registry,
             operations,
             operation_seconds,
@@ -238,6 +238,26 @@ impl Metrics {
             inspections,
             tally: Tally::default(),
             read,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Makes the series whose labels are known: a counter that appears with its first event has not risen for Prometheus, so
+    /// an alert would miss that event.
+    fn begin_at_zero(&self) {
+        for direction in [Direction::In, Direction::Out].map(Direction::as_str) {
+            let labels = DirectionLabels { direction };
+            drop(self.streams_open.get_or_create(&labels));
+            drop(self.transferred_bytes.get_or_create(&labels));
+            for outcome in STREAM_OUTCOMES {
+                let labels = StreamLabels { direction, outcome };
+                drop(self.streams.get_or_create(&labels));
+            }
+        }
+        for outcome in ["ok", "failed"] {
+            let labels = PlainOutcomeLabels { outcome };
+            drop(self.config_reloads.get_or_create(&labels));
         }
     }
 
@@ -295,7 +315,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts a configuration that was loaded again: `ok`, `unchanged` or `failed`.
+    /// Counts a configuration that was loaded again: `ok` or `failed`.
     pub fn config_reloaded(&self, outcome: &'static str) {
         self.config_reloads
             .get_or_create(&PlainOutcomeLabels { outcome })
@@ -535,6 +555,14 @@ impl StreamGuard {
     /// Counts bytes that passed.
     pub fn passed(&self, bytes: usize) {
         self.bytes.inc_by(bytes as u64);
+    }
+
+    /// Counts bytes that pass, for a stream that is handed on.
+    pub fn counter(&self) -> impl Fn(usize) + Send + 'static {
+        let counter = self.bytes.clone();
+        move |bytes| {
+            counter.inc_by(bytes as u64);
+        }
     }
 
     /// Everything passed.

@@ -388,7 +388,11 @@ impl Attache {
             return Err(body::too_large(max));
         }
         let cut = self.0.cut.clone();
-        let body = body.take_until(async move { cut.cancelled().await });
+        // As they come, and not when all of it is stored: a large upload would be a peak at its end.
+        let passed = stream.counter();
+        let body = body
+            .inspect(move |chunk| passed(chunk.as_ref().map_or(0, Bytes::len)))
+            .take_until(async move { cut.cancelled().await });
         let mut body = Body::new(body).paced(
             limits.idle_timeout,
             limits.timeout,
@@ -472,7 +476,6 @@ impl Attache {
         match self.settle(&id, stored).await {
             Ok(attachment) => {
                 pending.settled();
-                stream.passed(usize::try_from(attachment.size).unwrap_or(usize::MAX));
                 Ok(Uploaded {
                     attachment,
                     repeated: false,

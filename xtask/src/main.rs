@@ -1,8 +1,9 @@
-//! attache's own commands: `cargo xtask test`, `cargo xtask ci` and `cargo xtask fuzz`.
+//! attache's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask fuzz` and `cargo xtask soak`.
 
 mod command;
 mod deny;
 mod fuzz;
+mod soak;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ cargo xtask <command>
                   ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
   fuzz [--seconds N]
                   installs cargo-fuzz, then runs each fuzz target for N seconds (60)
+  soak [--minutes N] [--debug]
+                  builds a release (or debug) server and lets users, faults and reloads loose on it for N minutes (10);
+                  fails if memory, descriptors or streams grow. Picture and figures in target/soak
   deny            installs cargo-deny, then checks licences, sources, bans and, where it can, advisories
   ci              formatting, lints, dependencies, documentation, then the tests; stops at the first failure
 ";
@@ -39,6 +43,10 @@ fn main() -> ExitCode {
         ["fuzz", "--seconds", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::fuzz(&workspace(), seconds),
             Err(_) => Err(Failure::usage(USAGE)),
+        },
+        ["soak", options @ ..] => match soak::Options::parse(options) {
+            Some(options) => soak::soak(&workspace(), options),
+            None => Err(Failure::usage(USAGE)),
         },
         ["help" | "--help" | "-h"] => {
             say(USAGE);

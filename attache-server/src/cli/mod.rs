@@ -16,6 +16,7 @@ use crate::{app, otlp, telemetry};
 
 mod check;
 mod get;
+mod health;
 mod list;
 mod out;
 mod progress;
@@ -80,6 +81,7 @@ running transfers finish within server.shutdown_grace; a second one cuts them.")
     Ls(list::Ls),
     Rm(remove::Rm),
     Check(check::Check),
+    Health(health::Health),
     Sweep(remove::Sweep),
     Verify(verify::Verify),
     Token(token::TokenCommand),
@@ -216,6 +218,7 @@ fn run(cli: Cli) -> Outcome {
             Ok(Exit::Done)
         }
         Command::Check(check) => block_on(check.run(file)),
+        Command::Health(health) => block_on(health.run(file)),
         Command::Put(put) => {
             let config = put::patient(stored(file)?);
             with_store(config, async |store| put.run(store).await)
