@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tower::Service as _;
+use tracing::Instrument as _;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -35,11 +36,8 @@ use crate::auth::{Auth, Caller};
 use crate::connection::{Impatient, Peer};
 use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
-use crate::respond::{Failure, REQUEST_ID, plain_problem};
-use crate::{api, deliver, tls, web};
-
-/// A head must come within this time; also how long a connection may be idle between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::respond::{Failure, plain_problem};
+use crate::{api, deliver, otlp, tls, web};
 
 /// hyper's buffers of one connection, one each way, and so the longest head.
 const BUFFER: usize = 32 * 1024;
@@ -249,6 +247,7 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                 };
                 let _ = stream.set_nodelay(true);
                 let stall = config.download.idle_timeout;
+                let head_timeout = config.limits.head_timeout;
                 let stream = Impatient::new(stream, stall);
                 let (router, watcher) = (router.clone(), graceful.watcher());
                 let tls = app.reloader.tls.current();
@@ -259,9 +258,9 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                 connections.spawn(async move {
                     let _admitted = admitted;
                     match tls {
-                        None => talk(stream, peer, router, watcher).await,
+                        None => talk(stream, peer, router, head_timeout, watcher).await,
                         Some(tls) => match tls::handshake(tls, stream).await {
-                            Ok(stream) => talk(stream, peer, router, watcher).await,
+                            Ok(stream) => talk(stream, peer, router, head_timeout, watcher).await,
                             Err(error) => tracing::debug!(%error, "a handshake failed"),
                         },
                     }
@@ -304,7 +303,7 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
 }
 
 /// Serves one connection to its end. HTTP/2 is told by its preface, with TLS and without (RFC 9113 section 3.3).
-async fn talk<S>(stream: S, peer: Peer, router: Router, watcher: Watcher)
+async fn talk<S>(stream: S, peer: Peer, router: Router, head_timeout: Duration, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -312,19 +311,19 @@ where
         request.extensions_mut().insert(peer);
         router.clone().call(request)
     });
-    let builder = connection_builder();
+    let builder = connection_builder(head_timeout);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(%error, "a connection ended");
     }
 }
 
-fn connection_builder() -> Builder<TokioExecutor> {
+fn connection_builder(head_timeout: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_buf_size(BUFFER);
     builder
         .http2()
@@ -334,7 +333,7 @@ fn connection_builder() -> Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER)
-        .keep_alive_interval(Some(HEAD_TIMEOUT));
+        .keep_alive_interval(Some(head_timeout));
     builder
 }
 
@@ -473,7 +472,10 @@ async fn with_request_id(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let started = Instant::now();
-    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let (span, context) = otlp::begin(&request, &id);
+    let work = context.scope(next.run(request)).instrument(span.clone());
+    let mut response = work.await;
+    span.record("http.response.status_code", response.status().as_u16());
     // The path alone: a query may be a permission.
     tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
     response.headers_mut().insert(X_REQUEST_ID, value);

@@ -106,11 +106,21 @@ impl Client {
         timeout: Duration,
         limit: usize,
     ) -> Result<Response<Bytes>, NoAnswer> {
-        let request: Request<Full<Bytes>> = request
-            .body(Full::default())
+        let request = request
+            .body(Bytes::new())
             .map_err(|error| NoAnswer::Failed(error.into()))?;
+        self.exchange(request, timeout, limit).await
+    }
+
+    /// Sends a whole request; the whole answer, of at most `limit` bytes.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+        limit: usize,
+    ) -> Result<Response<Bytes>, NoAnswer> {
         let exchange = async {
-            let answer = self.0.request(request).await;
+            let answer = self.0.request(request.map(Full::new)).await;
             let (head, body) = answer
                 .map_err(|error| NoAnswer::Failed(error.into()))?
                 .into_parts();

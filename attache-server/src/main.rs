@@ -11,6 +11,7 @@ mod connection;
 mod deliver;
 mod extract;
 mod limits;
+mod otlp;
 mod outgoing;
 mod reload;
 mod respond;

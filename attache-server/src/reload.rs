@@ -29,9 +29,7 @@ impl Source {
         let listen = self
             .listen
             .map(|address| ("server.listen", address.to_string()));
-        let config = Config::load(self.file.as_deref(), listen.as_slice())?;
-        Auth::check(&config.auth)?;
-        Ok(config)
+        Config::load(self.file.as_deref(), listen.as_slice())
     }
 }
 
@@ -93,7 +91,11 @@ impl Reloader {
             Ok(config) => Ok(config.clone()),
             Err(error) => Err(error.to_string()),
         };
-        let checked = loaded.and_then(|config| Ok((tls::load(&config.server.tls)?, config)));
+        // Not in `load`, which looks every few seconds: this reads certificates and keys.
+        let checked = loaded.and_then(|config| {
+            Auth::check(&config.auth)?;
+            Ok((tls::load(&config.server.tls)?, config))
+        });
         match checked {
             Ok((tls, config)) => {
                 let report = attache.reload(config).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use attache::delivery::{Representation, cache_control};
 use attache::ranges::Part;
+use attache::trace::Context;
 use attache::{Delivery, Error, ErrorKind};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -17,14 +18,9 @@ use serde::Serialize;
 
 use crate::outgoing::Outgoing;
 
-tokio::task_local! {
-    /// The id of the request that is being answered.
-    pub(crate) static REQUEST_ID: String;
-}
-
 /// The id of the request that is being answered.
 pub(crate) fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_default()
+    Context::current().map_or_else(String::new, |context| context.request_id().to_owned())
 }
 
 /// An error on its way to a client.

@@ -2,8 +2,12 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::otlp;
 
 /// Crates that tell every request at debug and every byte count at trace: warnings only, unless the filter names them.
 const CHATTY: [&str; 8] = [
@@ -17,28 +21,34 @@ const CHATTY: [&str; 8] = [
     "typespec_client_core",
 ];
 
-/// Starts logging. `default_filter` holds where `ATTACHE_LOG` is not set.
+/// Starts logging, and sending spans to `otlp_endpoint` if there is one. `default_filter` holds where `ATTACHE_LOG` is not
+/// set.
 ///
 /// # Errors
 ///
-/// What is wrong with a variable, in a sentence.
-pub(crate) fn start(default_filter: &str) -> Result<(), String> {
+/// What is wrong with a variable, or with the endpoint, in a sentence.
+pub(crate) fn start(default_filter: &str, otlp_endpoint: Option<&str>) -> Result<(), String> {
     let filter = filter(&variable("ATTACHE_LOG").unwrap_or_else(|| default_filter.to_owned()))?;
     let colours = io::stderr().is_terminal() && variable("NO_COLOR").is_none();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(colours);
-    let started = match variable("ATTACHE_LOG_FORMAT").as_deref() {
-        None | Some("text") => subscriber.try_init(),
-        Some("json") => subscriber.json().flatten_event(true).try_init(),
+    let log = match variable("ATTACHE_LOG_FORMAT").as_deref() {
+        None | Some("text") => log.with_filter(filter).boxed(),
+        Some("json") => log.json().flatten_event(true).with_filter(filter).boxed(),
         Some(other) => {
             return Err(format!(
                 "ATTACHE_LOG_FORMAT is \"{other}\", but must be \"text\" or \"json\""
             ));
         }
     };
-    started.map_err(|error| format!("logging cannot be started: {error}"))
+    let spans = otlp_endpoint.map(otlp::layer).transpose();
+    let spans = spans.map_err(|error| error.to_string())?;
+    tracing_subscriber::registry()
+        .with(log)
+        .with(spans)
+        .try_init()
+        .map_err(|error| format!("logging cannot be started: {error}"))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {
@@ -56,7 +66,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     {
         return Ok(asked);
     }
-    let mut whole = text.to_owned();
+    let mut whole = format!("{text},{}=off", attache::trace::SPANS);
     for name in CHATTY.iter().filter(|name| !text.contains(**name)) {
         whole.push_str(&format!(",{name}=warn"));
     }

@@ -834,8 +834,12 @@ impl Application {
                         }
                         asked.lock().unwrap().push(head.to_lowercase());
                         let (status, body) = answer(&head.to_lowercase());
+                        let more = match status {
+                            302 => format!("location: {body}\r\n"),
+                            _ => String::new(),
+                        };
                         let answer = format!(
-                            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}",
+                            "HTTP/1.1 {status} x\r\n{more}content-length: {}\r\n\r\n{body}",
                             body.len()
                         );
                         if stream.write_all(answer.as_bytes()).is_err() {
@@ -1048,4 +1052,26 @@ fn the_audit_log_says_who_did_what_and_no_secret() {
         !log.contains(secret) && !log.contains(sig) && !log.contains("_guess"),
         "{log}"
     );
+}
+
+#[test]
+fn an_application_cannot_send_us_elsewhere() {
+    let elsewhere = Application::start(|_| (200, String::new()));
+    let target = format!("http://{}/", elsewhere.address);
+    let application = Application::start(move |_| (302, target.clone()));
+    let url = format!("http://{}/may-read", application.address);
+    let (server, all) = start_with(&[
+        ("ATTACHE_AUTH__MODE", "token,forward"),
+        ("ATTACHE_AUTH__FORWARD__URL", &url),
+    ]);
+    let id = As(&server, &all).put("page:1", b"one");
+    // The reader has no say in whom we ask either.
+    let request = format!(
+        "GET http://{}/attachment/{id} HTTP/1.1\r\nhost: {}\r\nx-forwarded-host: {}\r\ncookie: a=b\r\nconnection: close\r\n\r\n",
+        elsewhere.address, elsewhere.address, elsewhere.address
+    );
+    server
+        .send(request.as_bytes())
+        .assert_problem(404, "not_found", "a redirect is no yes");
+    assert_eq!((application.asked(), elsewhere.asked()), (1, 0));
 }

@@ -192,11 +192,14 @@ fn a_scanner_that_is_down_fails_as_configured() {
     }
 }
 
+/// Heads of requests and their bodies; none for a body that broke off.
+type Heard = Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>>;
+
 /// An application that reads a POST to its end and answers by its body; what it has heard.
-fn application() -> (SocketAddr, Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>>) {
+fn application() -> (SocketAddr, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let heard: Arc<Mutex<Vec<(String, Option<Vec<u8>>)>>> = Arc::default();
+    let heard = Heard::default();
     let kept = heard.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {

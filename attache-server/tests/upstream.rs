@@ -534,3 +534,150 @@ async fn secrets_tokens_and_signatures_appear_nowhere() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_id_of_a_request_is_known_to_the_store_and_in_the_log() {
+    let world =
+        World::start("[delivery]\nmode = \"relay\"\n[upload]\nblock_bytes = \"1MiB\"").await;
+    tokio::task::block_in_place(|| {
+        let bytes = noise(3_000_000);
+        let id = world.upload(b"warm");
+        world.azure.reset_counts();
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let put = [("x-request-id", "the-upload"), ("traceparent", trace)];
+        let stored = world
+            .server
+            .request("POST", "/v1/attachments?filename=a", &put, &bytes);
+        assert_eq!(stored.header("x-request-id"), Some("the-upload"));
+        // A download that breaks on its way asks again under the same id, although another task sends it.
+        world.azure.faults(|faults| {
+            faults.responses.push(fake_azure::BodyFault {
+                op: Some(Op::GetBlob),
+                remaining: Some(1),
+                after_bytes: 500_000,
+                ..fake_azure::BodyFault::default()
+            });
+        });
+        let large = stored.json()["id"].as_str().unwrap().to_owned();
+        let get = [("x-request-id", "the-download")];
+        let got = world
+            .server
+            .request("GET", &format!("/download/{large}"), &get, b"");
+        assert!(got.body == bytes);
+        let delete = [("x-request-id", "the-deletion")];
+        world
+            .server
+            .request("DELETE", &format!("/v1/attachments/{id}"), &delete, b"");
+        let calls = world.azure.calls();
+        let of = |name: &str| {
+            calls
+                .iter()
+                .filter(|call| call.client_request_id.as_deref() == Some(name))
+                .count()
+        };
+        assert!(of("the-upload") >= 4, "{calls:#?}");
+        assert_eq!(
+            (of("the-download"), of("the-deletion")),
+            (2, 1),
+            "{calls:#?}"
+        );
+        assert_eq!(of("the-upload") + 3, calls.len(), "no call is nobody's");
+        let log = world.server.log();
+        for operation in ["upload", "relay", "delete"] {
+            let lines = log.lines().filter(|line| {
+                line.contains("phase=") && line.contains(&format!("operation=\"{operation}\""))
+            });
+            assert!(
+                lines
+                    .clone()
+                    .any(|line| line.contains("heap=") && line.contains("resident=")),
+                "{operation}"
+            );
+        }
+    });
+}
+
+/// What a collector gets, until nobody waits for it any more.
+fn collector() -> (
+    std::net::SocketAddr,
+    std::sync::mpsc::Receiver<(String, Vec<u8>)>,
+) {
+    use std::io::{BufRead as _, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+            loop {
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                let length = head
+                    .to_lowercase()
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                let Some(length) = length else { break };
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                let _ = sender.send((head, body));
+            }
+        }
+    });
+    (address, receiver)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn spans_of_a_request_and_of_what_it_asks_the_store_reach_a_collector() {
+    let (address, spans) = collector();
+    let endpoint = format!("[telemetry]\notlp_endpoint = \"http://{address}\"");
+    let mut world = World::start(&endpoint).await;
+    tokio::task::block_in_place(|| {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let put = [("x-request-id", "the-upload"), ("traceparent", trace)];
+        let target = "/v1/attachments?filename=hunter2.txt";
+        let stored = world.server.request("POST", target, &put, b"hello");
+        assert_eq!(stored.status, 201);
+        let id = stored.json()["id"].as_str().unwrap().to_owned();
+        // The end of the server sends what is left.
+        world.server.signal("TERM");
+        assert_eq!(
+            world.server.wait(Duration::from_secs(20)),
+            Some(0),
+            "{}",
+            world.server.log()
+        );
+        let (head, body) = spans.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(head.starts_with("POST /v1/traces "), "{head}");
+        let holds = |bytes: &[u8]| body.windows(bytes.len()).any(|part| part == bytes);
+        let trace_id = [
+            0x4b, 0xf9, 0x2f, 0x35, 0x77, 0xb3, 0x4d, 0xa6, 0xa3, 0xce, 0x92, 0x9d, 0x0e, 0x0e,
+            0x47, 0x36,
+        ];
+        assert!(
+            holds(&trace_id) && holds(&[0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]),
+            "below its caller"
+        );
+        let blob = format!("/acme/files/user%2F{id}.txt");
+        for words in [
+            "attache",
+            "request",
+            "store",
+            "the-upload",
+            "/v1/attachments",
+            &blob,
+        ] {
+            let text = String::from_utf8_lossy(&body);
+            assert!(holds(words.as_bytes()), "{words}: {text}");
+        }
+        assert!(
+            !holds(b"hunter2") && !holds(CANARY.as_bytes()),
+            "a query is not told"
+        );
+    });
+}

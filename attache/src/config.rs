@@ -54,6 +54,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[hooks]`
     pub hooks: HooksConfig,
+    /// `telemetry.otlp_endpoint`: where spans are sent to. Read at start only.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// `[server]`
@@ -246,6 +248,8 @@ pub struct LimitsConfig {
     pub connections_per_client: usize,
     /// Requests that are worked on at a time.
     pub requests: usize,
+    /// How long the head of a request may take to come, and a connection may be idle between two.
+    pub head_timeout: Duration,
     /// Requests of one client.
     pub client_rate: Option<Rate>,
     /// Requests of one caller: one token, one user of the application.
@@ -558,6 +562,7 @@ impl Default for Config {
                 connections: 8192,
                 connections_per_client: 256,
                 requests: 4096,
+                head_timeout: Duration::from_secs(30),
                 client_rate: None,
                 caller_rate: None,
             },
@@ -567,6 +572,7 @@ impl Default for Config {
                 timeout: Duration::from_secs(30),
                 when_down: WhenDown::Refuse,
             },
+            otlp_endpoint: None,
         }
     }
 }
@@ -970,12 +976,14 @@ const KEYS: &[Key] = &[
     key!("limits.connections", limits.connections, count, shown),
     key!("limits.connections_per_client", limits.connections_per_client, count, shown),
     key!("limits.requests", limits.requests, count, shown),
+    key!("limits.head_timeout", limits.head_timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("limits.client_rate", limits.client_rate, rate, show_rate),
     key!("limits.caller_rate", limits.caller_rate, rate, show_rate),
     key!("hooks.clamd", hooks.clamd, |raw| raw.text()?.trim().parse().map(Some), optional),
     key!("hooks.webhook", hooks.webhook, |raw| http_url(raw.text()?).map(Some), optional),
     key!("hooks.timeout", hooks.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("hooks.when_down", hooks.when_down, |raw| word(raw, WHEN_DOWN), |v| spelled(*v, WHEN_DOWN)),
+    key!("telemetry.otlp_endpoint", otlp_endpoint, |raw| http_url(raw.text()?).map(Some), optional),
 ];
 
 const BACKENDS: &[(&str, Backend)] = &[

@@ -25,6 +25,7 @@ pub mod secret;
 mod service;
 pub mod status;
 pub mod storage;
+pub mod trace;
 pub mod upload;
 pub mod verify;
 

@@ -46,6 +46,7 @@ use crate::storage::azure::{AzureStorage, TransportConfig};
 use crate::storage::local::LocalStorage;
 use crate::storage::memory::MemoryStorage;
 use crate::storage::{Blocks, Content, Facts, Offer, Probe, Storage, Stored};
+use crate::trace;
 use crate::verify::{self, Verified, VerifyOptions};
 
 /// How much of the quota an upload of unknown length reserves at a time.
@@ -358,8 +359,8 @@ impl Attache {
     ) -> Result<Uploaded> {
         let this = self.clone();
         let parts = self.parts();
-        let task = self.0.tasks.spawn(async move {
-            let started = Instant::now();
+        let task = self.0.tasks.spawn(trace::carried(async move {
+            let started = this.start("upload");
             let mut stream = this.0.metrics.stream(Direction::In);
             let outcome = this.run_upload(&parts, new, body, &mut stream).await;
             match &outcome {
@@ -368,7 +369,7 @@ impl Attache {
             }
             this.count("upload", &parts, started, &outcome);
             outcome
-        });
+        }));
         task.await
             .map_err(|error| Error::internal("the upload task failed").with_source(error))?
     }
@@ -548,7 +549,7 @@ impl Attache {
         if !(1..=MAX_PAGE).contains(&page.limit) {
             return Err(Error::bad_request(format!("limit is 1 to {MAX_PAGE}")));
         }
-        let (parts, started) = (self.parts(), Instant::now());
+        let (parts, started) = (self.parts(), self.start("list"));
         let outcome = self.0.catalog.list(page).await;
         self.count("list", &parts, started, &outcome);
         outcome
@@ -561,7 +562,7 @@ impl Attache {
     /// [`NotFound`](ErrorKind::NotFound), [`PreconditionFailed`](ErrorKind::PreconditionFailed),
     /// [`BadRange`](ErrorKind::BadRange), [`Busy`](ErrorKind::Busy), and the errors of the store.
     pub async fn deliver(&self, id: &AttachmentId, ask: &Ask) -> Result<Delivery> {
-        let (parts, started) = (self.parts(), Instant::now());
+        let (parts, started) = (self.parts(), self.start("deliver"));
         let mode = delivery::mode(&parts.config, ask);
         let outcome = self.plan_delivery(&parts, mode, id, ask, started).await;
         // A relay that streams is counted when its last byte has passed.
@@ -693,6 +694,7 @@ impl Attache {
             parts: parts.clone(),
             started,
             counted: false,
+            context: trace::Context::current(),
             _permit: permit,
         };
         if size == 0 {
@@ -744,7 +746,7 @@ impl Attache {
         disposition: Disposition,
         base: &str,
     ) -> Result<TemporaryUrl> {
-        let (parts, started) = (self.parts(), Instant::now());
+        let (parts, started) = (self.parts(), self.start("url"));
         let outcome = self
             .temporary_url(&parts, id, lifetime, disposition, base)
             .await;
@@ -810,8 +812,8 @@ impl Attache {
     /// Deletes as [`delete`](Self::delete), and tells whether there was anything.
     async fn remove(&self, id: &AttachmentId) -> Result<bool> {
         let (this, id, parts) = (self.clone(), id.clone(), self.parts());
-        let task = self.0.tasks.spawn(async move {
-            let started = Instant::now();
+        let task = self.0.tasks.spawn(trace::carried(async move {
+            let started = this.start("delete");
             let outcome = async {
                 let _turn = this.turn(&id).await;
                 let Some(key) = this.0.catalog.retire(&id).await? else {
@@ -824,7 +826,7 @@ impl Attache {
             .await;
             this.count("delete", &parts, started, &outcome);
             outcome.map_err(|error: Error| error.during("delete", id.as_str()))
-        });
+        }));
         task.await
             .map_err(|error| Error::internal("the deletion task failed").with_source(error))?
     }
@@ -1085,6 +1087,9 @@ impl Attache {
         if old.config.catalog != config.catalog {
             start_only.push("catalog.url");
         }
+        if old.config.otlp_endpoint != config.otlp_endpoint {
+            start_only.push("telemetry.otlp_endpoint");
+        }
         let tls_changed = old.config.server.tls != config.server.tls;
         let metrics = self.0.metrics.clone();
         let built = tokio::task::spawn_blocking({
@@ -1304,6 +1309,31 @@ impl Attache {
         self.0.cut.cancel();
     }
 
+    /// An operation begins.
+    fn start(&self, operation: &'static str) -> Instant {
+        self.trace_operation(operation, "start");
+        Instant::now()
+    }
+
+    /// Tells, at debug, an operation with the memory at its start or end. Costs nothing unless somebody listens.
+    fn trace_operation(&self, operation: &'static str, phase: &'static str) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let context = trace::Context::current();
+            let request_id = context.as_ref().map_or("", |context| context.request_id());
+            let heap = self.0.heap.get().map(|heap| heap());
+            let transfer = self.parts().budget.held();
+            tracing::debug!(
+                operation,
+                phase,
+                heap,
+                transfer,
+                resident = resident_bytes(),
+                request_id,
+                "memory"
+            );
+        }
+    }
+
     fn count<T>(
         &self,
         operation: &'static str,
@@ -1312,9 +1342,14 @@ impl Attache {
         outcome: &Result<T>,
     ) {
         let outcome = outcome.as_ref().map(|_| ());
+        let backend = parts.storage.name();
         self.0
             .metrics
-            .operation(operation, parts.storage.name(), started, outcome);
+            .operation(operation, backend, started, outcome);
+        self.trace_operation(
+            operation,
+            outcome.err().map_or("ok", |error| error.kind().code()),
+        );
     }
 }
 
@@ -1477,13 +1512,20 @@ struct Relay {
     parts: Arc<Parts>,
     started: Instant,
     counted: bool,
+    /// The request that it is for: the body is asked for by whoever serves the connection.
+    context: Option<trace::Context>,
     _permit: Permit,
 }
 
 impl Relay {
     async fn step(relay: Option<Self>) -> Option<(Result<Bytes>, Option<Self>)> {
         let mut relay = relay?;
-        match relay.body.next().await {
+        let next = relay.body.next();
+        let next = match relay.context.clone() {
+            Some(context) => context.scope(next).await,
+            None => next.await,
+        };
+        match next {
             Some(Ok(chunk)) => {
                 relay.stream.passed(chunk.len());
                 relay.left = relay.left.saturating_sub(chunk.len() as u64);
@@ -1521,6 +1563,8 @@ impl Relay {
         let backend = self.parts.storage.name();
         let metrics = &self.service.0.metrics;
         metrics.operation("relay", backend, self.started, outcome);
+        let phase = outcome.err().map_or("ok", |error| error.kind().code());
+        self.service.trace_operation("relay", phase);
     }
 }
 

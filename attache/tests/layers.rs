@@ -23,10 +23,11 @@ const ARROWS: &str = "
     storage -> attachment body budget error filename latency secret
     storage/memory -> attachment body error storage
     storage/local -> attachment body error storage
-    storage/azure -> attachment base64 body error latency lease links secret storage upload
+    storage/azure -> attachment base64 body error latency lease links secret storage trace upload
     catalog -> access attachment error filename storage
     catalog/sqlite -> access attachment catalog error storage
     latency ->
+    trace ->
     history ->
     status ->
     health -> history status

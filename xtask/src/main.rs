@@ -1,6 +1,7 @@
 //! attache's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask fuzz` and `cargo xtask soak`.
 
 mod command;
+mod deny;
 mod fuzz;
 mod soak;
 mod tools;
@@ -22,7 +23,8 @@ cargo xtask <command>
   soak [--minutes N] [--debug]
                   builds a release (or debug) server and lets users, faults and reloads loose on it for N minutes (10);
                   fails if memory, descriptors or streams grow. Picture and figures in target/soak
-  ci              formatting, lints, documentation, then the tests; stops at the first failure
+  deny            installs cargo-deny, then checks licences, sources, bans and, where it can, advisories
+  ci              formatting, lints, dependencies, documentation, then the tests; stops at the first failure
 ";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         ["test"] => test(&[]),
         ["test", "--", rest @ ..] => test(rest),
         ["ci"] => ci(),
+        ["deny"] => deny::deny(&workspace()),
         ["fuzz"] => fuzz::fuzz(&workspace(), 60),
         ["fuzz", "--seconds", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::fuzz(&workspace(), seconds),
@@ -95,6 +98,7 @@ fn ci() -> Result<(), Failure> {
             .args(["clippy", "--workspace", "--all-targets", "--locked"])
             .args(["--", "-D", "warnings"]))
     })?;
+    step("deny", || deny::deny(&root))?;
     step("document", || {
         run(cargo(&root)
             .args(["doc", "--workspace", "--no-deps", "--locked"])

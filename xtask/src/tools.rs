@@ -303,10 +303,19 @@ fn promtool(root: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Debian's Python comes without the module that makes virtual environments.
+fn has_venv() -> bool {
+    let python = PYTHON.find().unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(python);
+    command.args(["-c", "import venv, ensurepip"]);
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
 fn install_missing_packages() -> Result<(), Failure> {
     let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON, &SYSTEMD]
         .into_iter()
-        .filter(|package| package.find().is_none())
+        .filter(|package| package.find().is_none() || (package.name == PYTHON.name && !has_venv()))
         .collect();
     if missing.is_empty() {
         return Ok(());

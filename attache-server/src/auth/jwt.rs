@@ -45,7 +45,7 @@ pub(super) struct Issuer {
 
 enum Keys {
     Fixed(Arc<KeySet>),
-    Published(Published),
+    Published(Box<Published>),
 }
 
 /// Public keys, each with the one algorithm it may be used with.
@@ -113,7 +113,7 @@ impl Issuer {
                     Error::new(ErrorKind::Misconfigured, "auth.jwt.jwks_url is no URL")
                 })?;
                 let client = client::Client::new()?;
-                Keys::Published(Published::new(client, url))
+                Keys::Published(Box::new(Published::new(client, url)))
             }
             (None, None) => return Ok(None),
         };

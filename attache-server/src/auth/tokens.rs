@@ -396,12 +396,13 @@ impl Tokens {
     }
 
     fn wrong(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        // The path is for the operator's log alone.
+        let source = std::io::Error::other(format!("{}: {error}", self.path.display()));
         Error::new(
             ErrorKind::Misconfigured,
             "the tokens beside the catalog (tokens.db) cannot be used",
         )
-        .with_source(error)
-        .during("tokens", &self.path.display().to_string())
+        .with_source(source)
     }
 
     /// Whether there is any.

@@ -12,7 +12,7 @@ use attache::{Attache, Config, Error, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::reload::Source;
-use crate::{app, telemetry};
+use crate::{app, otlp, telemetry};
 
 mod check;
 mod get;
@@ -191,11 +191,11 @@ pub(crate) fn main() -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     let file = cli.config.filter(|path| !path.as_os_str().is_empty());
     let file = file.as_deref();
-    telemetry::start(match cli.command {
-        Command::Serve(_) => "info",
-        _ => "warn",
-    })
-    .map_err(Failure::Usage)?;
+    let start =
+        |filter, endpoint: Option<&str>| telemetry::start(filter, endpoint).map_err(Failure::Usage);
+    if !matches!(cli.command, Command::Serve(_)) {
+        start("warn", None)?;
+    }
     match cli.command {
         Command::Serve(serve) => {
             let source = Source {
@@ -203,8 +203,13 @@ fn run(cli: Cli) -> Outcome {
                 listen: serve.listen,
             };
             let config = source.load()?;
+            start("info", config.otlp_endpoint.as_deref())?;
             block_on(async {
-                app::serve(config, source).await?;
+                otlp::send_from_here();
+                let outcome = app::serve(config, source).await;
+                // While there is a runtime to send from.
+                let _ = tokio::task::spawn_blocking(otlp::flush).await;
+                outcome?;
                 Ok(Exit::Done)
             })
         }

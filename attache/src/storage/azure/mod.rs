@@ -37,11 +37,14 @@ use super::{
     Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored,
     Vitals, conflict, resolve_range,
 };
+use tracing::Instrument as _;
+
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests, crc64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::secret::{Secret, SignedUrl};
+use crate::trace;
 use crate::upload::{self, BlockId, BlockTarget};
 
 mod account;
@@ -748,7 +751,29 @@ impl Policy for Watch {
             let crc = crate::base64::encode(crc.0.to_le_bytes());
             request.insert_header("x-ms-content-crc64", crc);
         }
-        let outcome = next[0].send(ctx, request, &next[1..]).await;
+        // Before the request is signed: the signature covers both.
+        if let Some(context) = trace::Context::current() {
+            request.insert_header("x-ms-client-request-id", context.request_id().to_owned());
+            if let Some(traceparent) = context.traceparent() {
+                request.insert_header("traceparent", traceparent.to_owned());
+            }
+        }
+        // For trace collectors; nothing without one. The path of a blob is no secret, its query may be.
+        let span = tracing::info_span!(
+            target: trace::SPANS,
+            "store",
+            otel.kind = "client",
+            http.request.method = request.method().as_str(),
+            url.path = request.url().path(),
+            http.response.status_code = tracing::field::Empty,
+        );
+        let outcome = next[0]
+            .send(ctx, request, &next[1..])
+            .instrument(span.clone())
+            .await;
+        if let Ok(answer) = &outcome {
+            span.record("http.response.status_code", u16::from(answer.status()));
+        }
         let count = match &outcome {
             Ok(answer) => match u16::from(answer.status()) {
                 429 | 503 => Some(&self.0.throttled),
