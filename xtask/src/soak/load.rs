@@ -39,7 +39,8 @@ const KINDS: [(&str, u64); 14] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Done,
-    /// The store had been broken on purpose, or the attachment was deleted meanwhile: 4xx, 5xx, a broken connection.
+    /// The store had been broken on purpose, or the attachment was deleted meanwhile (a deletion that failed makes it 404, too):
+    /// 404, 5xx, a broken connection.
     Failed,
     /// Whole, and not what was uploaded; or an answer that no fault explains.
     Wrong,
@@ -270,8 +271,12 @@ impl Load {
             }
             "delete" => {
                 let target = format!("/v1/attachments/{id}");
-                let answer = client.exchange("DELETE", &target, "", whole)?;
-                Ok(self.expect(kind, &answer, 204))
+                let answer = client.exchange("DELETE", &target, "", whole);
+                if !matches!(&answer, Ok(answer) if answer.status == 204) {
+                    // Still there, or a later try finds it gone; either way there is something to ask for.
+                    lock(&self.shelf).push_back(item.clone());
+                }
+                Ok(self.expect(kind, &answer?, 204))
             }
             _ => {
                 client.leave_after(
