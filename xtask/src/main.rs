@@ -1,5 +1,6 @@
-//! attache's own commands: `cargo xtask test`, `cargo xtask ci` and `cargo xtask fuzz`.
+//! attache's own commands: `cargo xtask test`, `ci`, `fuzz` and `bench`.
 
+mod bench;
 mod command;
 mod fuzz;
 mod tools;
@@ -18,6 +19,10 @@ cargo xtask <command>
                   ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
   fuzz [--seconds N]
                   installs cargo-fuzz, then runs each fuzz target for N seconds (60)
+  bench [--quick] [FLAG VALUE]...
+                  installs what attache is measured beside, builds a release, measures, and writes docs/performance.md;
+                  --quick is smaller and writes target/bench/performance.md. --out FILE, --rounds N,
+                  --cases redirect,relay-4k,...,rest, --peers nginx,rclone,..., --before BINARY (another attache)
   ci              formatting, lints, documentation, then the tests; stops at the first failure
 ";
 
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::fuzz(&workspace(), seconds),
             Err(_) => Err(Failure::usage(USAGE)),
         },
+        ["bench", flags @ ..] => bench::bench(&workspace(), flags),
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             Ok(())
@@ -80,7 +86,10 @@ fn ci() -> Result<(), Failure> {
 
     step("format", || {
         run(cargo(&root).args(["fmt", "--all", "--check"]))?;
-        run(cargo(&root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+        for apart in ["fuzz/Cargo.toml", "xtask/bench/Cargo.toml"] {
+            run(cargo(&root).args(["fmt", "--manifest-path", apart, "--check"]))?;
+        }
+        Ok(())
     })?;
     step("lint", || {
         run(cargo(&root)
