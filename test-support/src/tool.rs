@@ -39,6 +39,20 @@ pub fn redbot() -> Option<PathBuf> {
     })
 }
 
+/// Where promtool lies: `ATTACHE_TEST_PROMTOOL`, else the search path, else the target folder.
+pub fn promtool() -> Option<PathBuf> {
+    find("promtool", "ATTACHE_TEST_PROMTOOL", || {
+        on_path(&["promtool"]).or_else(|| in_target("prometheus/usr/bin/promtool"))
+    })
+}
+
+/// Where systemd-analyze lies: `ATTACHE_TEST_SYSTEMD_ANALYZE`, else the search path.
+pub fn systemd_analyze() -> Option<PathBuf> {
+    find("systemd-analyze", "ATTACHE_TEST_SYSTEMD_ANALYZE", || {
+        on_path(&["systemd-analyze"])
+    })
+}
+
 /// `variable` if it is set, else what `search` finds, else a skip.
 ///
 /// Panics when the variable names a file that is not there, and on a skip under `ATTACHE_TEST_REQUIRE_ALL`.

@@ -18,6 +18,8 @@ pub(crate) struct Tools {
     curl: PathBuf,
     content_disposition: PathBuf,
     redbot: PathBuf,
+    promtool: PathBuf,
+    systemd_analyze: PathBuf,
 }
 
 impl Tools {
@@ -26,8 +28,9 @@ impl Tools {
         let node = node()?;
         let azurite = from_npm(root, &AZURITE)?;
         let content_disposition = from_npm(root, &CONTENT_DISPOSITION)?;
-        install_missing_packages(&[&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON])?;
+        install_missing_packages(&[&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON, &SYSTEMD])?;
         let redbot = redbot(root)?;
+        let promtool = promtool(root)?;
         Ok(Self {
             node,
             azurite,
@@ -37,6 +40,8 @@ impl Tools {
             curl: CURL.installed()?,
             content_disposition,
             redbot,
+            promtool,
+            systemd_analyze: SYSTEMD.installed()?,
         })
     }
 
@@ -54,6 +59,8 @@ impl Tools {
                 &self.content_disposition,
             )
             .env("ATTACHE_TEST_REDBOT", &self.redbot)
+            .env("ATTACHE_TEST_PROMTOOL", &self.promtool)
+            .env("ATTACHE_TEST_SYSTEMD_ANALYZE", &self.systemd_analyze)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }
@@ -129,6 +136,13 @@ const PYTHON: Package = Package {
     name: "python3-venv",
     programs: &["python3"],
     why: "runs REDbot, the lint for HTTP",
+};
+
+/// Not started, nor made the first process: only for its checks of unit files.
+const SYSTEMD: Package = Package {
+    name: "systemd",
+    programs: &["systemd-analyze"],
+    why: "checks the unit file",
 };
 
 /// Something from npm, pinned by a lock file in a folder of xtask.
@@ -285,6 +299,50 @@ fn redbot(root: &Path) -> Result<PathBuf, Failure> {
     // Last, so that an interrupted installation is done again.
     fs::write(&stamp, wanted).map_err(failed("write", &stamp))?;
     Ok(entry)
+}
+
+/// promtool alone, out of Debian's package of Prometheus (19 MB): installing that would start a server, and bring a web page.
+fn promtool(root: &Path) -> Result<PathBuf, Failure> {
+    if let Some(promtool) = on_path("promtool") {
+        return Ok(promtool);
+    }
+    let folder = target(root).join("tools").join("prometheus");
+    let entry = folder.join("usr/bin/promtool");
+    if entry.is_file() {
+        return Ok(entry);
+    }
+    say(&format!(
+        "xtask: fetching promtool, which checks the alert rules, into {}, once",
+        folder.display()
+    ));
+    let missing = "install promtool so that it is in the search path";
+    if on_path("apt-get").is_none() {
+        return Err(Failure::new(format!(
+            "xtask: there is no apt-get; {missing}"
+        )));
+    }
+    fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+    run(as_root("apt-get")?.arg("update"))?;
+    run(Command::new("apt-get")
+        .current_dir(&folder)
+        .args(["download", "prometheus"]))?;
+    let packages = fs::read_dir(&folder).map_err(failed("read", &folder))?;
+    let package = packages
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or_else(|| Failure::new(format!("xtask: apt-get fetched nothing; {missing}")))?;
+    run(Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(&package)
+        .arg(&folder))?;
+    let _ = fs::remove_file(package);
+    match entry.is_file() {
+        true => Ok(entry),
+        false => Err(Failure::new(format!(
+            "xtask: Debian's prometheus has no promtool; {missing}"
+        ))),
+    }
 }
 
 /// Debian's Python comes without the module that makes virtual environments.

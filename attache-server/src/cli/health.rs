@@ -95,10 +95,10 @@ fn explained(why: &NoAnswer) -> String {
 }
 
 /// Where the configuration lets the server listen. A file with faults says nothing about a server that started before them,
-/// so what the environment and the defaults say is tried then.
+/// so what the environment and the defaults say is tried then; who may do what is of no interest here.
 fn configured(file: Option<&Path>) -> String {
     let config = Config::load(file, &[])
-        .or_else(|_| Config::load(None, &[]))
+        .or_else(|_| Config::load(None, &[("auth.mode", "token".to_owned())]))
         .unwrap_or_default();
     let scheme = match config.server.tls.certificate_file {
         Some(_) => "https",
