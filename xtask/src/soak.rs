@@ -84,7 +84,8 @@ pub(crate) struct Record {
     pub(crate) samples: Vec<Sample>,
     /// While nothing ran.
     pub(crate) rests: Vec<Sample>,
-    pub(crate) storms: u32,
+    /// What was broken, and how long it took from its mending, or from the end of the load, until nothing ran.
+    pub(crate) storms: Vec<(&'static str, f64)>,
     pub(crate) reloads: u32,
 }
 
@@ -161,20 +162,27 @@ fn drive(
     let mut number = 0;
     loop {
         // The first round is without faults: what comes after it is compared with the rest at its end.
+        let mut broken = "nothing";
         if number > 0 {
-            lock(world).storm(number)?;
+            broken = lock(world).storm(number)?;
             under_load(STORM)?;
             lock(world).calm()?;
-            lock(record).storms += 1;
             lock(world).reload(number as u32)?;
             lock(record).reloads += 1;
         }
         under_load(CALM)?;
-        if !load.rest(REST) {
-            return Err(Failure::new(
-                "soak: something runs a minute after everything was mended",
-            ));
+        let stopped = Instant::now();
+        while !load.rest(SAMPLE_EVERY) {
+            if stopped.elapsed() > REST {
+                return Err(Failure::new(format!(
+                    "soak: this runs a minute after everything was mended: {}; before, {broken}",
+                    load.running()
+                )));
+            }
+            under_load(Duration::ZERO)?;
         }
+        let waited = stopped.elapsed().as_secs_f64();
+        lock(record).storms.push((broken, waited));
         let vitals = rested(world)?;
         let rest = sample(vitals);
         lock(record).samples.push(rest);
@@ -248,7 +256,9 @@ fn conclude(
         "minutes": options.minutes,
         "operations": last.operations,
         "failed_on_purpose": failed,
-        "storms": record.storms,
+        "storms": record.storms.iter().map(|(broken, waited)| json!({
+            "broken": broken, "seconds_until_nothing_ran": waited,
+        })).collect::<Vec<_>>(),
         "reloads": record.reloads,
         "by_kind": tallies.iter().map(|tally| json!({
             "kind": tally.kind, "done": tally.done, "failed": tally.failed, "wrong": tally.wrong,

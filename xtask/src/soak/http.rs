@@ -65,7 +65,8 @@ impl Client {
     /// Sends a request, reads this many bytes of the answer, head included, and is gone.
     pub(crate) fn leave_after(&mut self, target: &str, bytes: usize) -> io::Result<()> {
         let mut stream = self.connected()?;
-        write_head(&mut stream, "GET", target, "")?;
+        // An answer that is shorter ends with its connection, instead of being waited for.
+        write_head(&mut stream, "GET", target, "connection: close\r\n")?;
         io::copy(&mut stream.take(bytes as u64), &mut io::sink())?;
         Ok(())
     }

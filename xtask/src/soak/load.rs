@@ -69,7 +69,7 @@ pub(crate) struct Load {
 struct Gate {
     closed: bool,
     ended: bool,
-    running: usize,
+    running: [usize; KINDS.len()],
 }
 
 /// What became of all that was done.
@@ -100,8 +100,11 @@ impl Load {
     pub(crate) fn work(&self, seed: u64) {
         let mut dice = Dice::new(seed);
         let mut client = Client::new(self.address);
-        while self.enter(&mut client) {
+        loop {
             let kind = pick(&mut dice);
+            if !self.enter(kind, &mut client) {
+                return;
+            }
             let end = match self.act(KINDS[kind].0, &mut client, &mut dice) {
                 Ok(end) => end,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -110,7 +113,7 @@ impl Load {
                 Err(_) => End::Failed,
             };
             self.counts[kind][end as usize].fetch_add(1, Ordering::Relaxed);
-            lock(&self.gate).running -= 1;
+            lock(&self.gate).running[kind] -= 1;
             self.moved.notify_all();
         }
     }
@@ -120,7 +123,7 @@ impl Load {
         let start = Instant::now();
         let mut gate = lock(&self.gate);
         gate.closed = true;
-        while gate.running > 0 {
+        while gate.running.iter().any(|running| *running > 0) {
             let Some(left) = patience.checked_sub(start.elapsed()) else {
                 return false;
             };
@@ -128,6 +131,15 @@ impl Load {
             gate = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// What runs now.
+    pub(crate) fn running(&self) -> String {
+        let gate = lock(&self.gate);
+        let kinds = KINDS.iter().zip(gate.running);
+        let running = kinds.filter(|(_, running)| *running > 0);
+        let running = running.map(|((kind, _), running)| format!("{running} {kind}"));
+        running.collect::<Vec<_>>().join(", ")
     }
 
     /// Lets everybody go on.
@@ -166,14 +178,14 @@ impl Load {
     }
 
     /// Waits while the gate is closed, without a connection. Whether there is more to do.
-    fn enter(&self, client: &mut Client) -> bool {
+    fn enter(&self, kind: usize, client: &mut Client) -> bool {
         let mut gate = lock(&self.gate);
         loop {
             if gate.ended {
                 return false;
             }
             if !gate.closed {
-                gate.running += 1;
+                gate.running[kind] += 1;
                 return true;
             }
             client.close();
