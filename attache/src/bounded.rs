@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn it_holds_the_newest_and_never_more_than_it_may() {
         let mut map = Bounded::new(100);
-        for n in 0..1000 {
+        for n in 0..1000_u32 {
             map.insert(n, n);
             map.insert(n / 2, n);
             assert!(map.young.len() + map.old.len() <= 100);

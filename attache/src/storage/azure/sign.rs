@@ -321,12 +321,54 @@ mod tests {
         assert_eq!(sig(&query), "H1DHPKixNeSk+ayzZQ2B5wUc7T46MSoVwmdrgTijSMo=");
     }
 
+    fn account_signer() -> Signer {
+        let key = AccountKey::new("acme", "a2V5").expect("base64");
+        Signer::new(SigningKey::Account(key))
+    }
+
+    #[tokio::test]
+    async fn the_same_url_is_given_until_its_step_ends_and_to_the_same_grant_alone() {
+        let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
+        let key: ObjectKey = NAME.parse().expect("a key");
+        let signer = account_signer();
+        let sign = async |now: OffsetDateTime, grant: &Grant| {
+            let subject = Subject {
+                now: &|| now,
+                ..subject(&endpoint, &key)
+            };
+            let (url, expiry) = signer.sign(&subject, grant).await.expect("signed");
+            // What is remembered is what would be made anew.
+            let (fresh, _) = account_signer()
+                .sign(&subject, grant)
+                .await
+                .expect("signed");
+            assert_eq!(url.expose(), fresh.expose());
+            (url, expiry)
+        };
+        let (begin, grant) = (datetime!(2026-11-23 20:00:00 UTC), unusual_grant());
+        let first = sign(begin, &grant).await;
+        assert_eq!(sign(begin + Duration::from_secs(59), &grant).await, first);
+        let next = sign(begin + Duration::from_secs(60), &grant).await;
+        assert_eq!(next.1, first.1 + Duration::from_secs(60));
+        let saved = Grant {
+            disposition: "attachment".to_owned(),
+            ..unusual_grant()
+        };
+        assert!(
+            sign(begin, &saved)
+                .await
+                .0
+                .expose()
+                .contains("rscd=attachment&")
+        );
+        assert_eq!(sign(begin, &grant).await, first);
+    }
+
     #[tokio::test]
     async fn an_account_key_signs_one_blob_read_only_https() {
         let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
         let key: ObjectKey = "attachment/a.png".parse().expect("a key");
-        let key = AccountKey::new("acme", "a2V5").expect("base64");
-        let signer = Signer::new(SigningKey::Account(key));
+        let signer = account_signer();
         let grant = Grant {
             lifetime: Duration::from_secs(120),
             disposition: "inline; filename=\"a.png\"".to_owned(),
