@@ -725,14 +725,14 @@ impl Stage<'_> {
         })
     }
 
-    /// Clients that take a little and leave, three times over; what the second and third time add is kept for ever.
+    /// Clients that take a little and leave, five times over; what every time but the first adds at least is kept for ever.
     async fn leavers(&self, peer: Peer) -> Outcome<Left> {
         let server = self.serve(peer)?;
         self.first_answer(peer, server.address).await?;
         let leavers = self.plan.leavers();
         let mut kept = (u64::MAX, u64::MAX, u64::MAX);
         let mut had = (0, 0, 0);
-        for pass in 0..3 {
+        for pass in 0..5 {
             for _ in 0..leavers / 50 {
                 let open = self.world.count("open_reads")?;
                 drop(load::begin_downloads(server.address, &self.long(peer), 50, 50).await?);

@@ -346,7 +346,7 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
         text,
         "\n## Slow readers and leavers\n\n\
          *Slow readers* ask for {}, take a little and then nothing until every buffer on the way is full; the figure is resident \
-         memory above the idle process. *Leavers* take a little and close; three times {} of them, and what is told is what each \
+         memory above the idle process. *Leavers* take a little and close; five times {} of them, and what is told is what each \
          further time added, so what a server keeps for ever and not what its allocator keeps for later.\n\n\
          | | slow readers | resident for each | kept for each leaver | descriptors kept | reads of the store still open |\n\
          | --- | --- | --- | --- | --- | --- |",
