@@ -469,15 +469,19 @@ async fn with_request_id(request: Request, next: Next) -> Response {
         .map(str::to_owned);
     let id = brought.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
     let value = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static(""));
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let started = Instant::now();
+    // Copied for the log alone, which mostly is not that talkative.
+    let told = tracing::enabled!(tracing::Level::DEBUG).then(|| {
+        // The path alone: a query may be a permission.
+        let path = request.uri().path().to_owned();
+        (id.clone(), request.method().clone(), path, Instant::now())
+    });
     let (span, context) = otlp::begin(&request, &id);
     let work = context.scope(next.run(request)).instrument(span.clone());
     let mut response = work.await;
     span.record("http.response.status_code", response.status().as_u16());
-    // The path alone: a query may be a permission.
-    tracing::debug!(request_id = id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
+    if let Some((request_id, method, path, started)) = told {
+        tracing::debug!(request_id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
+    }
     response.headers_mut().insert(X_REQUEST_ID, value);
-    response.into_response()
+    response
 }

@@ -50,8 +50,8 @@ fn nginx_sends_local_files_and_attache_sends_none() {
     );
     assert_discreet(&answer);
     let figures = server.get("/metrics").text();
-    let relayed = "attache_streams_total{direction=\"out\"";
-    assert!(!figures.contains(relayed), "attache relayed: {figures}");
+    let relayed = "attache_transferred_bytes_total{direction=\"out\"} 0\n";
+    assert!(figures.contains(relayed), "attache relayed: {figures}");
     let operations =
         "attache_operations_total{operation=\"delegate\",backend=\"local\",outcome=\"ok\"} 1";
     assert!(figures.contains(operations), "{figures}");

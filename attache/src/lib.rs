@@ -1,6 +1,7 @@
 #![doc = include_str!("../../ARCHITECTURE.md")]
 
 mod base64;
+mod bounded;
 
 pub mod access;
 pub mod attachment;

@@ -23,6 +23,7 @@ use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, ByteRange, NewAttachment, ObjectKey, Owner};
 use crate::body::{self, Body, Expected};
 use crate::budget::{Budget, Permit, RELAY_BYTES};
+use crate::catalog::recent::Recent;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Begun, Catalog, Draft, Page};
 use crate::config::{Backend, Config, DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIFETIME};
@@ -266,7 +267,8 @@ impl Attache {
         let (catalog, links, parts) = opened
             .await
             .map_err(|error| Error::internal("opening failed").with_source(error))??;
-        Ok(Self::assemble(parts, Arc::new(catalog), links, metrics))
+        let catalog = Arc::new(Recent::over(Arc::new(catalog)));
+        Ok(Self::assemble(parts, catalog, links, metrics))
     }
 
     /// Opens the store over a storage and a catalog of your own: ones that attache does not know, or that it shall share
@@ -713,7 +715,7 @@ impl Attache {
         let object = match parts.storage.get(&attachment.key, range).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
-                self.0.catalog.find(&attachment.id).await?;
+                self.0.catalog.find_now(&attachment.id).await?;
                 return Err(lost(error, attachment));
             }
             outcome => outcome?,
@@ -937,7 +939,7 @@ impl Attache {
         // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
         let left: Vec<AttachmentId> = self.left().iter().cloned().collect();
         for id in left {
-            let done = match self.0.catalog.find(&id).await {
+            let done = match self.0.catalog.find_now(&id).await {
                 // One that turned out to be stored may have been seen, and stays.
                 Ok(_) => true,
                 Err(error) if error.kind() == ErrorKind::NotFound => {

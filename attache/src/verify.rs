@@ -231,7 +231,7 @@ impl Walk<'_> {
         // Bytes come after their row and go before it, so the row is looked for first: if there is none and the bytes are
         // there even afterwards, nothing names them.
         if self.catalog.names(&object.key).await? {
-            return match self.catalog.find(&object.key.id()).await {
+            return match self.catalog.find_now(&object.key.id()).await {
                 Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
                 // An upload or a deletion that runs, or that a sweep will finish.
                 Ok(_) => Ok(None),
@@ -301,7 +301,7 @@ impl Walk<'_> {
     }
 
     async fn is_ready(&self, row: &Attachment) -> Result<bool> {
-        match self.catalog.find(&row.id).await {
+        match self.catalog.find_now(&row.id).await {
             Ok(now) => Ok(now == *row),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),

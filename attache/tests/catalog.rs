@@ -12,6 +12,7 @@ use attache::Attachment;
 use attache::ErrorKind;
 use attache::access::Owners;
 use attache::attachment::{AttachmentId, Hex, ObjectKey, Owner};
+use attache::catalog::recent::{BELIEVED, Recent};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;
@@ -61,7 +62,7 @@ macro_rules! bind {
     )*};
 }
 
-bind!(sqlite);
+bind!(sqlite recent);
 
 /// A new catalog, and what it stands on.
 mod open {
@@ -71,6 +72,11 @@ mod open {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let catalog = open_file(&folder.path().join("data/catalog.sqlite"));
         (Arc::new(catalog), folder)
+    }
+
+    pub(crate) fn recent() -> (Shared, tempfile::TempDir) {
+        let (catalog, folder) = sqlite();
+        (Arc::new(Recent::over(catalog)), folder)
     }
 }
 
@@ -906,6 +912,50 @@ async fn child_commits_until_it_is_killed() {
         // Said only when it is on disk.
         child::say(draft.id.as_str());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_retires_is_believed_for_a_moment_and_no_longer() {
+    let (theirs, _folder) = open::sqlite();
+    let ours: Shared = Arc::new(Recent::over(theirs.clone()));
+    let draft = draft();
+    ours.begin(&draft).await.expect("begin");
+    ours.commit(&draft.id, &stored(7)).await.expect("commit");
+    let found = ours.find(&draft.id).await.expect("it is there");
+    theirs.retire(&draft.id).await.expect("retire");
+    tokio::time::advance(BELIEVED / 2).await;
+    assert_eq!(ours.find(&draft.id).await.expect("remembered"), found);
+    tokio::time::advance(BELIEVED / 2).await;
+    let error = ours.find(&draft.id).await.expect_err("long enough");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_now_is_told_and_corrects_what_is_remembered() {
+    let (theirs, _folder) = open::sqlite();
+    let ours: Shared = Arc::new(Recent::over(theirs.clone()));
+    let draft = draft();
+    ours.begin(&draft).await.expect("begin");
+    ours.commit(&draft.id, &stored(7)).await.expect("commit");
+    ours.find(&draft.id).await.expect("it is there");
+    theirs.retire(&draft.id).await.expect("retire");
+    ours.find_now(&draft.id).await.expect_err("retired");
+    ours.find(&draft.id).await.expect_err("known now");
+}
+
+#[tokio::test]
+async fn a_retirement_that_is_not_awaited_to_its_end_is_known_all_the_same() {
+    let (theirs, _folder) = open::sqlite();
+    let ours: Shared = Arc::new(Recent::over(theirs.clone()));
+    let draft = draft();
+    ours.begin(&draft).await.expect("begin");
+    ours.commit(&draft.id, &stored(7)).await.expect("commit");
+    ours.find(&draft.id).await.expect("it is there");
+    // Polled once: the write is on its way, and nobody waits for it.
+    assert!(futures::poll!(ours.retire(&draft.id)).is_pending());
+    // Behind it in the line of writes.
+    theirs.retire(&draft.id).await.expect("retire");
+    ours.find(&draft.id).await.expect_err("not remembered");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ const ARROWS: &str = "
     error ->
     secret ->
     access -> attachment error
+    bounded ->
     attachment -> error filename
     filename -> attachment error
     media -> attachment error filename
@@ -23,8 +24,9 @@ const ARROWS: &str = "
     storage -> attachment body budget error filename latency secret
     storage/memory -> attachment body error storage
     storage/local -> attachment body error storage
-    storage/azure -> attachment base64 body error latency lease links secret storage trace upload
+    storage/azure -> attachment base64 body bounded error latency lease links secret storage trace upload
     catalog -> access attachment error filename storage
+    catalog/recent -> attachment bounded catalog error storage
     catalog/sqlite -> access attachment catalog error storage
     latency ->
     trace ->

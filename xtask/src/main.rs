@@ -1,5 +1,6 @@
-//! attache's own commands: `cargo xtask test`, `cargo xtask ci`, `cargo xtask fuzz` and `cargo xtask soak`.
+//! attache's own commands: `cargo xtask test`, `ci`, `deny`, `fuzz`, `soak` and `bench`.
 
+mod bench;
 mod command;
 mod deny;
 mod fuzz;
@@ -20,6 +21,10 @@ cargo xtask <command>
                   ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
   fuzz [--seconds N]
                   installs cargo-fuzz, then runs each fuzz target for N seconds (60)
+  bench [--quick] [FLAG VALUE]...
+                  installs what attache is measured beside, builds a release, measures, and writes docs/performance.md;
+                  --quick is smaller and writes target/bench/performance.md. --out FILE, --rounds N,
+                  --cases redirect,relay-4k,...,rest, --peers nginx,rclone,..., --before BINARY (another attache)
   soak [--minutes N] [--debug]
                   builds a release (or debug) server and lets users, faults and reloads loose on it for N minutes (10);
                   fails if memory, descriptors or streams grow. Picture and figures in target/soak
@@ -48,6 +53,7 @@ fn main() -> ExitCode {
             Some(options) => soak::soak(&workspace(), options),
             None => Err(Failure::usage(USAGE)),
         },
+        ["bench", flags @ ..] => bench::bench(&workspace(), flags),
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             Ok(())
@@ -91,7 +97,10 @@ fn ci() -> Result<(), Failure> {
 
     step("format", || {
         run(cargo(&root).args(["fmt", "--all", "--check"]))?;
-        run(cargo(&root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+        for apart in ["fuzz/Cargo.toml", "xtask/bench/Cargo.toml"] {
+            run(cargo(&root).args(["fmt", "--manifest-path", apart, "--check"]))?;
+        }
+        Ok(())
     })?;
     step("lint", || {
         run(cargo(&root)

@@ -28,29 +28,20 @@ impl Tools {
         let node = node()?;
         let azurite = from_npm(root, &AZURITE)?;
         let content_disposition = from_npm(root, &CONTENT_DISPOSITION)?;
-        install_missing_packages()?;
+        install_missing_packages(&[&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON, &SYSTEMD])?;
         let redbot = redbot(root)?;
         let promtool = promtool(root)?;
-        let find = |package: &Package| {
-            package.find().ok_or_else(|| {
-                Failure::new(format!(
-                    "xtask: {} is installed, yet {} is not in the search path",
-                    package.name,
-                    package.programs.join(" or ")
-                ))
-            })
-        };
         Ok(Self {
             node,
             azurite,
-            chromium: find(&CHROMIUM)?,
-            chromedriver: find(&CHROMEDRIVER)?,
-            nginx: find(&NGINX)?,
-            curl: find(&CURL)?,
+            chromium: CHROMIUM.installed()?,
+            chromedriver: CHROMEDRIVER.installed()?,
+            nginx: NGINX.installed()?,
+            curl: CURL.installed()?,
             content_disposition,
             redbot,
             promtool,
-            systemd_analyze: find(&SYSTEMD)?,
+            systemd_analyze: SYSTEMD.installed()?,
         })
     }
 
@@ -71,6 +62,35 @@ impl Tools {
             .env("ATTACHE_TEST_PROMTOOL", &self.promtool)
             .env("ATTACHE_TEST_SYSTEMD_ANALYZE", &self.systemd_analyze)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
+    }
+}
+
+/// What attache is measured beside.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    pub(crate) node: PathBuf,
+    /// The folder of `node_modules` of the Node server.
+    pub(crate) node_packages: PathBuf,
+    pub(crate) nginx: PathBuf,
+    pub(crate) rclone: PathBuf,
+}
+
+impl Peers {
+    /// Finds every peer, and installs what is missing after saying what and why.
+    pub(crate) fn ensure(root: &Path) -> Result<Self, Failure> {
+        let node = node()?;
+        let entry = from_npm(root, &BENCH_NODE)?;
+        install_missing_packages(&[&NGINX, &RCLONE])?;
+        Ok(Self {
+            node,
+            node_packages: entry
+                .ancestors()
+                .nth(Path::new(BENCH_NODE.entry).components().count())
+                .unwrap_or(&entry)
+                .to_owned(),
+            nginx: NGINX.installed()?,
+            rclone: RCLONE.installed()?,
+        })
     }
 }
 
@@ -96,7 +116,13 @@ const CHROMEDRIVER: Package = Package {
 const NGINX: Package = Package {
     name: "nginx-light",
     programs: &["nginx"],
-    why: "answers delegated deliveries",
+    why: "answers delegated deliveries, and is what relays are measured against",
+};
+
+const RCLONE: Package = Package {
+    name: "rclone",
+    programs: &["rclone"],
+    why: "serves blobs over HTTP, for comparison",
 };
 
 const CURL: Package = Package {
@@ -139,7 +165,23 @@ const CONTENT_DISPOSITION: NpmPackage = NpmPackage {
     why: "content-disposition, a parser that file names are read back with",
 };
 
+const BENCH_NODE: NpmPackage = NpmPackage {
+    folder: "bench/node",
+    entry: "node_modules/@azure/storage-blob/package.json",
+    why: "Microsoft's SDK for JavaScript and express, which attache is measured against",
+};
+
 impl Package {
+    fn installed(&self) -> Result<PathBuf, Failure> {
+        self.find().ok_or_else(|| {
+            Failure::new(format!(
+                "xtask: {} is installed, yet {} is not in the search path",
+                self.name,
+                self.programs.join(" or ")
+            ))
+        })
+    }
+
     fn find(&self) -> Option<PathBuf> {
         self.programs.iter().find_map(|program| on_path(program))
     }
@@ -312,9 +354,10 @@ fn has_venv() -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-fn install_missing_packages() -> Result<(), Failure> {
-    let missing: Vec<&Package> = [&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON, &SYSTEMD]
-        .into_iter()
+fn install_missing_packages(wanted: &[&'static Package]) -> Result<(), Failure> {
+    let missing: Vec<&Package> = wanted
+        .iter()
+        .copied()
         .filter(|package| package.find().is_none() || (package.name == PYTHON.name && !has_venv()))
         .collect();
     if missing.is_empty() {
@@ -324,7 +367,7 @@ fn install_missing_packages() -> Result<(), Failure> {
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     if on_path("apt-get").is_none() {
         return Err(Failure::new(format!(
-            "xtask: the tests need {}, and this system has no apt-get to install them with; \
+            "xtask: {} is needed, and this system has no apt-get to install them with; \
              install them by hand so that these programs are in the search path: {}",
             names.join(", "),
             missing

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::filename::Filename;
 use crate::storage::Stored;
 
+pub mod recent;
 pub mod sqlite;
 
 /// Keeps what is known of attachments.
@@ -51,12 +52,18 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::ErrorKind::NotFound) if no such upload is pending; the caller must remove the bytes.
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment>;
 
-    /// An attachment that is ready.
+    /// An attachment that is ready. One that this catalog retires is gone when that returns; one that another process
+    /// retires may be found for [`BELIEVED`](recent::BELIEVED) longer.
     ///
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) for all others, pending and retired ones too.
     async fn find(&self, id: &AttachmentId) -> Result<Attachment>;
+
+    /// As [`find`](Self::find), and never from what is remembered: for whoever has found something that does not fit.
+    async fn find_now(&self, id: &AttachmentId) -> Result<Attachment> {
+        self.find(id).await
+    }
 
     /// Ready attachments, newest first.
     async fn list(&self, page: &Page) -> Result<Vec<Attachment>>;

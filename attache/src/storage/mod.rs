@@ -174,7 +174,7 @@ pub struct Object {
 }
 
 /// What a client is granted: to read one object, for a while, under a name and a type.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// At most this long, and more than half of it: within one step everybody gets the same URL, so that browsers can
     /// cache what it names.

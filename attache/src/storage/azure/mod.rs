@@ -62,7 +62,7 @@ pub use config::{AzureConfig, CredentialKind};
 pub use error::words_for;
 use error::{is_absent, is_taken, is_transient, service_error};
 use shared_key::AccountKey;
-use sign::{DelegationKey, Signer, Subject};
+use sign::{DelegationKey, Signer, SigningKey, Subject};
 pub use transport::TransportConfig;
 use transport::{Transport, TransportCounts};
 
@@ -148,14 +148,14 @@ impl AzureStorage {
                 .with_source(error)
             })
         };
-        let signer = match key {
-            Some(key) => Signer::AccountKey(key),
-            None => Signer::Delegation(delegation_lease(
+        let signer = Signer::new(match key {
+            Some(key) => SigningKey::Account(key),
+            None => SigningKey::Delegation(delegation_lease(
                 client()?,
                 target.clone(),
                 transport.counts().clone(),
             )),
-        };
+        });
         Ok(Self(Arc::new(Inner {
             client: client()?,
             target,
@@ -468,7 +468,7 @@ impl Storage for AzureStorage {
         if let Some(token) = &inner.token {
             leases.push(lease_vitals(token, inner.target.credential.to_string()));
         }
-        if let Signer::Delegation(key) = &inner.signer {
+        if let Some(key) = inner.signer.lease() {
             leases.push(lease_vitals(key, inner.target.account.clone()));
         }
         let retries = &inner.retries;

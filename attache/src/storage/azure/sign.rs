@@ -4,6 +4,7 @@
 //! 20,000 URLs cost one key request. With an account key that key signs them itself.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use azure_core::http::{RequestContent, Url};
@@ -17,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::shared_key::AccountKey;
 use crate::attachment::ObjectKey;
+use crate::bounded::Bounded;
 use crate::error::{Error, Result};
 use crate::lease::{Granted, Lease};
 use crate::links::quantised_expiry;
@@ -38,10 +40,27 @@ const KEY_MARGIN: Duration = Duration::from_secs(5);
 /// Version of a SAS that an account key signs; its string-to-sign is written out below.
 const SERVICE_SAS_VERSION: &str = "2021-12-02";
 
+/// URLs that are remembered, of about a kilobyte each.
+const REMEMBERED: usize = 2048;
+
+/// Makes URLs, and gives out again what it made: expiries are quantised, so until the next step the same grant gives the
+/// same URL, and one that many ask for is signed once.
+pub(super) struct Signer {
+    key: SigningKey,
+    /// By name of the blob, the last of each.
+    made: Mutex<Bounded<ObjectKey, Made>>,
+}
+
 /// Who signs.
-pub(super) enum Signer {
+pub(super) enum SigningKey {
     Delegation(Lease<DelegationKey>),
-    AccountKey(AccountKey),
+    Account(AccountKey),
+}
+
+struct Made {
+    grant: Grant,
+    expiry: OffsetDateTime,
+    url: SignedUrl,
 }
 
 /// A user delegation key that does not print.
@@ -89,31 +108,60 @@ pub(super) async fn fetch_delegation_key(
 }
 
 impl Signer {
+    pub(super) fn new(key: SigningKey) -> Self {
+        Self {
+            key,
+            made: Mutex::new(Bounded::new(REMEMBERED)),
+        }
+    }
+
+    /// The lease of the delegation key, where one signs.
+    pub(super) fn lease(&self) -> Option<&Lease<DelegationKey>> {
+        match &self.key {
+            SigningKey::Delegation(lease) => Some(lease),
+            SigningKey::Account(_) => None,
+        }
+    }
+
     /// A URL for `grant`. Waits only if there is no key that lives long enough.
     pub(super) async fn sign(
         &self,
         subject: &Subject<'_>,
         grant: &Grant,
     ) -> Result<(SignedUrl, OffsetDateTime)> {
-        let expiry = || quantised_expiry((subject.now)(), grant.lifetime);
-        let (query, expiry) = match self {
-            Self::Delegation(lease) => {
-                let held = lease.get(grant.lifetime + KEY_MARGIN).await?;
-                let expiry = expiry();
-                let query = user_delegation_sas(&held.value().0, subject, grant, expiry)?;
-                (query, expiry)
-            }
-            Self::AccountKey(key) => {
-                let expiry = expiry();
-                (service_sas(key, subject, grant, expiry)?, expiry)
+        // Asked even if the URL is at hand: it renews itself when it is asked, and must be good when the next URL is made.
+        let held = match &self.key {
+            SigningKey::Delegation(lease) => Some(lease.get(grant.lifetime + KEY_MARGIN).await?),
+            SigningKey::Account(_) => None,
+        };
+        let expiry = quantised_expiry((subject.now)(), grant.lifetime);
+        if let Some(made) = self.made().get(subject.key)
+            && made.expiry == expiry
+            && made.grant == *grant
+        {
+            return Ok((made.url.clone(), expiry));
+        }
+        let query = match (&self.key, &held) {
+            (SigningKey::Account(key), _) => service_sas(key, subject, grant, expiry)?,
+            (_, Some(held)) => user_delegation_sas(&held.value().0, subject, grant, expiry)?,
+            (SigningKey::Delegation(_), None) => {
+                return Err(Error::internal("azure: no key was asked for"));
             }
         };
         let base = subject.public_endpoint.as_str().trim_end_matches('/');
         let (container, key) = (subject.container, subject.key);
-        Ok((
-            SignedUrl::new(format!("{base}/{container}/{key}?{query}")),
+        let url = SignedUrl::new(format!("{base}/{container}/{key}?{query}"));
+        let made = Made {
+            grant: grant.clone(),
             expiry,
-        ))
+            url: url.clone(),
+        };
+        self.made().insert(subject.key.clone(), made);
+        Ok((url, expiry))
+    }
+
+    fn made(&self) -> MutexGuard<'_, Bounded<ObjectKey, Made>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,11 +321,54 @@ mod tests {
         assert_eq!(sig(&query), "H1DHPKixNeSk+ayzZQ2B5wUc7T46MSoVwmdrgTijSMo=");
     }
 
+    fn account_signer() -> Signer {
+        let key = AccountKey::new("acme", "a2V5").expect("base64");
+        Signer::new(SigningKey::Account(key))
+    }
+
+    #[tokio::test]
+    async fn the_same_url_is_given_until_its_step_ends_and_to_the_same_grant_alone() {
+        let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
+        let key: ObjectKey = NAME.parse().expect("a key");
+        let signer = account_signer();
+        let sign = async |now: OffsetDateTime, grant: &Grant| {
+            let subject = Subject {
+                now: &|| now,
+                ..subject(&endpoint, &key)
+            };
+            let (url, expiry) = signer.sign(&subject, grant).await.expect("signed");
+            // What is remembered is what would be made anew.
+            let (fresh, _) = account_signer()
+                .sign(&subject, grant)
+                .await
+                .expect("signed");
+            assert_eq!(url.expose(), fresh.expose());
+            (url, expiry)
+        };
+        let (begin, grant) = (datetime!(2026-11-23 20:00:00 UTC), unusual_grant());
+        let first = sign(begin, &grant).await;
+        assert_eq!(sign(begin + Duration::from_secs(59), &grant).await, first);
+        let next = sign(begin + Duration::from_secs(60), &grant).await;
+        assert_eq!(next.1, first.1 + Duration::from_secs(60));
+        let saved = Grant {
+            disposition: "attachment".to_owned(),
+            ..unusual_grant()
+        };
+        assert!(
+            sign(begin, &saved)
+                .await
+                .0
+                .expose()
+                .contains("rscd=attachment&")
+        );
+        assert_eq!(sign(begin, &grant).await, first);
+    }
+
     #[tokio::test]
     async fn an_account_key_signs_one_blob_read_only_https() {
         let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
         let key: ObjectKey = "attachment/a.png".parse().expect("a key");
-        let signer = Signer::AccountKey(AccountKey::new("acme", "a2V5").expect("base64"));
+        let signer = account_signer();
         let grant = Grant {
             lifetime: Duration::from_secs(120),
             disposition: "inline; filename=\"a.png\"".to_owned(),

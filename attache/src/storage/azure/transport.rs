@@ -32,8 +32,9 @@ use tower::Service;
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
 
-/// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB.
-const READ_BUFFER: usize = 32 * 1024;
+/// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
+/// (RFC 8446 section 5.1), so a larger one is never filled by one read.
+const READ_BUFFER: usize = 16 * 1024;
 
 /// Until a connection stands, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

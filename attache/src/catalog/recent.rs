@@ -1,0 +1,176 @@
+//! What was found a moment ago, without asking the database again.
+//!
+//! A row that is `ready` never changes until it is retired, so it may be remembered. Asking SQLite costs little; waiting for
+//! a thread that may block costs two switches of threads, which was more than half of the CPU of a redirect.
+//!
+//! Deletions by this process are known at once. Those of another process on the same database are not, so nothing is
+//! believed for longer than [`BELIEVED`]: for that long, a redirect of another process may still lead to an object that is
+//! gone, as every URL does that was signed before. Whoever finds an object missing asks with
+//! [`find_now`](Catalog::find_now), so a relay of it is "not found" and never a fault.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use crate::attachment::{Attachment, AttachmentId, ObjectKey};
+use crate::bounded::Bounded;
+use crate::error::Result;
+use crate::storage::Stored;
+
+/// How long a row is believed that nobody has asked the database for.
+///
+/// Long enough that what many ask for costs one read a second; so short that nobody who deletes through one process and
+/// looks through another will notice.
+pub const BELIEVED: Duration = Duration::from_secs(1);
+
+/// Rows that are remembered. A row takes about half a kilobyte, two if its name is long.
+const ROWS: usize = 4096;
+
+/// A catalog that remembers what it found for [`BELIEVED`]. Everything else goes to the catalog behind it.
+#[derive(Debug)]
+pub struct Recent {
+    behind: Arc<dyn Catalog>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    rows: Bounded<AttachmentId, Row>,
+    /// Retirements so far: what was read before one may be what it retired.
+    retirements: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    attachment: Arc<Attachment>,
+    read: Instant,
+}
+
+impl Recent {
+    /// Remembers what `behind` finds.
+    pub fn over(behind: Arc<dyn Catalog>) -> Self {
+        Self {
+            behind,
+            known: Mutex::new(Known {
+                rows: Bounded::new(ROWS),
+                retirements: 0,
+            }),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self, id: &AttachmentId) -> Option<Arc<Attachment>> {
+        let row = self.known().rows.get(id)?.clone();
+        (row.read.elapsed() < BELIEVED).then_some(row.attachment)
+    }
+}
+
+/// Forgets an attachment when it is dropped: after its retirement, and also if that was not awaited to its end.
+struct Retirement<'a>(&'a Recent, &'a AttachmentId);
+
+impl Drop for Retirement<'_> {
+    fn drop(&mut self) {
+        let mut known = self.0.known();
+        known.retirements += 1;
+        known.rows.remove(self.1);
+    }
+}
+
+#[async_trait]
+impl Catalog for Recent {
+    fn name(&self) -> &'static str {
+        self.behind.name()
+    }
+
+    async fn begin(&self, draft: &Draft) -> Result<Begun> {
+        self.behind.begin(draft).await
+    }
+
+    async fn reserve(&self, id: &AttachmentId, bytes: u64, quota: Option<u64>) -> Result<()> {
+        self.behind.reserve(id, bytes, quota).await
+    }
+
+    async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment> {
+        self.behind.commit(id, stored).await
+    }
+
+    async fn find(&self, id: &AttachmentId) -> Result<Attachment> {
+        if let Some(attachment) = self.remembered(id) {
+            return Ok(Attachment::clone(&attachment));
+        }
+        let (read, retirements) = (Instant::now(), self.known().retirements);
+        let attachment = self.behind.find(id).await?;
+        let row = Row {
+            attachment: Arc::new(attachment.clone()),
+            read,
+        };
+        let mut known = self.known();
+        if known.retirements == retirements {
+            known.rows.insert(id.clone(), row);
+        }
+        Ok(attachment)
+    }
+
+    async fn find_now(&self, id: &AttachmentId) -> Result<Attachment> {
+        let found = self.behind.find_now(id).await;
+        if found.is_err() {
+            self.known().rows.remove(id);
+        }
+        found
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<Attachment>> {
+        self.behind.list(page).await
+    }
+
+    async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
+        let _retirement = Retirement(self, id);
+        self.behind.retire(id).await
+    }
+
+    async fn forget(&self, id: &AttachmentId) -> Result<()> {
+        self.behind.forget(id).await
+    }
+
+    async fn unfinished(
+        &self,
+        after: Option<&AttachmentId>,
+        limit: u32,
+    ) -> Result<Vec<Unfinished>> {
+        self.behind.unfinished(after, limit).await
+    }
+
+    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+        self.behind.walk(after, limit).await
+    }
+
+    async fn names(&self, key: &ObjectKey) -> Result<bool> {
+        self.behind.names(key).await
+    }
+
+    async fn restore(&self, attachment: &Attachment) -> Result<()> {
+        self.behind.restore(attachment).await
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        self.behind.totals().await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.behind.probe().await
+    }
+
+    async fn close(&self) {
+        self.behind.close().await;
+        // Nothing works after this, and what is remembered least of all.
+        let mut known = self.known();
+        known.retirements += 1;
+        known.rows.clear();
+    }
+}

@@ -1,0 +1,91 @@
+//! attache beside its peers, in one run: `cargo xtask bench` builds what this needs, and runs it.
+//!
+//! Modules: `process` (what the operating system says of programs), `load` (requests over connections that are kept),
+//! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `cases` (what is
+//! measured, and how often), `document` and `plot` (what is told).
+
+mod cases;
+mod clients;
+mod document;
+mod load;
+mod plot;
+mod process;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Nothing here can go on after an error: it is told, and the run ends.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Where things are: set by `cargo xtask bench`.
+pub struct Places {
+    pub attache: PathBuf,
+    pub fake_azure: PathBuf,
+    pub nginx: PathBuf,
+    pub rclone: PathBuf,
+    pub node: PathBuf,
+    /// The folder of the Node server, with its packages.
+    pub node_server: PathBuf,
+    /// Remarks on targets that are missed.
+    pub notes: PathBuf,
+    /// The document to write; its plots go into a folder beside it.
+    pub out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Runtime::new();
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| {
+        runtime.block_on(async {
+            match arguments
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .as_slice()
+            {
+                ["client", job] => {
+                    let job = clients::Job(serde_json::from_str(job)?);
+                    println!("{}", clients::run(job).await?);
+                    Ok(())
+                }
+                ["run", flags @ ..] => bench(flags).await,
+                _ => Err("this is for `cargo xtask bench`".into()),
+            }
+        })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(flags: &[&str]) -> Outcome<()> {
+    let plan = cases::Plan::parse(flags)?;
+    let places = Places::from_environment()?;
+    let results = cases::measure(&plan, &places).await?;
+    document::write(&plan, &places, &results)
+}
+
+impl Places {
+    fn from_environment() -> Outcome<Self> {
+        let place = |name: &str| {
+            std::env::var_os(format!("ATTACHE_BENCH_{name}"))
+                .map(PathBuf::from)
+                .ok_or_else(|| format!("ATTACHE_BENCH_{name} is not set"))
+        };
+        Ok(Self {
+            attache: place("ATTACHE")?,
+            fake_azure: place("FAKE_AZURE")?,
+            nginx: place("NGINX")?,
+            rclone: place("RCLONE")?,
+            node: place("NODE")?,
+            node_server: place("NODE_SERVER")?,
+            notes: place("NOTES")?,
+            out: place("OUT")?,
+        })
+    }
+}
