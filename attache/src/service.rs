@@ -18,6 +18,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::level_filters::LevelFilter;
 
 use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, ByteRange, NewAttachment, ObjectKey, Owner};
@@ -1319,7 +1320,8 @@ impl Attache {
 
     /// Tells, at debug, an operation with the memory at its start or end. Costs nothing unless somebody listens.
     fn trace_operation(&self, operation: &'static str, phase: &'static str) {
-        if tracing::enabled!(tracing::Level::DEBUG) {
+        // Not `tracing::enabled!`, which can swallow the next line of a log with several layers.
+        if LevelFilter::current() >= LevelFilter::DEBUG {
             let context = trace::Context::current();
             let request_id = context.as_ref().map_or("", |context| context.request_id());
             let heap = self.0.heap.get().map(|heap| heap());
