@@ -111,19 +111,23 @@ impl Case {
         );
         let full = match (self, slow) {
             (Self::Redirect | Self::Url, false) => 40_000,
-            (Self::Redirect | Self::Url, true) => 1000,
+            (Self::Redirect | Self::Url, true) => 400,
             (Self::Relay4K, false) => 20_000,
             (Self::Relay64K | Self::Range64K, false) => 8000,
-            (Self::Relay4K | Self::Relay64K | Self::Range64K, true) => 1000,
+            (Self::Relay4K | Self::Relay64K | Self::Range64K, true) => 400,
+            (Self::Relay1M, true) => 100,
+            (Self::Upload64K, true) => 200,
+            (Self::Upload1M, true) => 50,
             (Self::Relay1M, _) => 400,
             (Self::Upload64K, _) => 1000,
             (Self::Upload1M, _) => 200,
             (Self::RelayLarge | Self::UploadLarge, _) => 1,
         };
-        let full = if peer == Peer::Rclone {
-            (full / 4).max(1)
-        } else {
-            full
+        let full = match (self, peer) {
+            // It reads ahead, megabytes for each.
+            (Self::Range64K, Peer::Rclone) => 100,
+            (_, Peer::Rclone) => (full / 4).max(1),
+            _ => full,
         };
         if plan.quick { (full / 4).max(1) } else { full }
     }
@@ -318,6 +322,8 @@ pub struct Results {
     pub peak: HashMap<Peer, u64>,
     pub slow: HashMap<Peer, Slow>,
     pub left: HashMap<Peer, Left>,
+    /// Who did not get through a round.
+    pub broken: Vec<(Case, Peer)>,
     pub seconds: f64,
 }
 
@@ -383,9 +389,19 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
                 peers.reverse();
             }
             for peer in peers {
-                let sample = match running.get(&peer) {
-                    Some(server) => stage.load(*case, peer, server, round).await?,
-                    None => stage.run_loop(*case, peer).await?,
+                let outcome = match running.get(&peer) {
+                    Some(server) => stage.load(*case, peer, server, round).await,
+                    None => stage.run_loop(*case, peer).await,
+                };
+                let sample = match outcome {
+                    Ok(sample) => sample,
+                    Err(error) if peer == Peer::Attache => return Err(error),
+                    // A peer that breaks is a finding, and no reason not to measure the others.
+                    Err(error) => {
+                        eprintln!("bench: {}, {}: {error}", case.word(), peer.name());
+                        results.broken.push((*case, peer));
+                        continue;
+                    }
                 };
                 eprintln!(
                     "bench: round {}, {}, {}: {:.2} s CPU, {:.2} s for {} requests",
@@ -646,10 +662,13 @@ impl Stage<'_> {
             }
         }
         for peer in peers {
-            let slow = self
-                .slow_readers(peer)
-                .await
-                .map_err(|error| format!("slow readers, {}: {error}", peer.name()))?;
+            let slow = match self.slow_readers(peer).await {
+                Err(error) if peer != Peer::Attache => {
+                    eprintln!("bench: slow readers, {}: {error}", peer.name());
+                    continue;
+                }
+                slow => slow?,
+            };
             eprintln!(
                 "bench: {} slow readers, {}: {} KiB each",
                 slow.readers,
@@ -657,10 +676,13 @@ impl Stage<'_> {
                 slow.bytes_each / KIB
             );
             results.slow.insert(peer, slow);
-            let left = self
-                .leavers(peer)
-                .await
-                .map_err(|error| format!("leavers, {}: {error}", peer.name()))?;
+            let left = match self.leavers(peer).await {
+                Err(error) if peer != Peer::Attache => {
+                    eprintln!("bench: leavers, {}: {error}", peer.name());
+                    continue;
+                }
+                left => left?,
+            };
             eprintln!("bench: leavers, {}: {left:?}", peer.name());
             results.left.insert(peer, left);
         }

@@ -287,6 +287,21 @@ fn case_section(
             ours: peer.name().starts_with("attache"),
         });
     }
+    for peer in Peer::ALL {
+        let broken = results
+            .broken
+            .iter()
+            .filter(|broken| **broken == (case, peer))
+            .count();
+        if broken > 0 {
+            let _ = writeln!(
+                text,
+                "\n{} broke off in {broken} of {} rounds.",
+                peer.name(),
+                plan.rounds
+            );
+        }
+    }
     let file = format!("{}.svg", case.word());
     std::fs::write(
         folder.join(&file),
