@@ -301,7 +301,10 @@ async fn many_uploads_at_once_stay_within_the_transfer_memory() {
             peak / MIB
         );
         assert!(stored > 0);
-        assert!(peak < 128 * MIB, "peak resident {} MiB", peak / MIB);
+        // 64 MiB and 64 MiB, as released. A debug build is larger by its own code and frees later: about 125 MiB at rest of
+        // the machine, a little more when it is busy.
+        let bound = if cfg!(debug_assertions) { 160 } else { 128 };
+        assert!(peak < bound * MIB, "peak resident {} MiB", peak / MIB);
         assert_eq!(world.azure.counts().uncommitted_blocks, 0);
     });
 }
