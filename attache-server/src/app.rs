@@ -40,9 +40,9 @@ use crate::reload::{Reloader, Source};
 use crate::respond::{Failure, plain_problem};
 use crate::{api, deliver, otlp, tls, web};
 
-/// hyper's buffers of one connection, one each way, and so the longest head (as long as Node's). What a slow reader holds
-/// falls by as much: 138 KiB with 32 KiB, 117 with this.
-const BUFFER: usize = 16 * 1024;
+/// hyper's buffers of one connection, one each way, and so the longest head. With 16 KiB a slow reader would hold 117 KiB
+/// instead of 138, and a large relay would cost 13 % more CPU.
+const BUFFER: usize = 32 * 1024;
 
 /// Requests of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 100;
