@@ -156,7 +156,9 @@ async fn a_secret_is_rotated_under_load_and_no_request_fails() {
                         let answer = world.server.get(&format!("/download/{id}?via=relay"));
                         assert!(
                             answer.status == 200 && answer.body == bytes,
-                            "{}",
+                            "{} bytes, truncated: {}; {}",
+                            answer.body.len(),
+                            answer.truncated,
                             answer.head
                         );
                         reads.fetch_add(1, Ordering::Relaxed);
