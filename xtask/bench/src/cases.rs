@@ -318,6 +318,8 @@ pub struct Results {
     pub cold: HashMap<Peer, Vec<f64>>,
     /// Resident bytes after the first answer, and some time after all loads.
     pub idle: HashMap<Peer, u64>,
+    /// The part of the same that is no file's.
+    pub idle_private: HashMap<Peer, u64>,
     pub after: HashMap<Peer, u64>,
     pub peak: HashMap<Peer, u64>,
     pub slow: HashMap<Peer, Slow>,
@@ -659,9 +661,12 @@ impl Stage<'_> {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 let idle = results.idle.entry(peer).or_insert(u64::MAX);
                 *idle = server.process.resident().min(*idle);
+                let private = results.idle_private.entry(peer).or_insert(u64::MAX);
+                *private = server.process.private().min(*private);
             }
         }
         for peer in peers {
+            sockets_are_empty().await;
             let slow = match self.slow_readers(peer).await {
                 Err(error) if peer != Peer::Attache => {
                     eprintln!("bench: slow readers, {}: {error}", peer.name());
@@ -676,6 +681,7 @@ impl Stage<'_> {
                 slow.bytes_each / KIB
             );
             results.slow.insert(peer, slow);
+            sockets_are_empty().await;
             let left = match self.leavers(peer).await {
                 Err(error) if peer != Peer::Attache => {
                     eprintln!("bench: leavers, {}: {error}", peer.name());
@@ -790,6 +796,22 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// Waits until the kernel holds little for sockets: what a case before has left in them is not the next one's.
+async fn sockets_are_empty() {
+    let start = Instant::now();
+    while socket_pages() > 16 * MIB / 4096 && start.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Pages of 4 KiB that TCP holds (`man 5 proc`, `/proc/net/sockstat`).
+fn socket_pages() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("TCP:"));
+    line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok())
+        .unwrap_or(0)
 }
 
 fn crc_of(size: u64) -> u64 {
