@@ -6,8 +6,9 @@ use std::process::Command;
 
 use time::OffsetDateTime;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, Results, SMALL, Sample, size_word};
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL, size_word};
 use crate::plot::{Bar, bars};
+use crate::stage::{Results, Sample};
 use crate::world::Peer;
 use crate::{Outcome, Places};
 
