@@ -24,5 +24,6 @@ mod web;
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 fn main() -> std::process::ExitCode {
+    allocator::keep_pages_small();
     cli::main()
 }

@@ -9,13 +9,13 @@ use crate::tools::{Peers, target};
 
 /// Builds what is measured and what measures, and runs it. `flags` are those of `xtask/bench`, and `--out FILE`.
 ///
-/// A whole run writes `docs/performance.md`. Whatever is less than that, `--quick` or a choice of cases, writes below the
+/// A whole run writes `docs/performance.md`. Whatever is less than that, `--quick`, fewer rounds or a choice of cases, writes below the
 /// target folder unless it is told otherwise, so that it does not take the place of a whole run by accident.
 pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
     let target = target(root);
     let whole = !flags
         .iter()
-        .any(|flag| ["--quick", "--cases", "--peers", "--before"].contains(flag));
+        .any(|flag| ["--quick", "--rounds", "--cases", "--peers", "--before"].contains(flag));
     let mut out = match whole {
         true => root.join("docs/performance.md"),
         false => target.join("bench/performance.md"),

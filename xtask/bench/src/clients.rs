@@ -55,7 +55,7 @@ impl Job {
 /// Runs a job, and tells what it took.
 pub async fn run(job: Job) -> Outcome<Value> {
     let store = Arc::new(match job.text("client") {
-        "hyper" => Store::Hyper(Raw::new(&job)?),
+        "hyper" => Store::Hyper(Box::new(Raw::new(&job)?)),
         _ => Store::Object(object_store(&job)?),
     });
     let job = Arc::new(job);
@@ -265,7 +265,7 @@ impl Source {
 }
 
 enum Store {
-    Hyper(Raw),
+    Hyper(Box<Raw>),
     Object(MicrosoftAzure),
 }
 

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use time::OffsetDateTime;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, Results, SMALL, Sample, size_word};
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL, size_word};
 use crate::plot::{Bar, bars};
+use crate::stage::{Results, Sample};
 use crate::world::Peer;
 use crate::{Outcome, Places};
 
@@ -333,11 +334,12 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
         text,
         "## Starting and memory\n\n\
          *Cold start* is from the start of the program to the last byte of its first answer, a relay of 4 KiB: for attache and \
-         Node with a token. *Idle* is half a second later, of a fresh process. *Peak* is the most that was resident at once \
+         Node with a token. *Idle* is half a second later, of a fresh process; \
+         *private* is the part of it that is not pages of the program's file and of libraries. *Peak* is the most that was resident at once \
          during all the loads above, *after* what is resident five seconds after them.\n\n\
-         | | cold start ms | idle | peak | after |\n| --- | --- | --- | --- | --- |"
+         | | cold start ms | idle | private | peak | after |\n| --- | --- | --- | --- | --- | --- |"
     );
-    for peer in &peers {
+    for peer in peers.iter().filter(|peer| **peer != Peer::NodePiped) {
         let cold = results.cold.get(peer).map(|cold| {
             let mut cold = cold.clone();
             cold.sort_by(f64::total_cmp);
@@ -346,10 +348,11 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
         let cell = |bytes: Option<&u64>| bytes.map_or("–".to_owned(), |bytes| mib(*bytes));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             peer.name(),
             cold.unwrap_or("–".to_owned()),
             cell(results.idle.get(peer)),
+            cell(results.idle_private.get(peer)),
             cell(results.peak.get(peer)),
             cell(results.after.get(peer)),
         );
@@ -370,25 +373,28 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
     );
     let mut plotted = Vec::new();
     for peer in &peers {
-        let (Some(slow), Some(left)) = (results.slow.get(peer), results.left.get(peer)) else {
+        let slow = results.slow.get(peer);
+        let left = results.left.get(peer);
+        if *peer == Peer::AttacheWithoutMd5 {
             continue;
-        };
-        let each = format!("{} KiB", slow.bytes_each / KIB);
-        let _ = writeln!(
-            text,
-            "| {} | {} | {each} | {:.1} KiB | {} | {} |",
-            peer.name(),
-            slow.readers,
-            left.bytes_each as f64 / KIB as f64,
-            left.descriptors,
-            left.reads
-        );
-        plotted.push(Bar {
-            name: peer.name().to_owned(),
-            value: slow.bytes_each as f64,
-            shown: each,
-            ours: peer.name().starts_with("attache"),
+        }
+        let each = slow.map_or("–".to_owned(), |slow| {
+            format!("{} KiB", slow.bytes_each / KIB)
         });
+        let readers = slow.map_or("broke off".to_owned(), |slow| slow.readers.to_string());
+        let kept = left.map_or("broke off | – | –".to_owned(), |left| {
+            let kib = left.bytes_each as f64 / KIB as f64;
+            format!("{kib:.1} KiB | {} | {}", left.descriptors, left.reads)
+        });
+        let _ = writeln!(text, "| {} | {readers} | {each} | {kept} |", peer.name());
+        if let Some(slow) = slow {
+            plotted.push(Bar {
+                name: peer.name().to_owned(),
+                value: slow.bytes_each as f64,
+                shown: each,
+                ours: peer.name().starts_with("attache"),
+            });
+        }
     }
     plotted.sort_by(|a, b| a.value.total_cmp(&b.value));
     let title = "Resident memory for each slow reader";

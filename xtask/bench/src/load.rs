@@ -9,11 +9,15 @@ use std::time::{Duration, Instant};
 
 use fake_azure::fill_pattern;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::Outcome;
 
 const PIECE: usize = 256 * 1024;
+
+/// What the kernel may hold of a download that is begun. Its own choice is megabytes; thousands of those use up what all
+/// sockets of a machine may hold (`net.ipv4.tcp_mem`), and then it resets connections of whomever it finds.
+const RECEIVES: u32 = 16 * 1024;
 
 /// What is sent, how often, and what must come back.
 #[derive(Clone)]
@@ -214,7 +218,9 @@ pub async fn begin_downloads(
         let (turns, request) = (turns.clone(), format!("{head}\r\n"));
         begun.spawn(async move {
             let _turn = turns.acquire_owned().await?;
-            let mut stream = TcpStream::connect(address).await?;
+            let socket = TcpSocket::new_v4()?;
+            socket.set_recv_buffer_size(RECEIVES)?;
+            let mut stream = socket.connect(address).await?;
             stream.write_all(request.as_bytes()).await?;
             let mut some = [0; 1000];
             stream.read_exact(&mut some).await?;

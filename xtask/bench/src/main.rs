@@ -2,14 +2,16 @@
 //!
 //! Modules: `process` (what the operating system says of programs), `load` (requests over connections that are kept),
 //! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `cases` (what is
-//! measured, and how often), `document` and `plot` (what is told).
+//! measured, and how often), `stage` (the rounds), `holding` (memory, descriptors), `document` and `plot` (what is told).
 
 mod cases;
 mod clients;
 mod document;
+mod holding;
 mod load;
 mod plot;
 mod process;
+mod stage;
 mod world;
 
 use std::path::PathBuf;
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
 async fn bench(flags: &[&str]) -> Outcome<()> {
     let plan = cases::Plan::parse(flags)?;
     let places = Places::from_environment()?;
-    let results = cases::measure(&plan, &places).await?;
+    let results = stage::measure(&plan, &places).await?;
     document::write(&plan, &places, &results)
 }
 

@@ -28,7 +28,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`. What it logs goes nowhere.
+    /// Starts `command`. What it logs goes nowhere, unless `ATTACHE_BENCH_LOGS` is set: then to stderr, and what it writes to
+    /// files stays.
     pub fn start(name: &str, command: &mut Command) -> Outcome<Self> {
         Self::spawn(name, command.stdout(Stdio::null()))
     }
@@ -93,6 +94,11 @@ impl Process {
     /// Resident bytes now.
     pub fn resident(&self) -> u64 {
         self.memory("VmRSS:")
+    }
+
+    /// Resident bytes now that are not pages of a file, which the system may share and drop.
+    pub fn private(&self) -> u64 {
+        self.memory("RssAnon:")
     }
 
     /// The most bytes that were resident at once, each process by itself.

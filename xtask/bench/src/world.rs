@@ -280,7 +280,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        if std::env::var_os("ATTACHE_BENCH_LOGS").is_none() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 

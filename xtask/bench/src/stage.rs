@@ -1,0 +1,381 @@
+//! The rounds: every case on every peer in turn, and what it took.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fake_azure::fill_pattern;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL};
+use crate::holding::{Left, Slow};
+use crate::load::{self, Load, Wants};
+use crate::process::Process;
+use crate::world::{CONTAINER, Peer, World};
+use crate::{Outcome, Places};
+
+/// One round of one case on one peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub cpu: f64,
+    pub wall: f64,
+    pub requests: u64,
+}
+
+/// Everything that was measured.
+#[derive(Default)]
+pub struct Results {
+    pub samples: HashMap<(Case, Peer), Vec<Sample>>,
+    /// Seconds from the start of the program to the last byte of its first answer.
+    pub cold: HashMap<Peer, Vec<f64>>,
+    /// Resident bytes after the first answer, and some time after all loads.
+    pub idle: HashMap<Peer, u64>,
+    /// The part of the same that is no file's.
+    pub idle_private: HashMap<Peer, u64>,
+    pub after: HashMap<Peer, u64>,
+    pub peak: HashMap<Peer, u64>,
+    pub slow: HashMap<Peer, Slow>,
+    pub left: HashMap<Peer, Left>,
+    /// Who did not get through a round.
+    pub broken: Vec<(Case, Peer)>,
+    pub seconds: f64,
+}
+
+/// Names of what was stored through one attache.
+#[derive(Clone, Default)]
+pub struct Stored {
+    pub small: Arc<Vec<String>>,
+    pub by_size: HashMap<u64, String>,
+}
+
+/// A server, and where it listens.
+pub struct Running {
+    pub process: Process,
+    pub address: SocketAddr,
+}
+
+const SERVERS: [Peer; 8] = [
+    Peer::Attache,
+    Peer::AttacheBefore,
+    Peer::AttacheWithoutMd5,
+    Peer::Nginx,
+    Peer::NginxLarge,
+    Peer::Rclone,
+    Peer::NodeSingleton,
+    Peer::NodeRequest,
+];
+
+pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
+    let begun = Instant::now();
+    let world = World::start(places, plan.before.clone())?;
+    let mut results = Results::default();
+    let mut running = HashMap::new();
+    let mut stored = HashMap::new();
+    for peer in SERVERS {
+        let used =
+            plan.cases.iter().any(|case| case.peers().contains(&peer)) || peer == Peer::Attache;
+        if !used || !plan.takes_part(peer) {
+            continue;
+        }
+        let (process, address) = world.serve(peer, places, &format!("{peer:?}"))?;
+        if matches!(peer, Peer::Attache | Peer::AttacheBefore) {
+            stored.insert(peer, store(address, plan).await?);
+        }
+        running.insert(peer, Running { process, address });
+    }
+    let stage = Stage {
+        plan,
+        world: &world,
+        places,
+        stored,
+    };
+    for round in 0..plan.rounds {
+        for case in &plan.cases {
+            let mut peers: Vec<Peer> = case
+                .peers()
+                .iter()
+                .copied()
+                .filter(|peer| plan.takes_part(*peer))
+                .collect();
+            // Nobody is always first, or always behind the same one.
+            let turn = round % peers.len();
+            peers.rotate_left(turn);
+            if round % 2 == 1 {
+                peers.reverse();
+            }
+            for peer in peers {
+                let outcome = match running.get(&peer) {
+                    Some(server) => stage.load(*case, peer, server, round).await,
+                    None => stage.run_loop(*case, peer).await,
+                };
+                let sample = match outcome {
+                    Ok(sample) => sample,
+                    Err(error) if peer == Peer::Attache => return Err(error),
+                    // A peer that breaks is a finding, and no reason not to measure the others.
+                    Err(error) => {
+                        eprintln!("bench: {}, {}: {error}", case.word(), peer.name());
+                        results.broken.push((*case, peer));
+                        continue;
+                    }
+                };
+                eprintln!(
+                    "bench: round {}, {}, {}: {:.2} s CPU, {:.2} s for {} requests",
+                    round + 1,
+                    case.word(),
+                    peer.name(),
+                    sample.cpu,
+                    sample.wall,
+                    sample.requests
+                );
+                results
+                    .samples
+                    .entry((*case, peer))
+                    .or_default()
+                    .push(sample);
+            }
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for (peer, server) in running.drain() {
+        results.peak.insert(peer, server.process.peak());
+        results.after.insert(peer, server.process.resident());
+    }
+    if plan.rest {
+        stage.rest(&mut results).await?;
+    }
+    results.seconds = begun.elapsed().as_secs_f64();
+    Ok(results)
+}
+
+/// Stores what is read later.
+async fn store(address: SocketAddr, plan: &Plan) -> Outcome<Stored> {
+    let mut stored = Stored::default();
+    let mut small = Vec::new();
+    for _ in 0..SMALL {
+        small.push(store_one(address, 4 * KIB).await?);
+    }
+    stored.small = Arc::new(small);
+    for size in [64 * KIB, MIB, 100 * MIB, plan.large()] {
+        stored.by_size.insert(size, store_one(address, size).await?);
+    }
+    Ok(stored)
+}
+
+async fn store_one(address: SocketAddr, size: u64) -> Outcome<String> {
+    let mut connection = load::Connection::open(address).await?;
+    connection.send(UPLOAD, size).await?;
+    let body = connection.receive_body(201).await?;
+    let attachment: Value = serde_json::from_slice(&body)?;
+    let id = attachment["id"]
+        .as_str()
+        .ok_or("an attachment without an id")?;
+    Ok(id.to_owned())
+}
+
+const UPLOAD: &str = "POST /v1/attachments?filename=a.bin HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\n";
+
+/// What every case needs.
+pub struct Stage<'a> {
+    pub plan: &'a Plan,
+    pub world: &'a World,
+    pub places: &'a Places,
+    stored: HashMap<Peer, Stored>,
+}
+
+impl Stage<'_> {
+    async fn load(
+        &self,
+        case: Case,
+        peer: Peer,
+        server: &Running,
+        round: usize,
+    ) -> Outcome<Sample> {
+        let size = case.size(self.plan);
+        let load = Load {
+            address: server.address,
+            connections: CONNECTIONS,
+            requests: case.requests(peer, self.plan),
+            head: self.head(case, peer, round),
+            sends: if case.is_upload() { size } else { 0 },
+            wants: match case {
+                Case::Redirect => Wants::Status(302),
+                Case::Url => Wants::Status(200),
+                Case::Range64K => Wants::Bytes {
+                    status: 206,
+                    offset: self.plan.large() / 2,
+                    length: size,
+                },
+                _ if case.is_upload() => Wants::Status(201),
+                _ => Wants::Bytes {
+                    status: 200,
+                    offset: 0,
+                    length: size,
+                },
+            },
+        };
+        // Connections and code are warm; what is measured is the steady state.
+        let warm = Load {
+            requests: load.requests.min(200),
+            ..load.clone()
+        };
+        if !case.is_large() {
+            load::run(&warm).await?;
+        }
+        let before = server.process.cpu();
+        let took = load::run(&load)
+            .await
+            .map_err(|error| format!("{}, {}: {error}", case.word(), peer.name()))?;
+        Ok(Sample {
+            cpu: server.process.cpu() - before,
+            wall: took.wall.as_secs_f64(),
+            requests: load.requests,
+        })
+    }
+
+    pub fn stored(&self, peer: Peer) -> &Stored {
+        self.stored
+            .get(&peer)
+            .unwrap_or(&self.stored[&Peer::Attache])
+    }
+
+    pub fn head(
+        &self,
+        case: Case,
+        peer: Peer,
+        round: usize,
+    ) -> Arc<dyn Fn(u64) -> String + Send + Sync> {
+        let stored = self.stored(peer);
+        let names = match case {
+            Case::Redirect | Case::Url | Case::Relay4K => stored.small.clone(),
+            _ if case.is_upload() => Arc::default(),
+            Case::Range64K => Arc::new(vec![stored.by_size[&self.plan.large()].clone()]),
+            _ => Arc::new(vec![stored.by_size[&case.size(self.plan)].clone()]),
+        };
+        let range = match case {
+            Case::Range64K => {
+                let first = self.plan.large() / 2;
+                format!(
+                    "range: bytes={first}-{}\r\n",
+                    first + case.size(self.plan) - 1
+                )
+            }
+            _ => String::new(),
+        };
+        let ours = matches!(
+            peer,
+            Peer::Attache | Peer::AttacheBefore | Peer::AttacheWithoutMd5
+        );
+        Arc::new(move |turn| {
+            if case.is_upload() {
+                return match ours {
+                    true => UPLOAD.to_owned(),
+                    false => format!(
+                        "POST /upload/up/{peer:?}-{}-{round}-{turn} HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\n",
+                        case.word()
+                    ),
+                };
+            }
+            let name = &names[usize::try_from(turn).unwrap_or(0) % names.len()];
+            let start = match (case, ours, peer) {
+                (Case::Redirect, true, _) => format!("GET /attachment/{name}"),
+                (Case::Url, true, _) => format!("POST /v1/attachments/{name}/url"),
+                (_, true, _) => format!("GET /attachment/{name}?via=relay"),
+                (Case::Redirect, ..) => format!("GET /redirect/user/{name}.bin"),
+                (Case::Url, ..) => format!("POST /url/user/{name}.bin"),
+                (_, _, Peer::Rclone) => format!("GET /user/{name}.bin"),
+                _ => format!("GET /relay/user/{name}.bin"),
+            };
+            format!("{start} HTTP/1.1\r\nhost: a\r\n{range}")
+        })
+    }
+
+    /// A loop in a process of its own.
+    async fn run_loop(&self, case: Case, peer: Peer) -> Outcome<Sample> {
+        let (size, requests) = (case.size(self.plan), case.requests(peer, self.plan));
+        let client = if peer == Peer::ObjectStore {
+            "object_store"
+        } else {
+            "hyper"
+        };
+        let stored = self.stored(peer);
+        let name = match case {
+            Case::Relay4K => &stored.small[0],
+            _ => stored.by_size.get(&size).unwrap_or(&stored.small[0]),
+        };
+        let mut job = json!({
+            "client": client,
+            "account": self.world.word("account"),
+            "ca": self.world.folder.join("ca.pem"),
+            "connections": if case.is_upload() { CONNECTIONS.min(requests.try_into()?) } else { CONNECTIONS },
+            "container": CONTAINER,
+            "crc": crc_of(size),
+            "endpoint": self.world.word("blob_endpoint"),
+            "key": self.world.word("account_key"),
+            "md5": matches!(peer, Peer::HyperMd5 | Peer::HyperSocketMd5),
+            "name": format!("user/{name}.bin"),
+            "requests": requests,
+            "sas": self.world.sas,
+            "size": size,
+            "upload": case.is_upload(),
+        });
+        if matches!(peer, Peer::HyperSocket | Peer::HyperSocketMd5) {
+            job["from"] = feed(size).await?.to_string().into();
+        }
+        let output = Command::new(std::env::current_exe()?)
+            .arg("client")
+            .arg(job.to_string())
+            .output()
+            .await?;
+        let told: Value = serde_json::from_slice(&output.stdout).map_err(|_| {
+            format!(
+                "{}, {}: {}",
+                case.word(),
+                peer.name(),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })?;
+        let number = |name: &str| told[name].as_f64().unwrap_or_default();
+        Ok(Sample {
+            cpu: number("cpu"),
+            wall: number("wall"),
+            requests,
+        })
+    }
+}
+
+fn crc_of(size: u64) -> u64 {
+    let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    let mut piece = vec![0; 256 * 1024];
+    let mut done = 0;
+    while done < size {
+        let take = piece
+            .len()
+            .min(usize::try_from(size - done).unwrap_or(usize::MAX));
+        fill_pattern(done, &mut piece[..take]);
+        crc.update(&piece[..take]);
+        done += take as u64;
+    }
+    crc.finalize()
+}
+
+/// Sends `size` bytes to the first that connects, as a client of a server would.
+async fn feed(size: u64) -> Outcome<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        let (mut stream, _) = listener.accept().await?;
+        let mut piece = vec![0; 256 * 1024];
+        let mut sent = 0;
+        while sent < size {
+            fill_pattern(sent, &mut piece);
+            stream.write_all(&piece).await?;
+            sent += piece.len() as u64;
+        }
+        stream.shutdown().await?;
+        Outcome::Ok(())
+    });
+    Ok(address)
+}
