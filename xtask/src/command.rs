@@ -39,10 +39,20 @@ impl fmt::Display for Failure {
 }
 
 /// The cargo that runs us, in the workspace.
+///
+/// What cargo tells xtask about its own package (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>)
+/// is taken away: build scripts of dependencies ask for some of it, and would run again whenever a build by hand and one by
+/// xtask take turns.
 pub(crate) fn cargo(root: &Path) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(root);
+    for name in std::env::vars_os().map(|(name, _)| name) {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
