@@ -586,6 +586,6 @@ mod tests {
         let compared = check.find("ct_eq(").expect("in constant time");
         let decided = check.find("filter(|_| equal)").expect("once");
         assert!(compared < decided && !check.contains("=="), "{check}");
-        assert!(!check[..compared].contains('?') || check[..compared].matches('?').count() == 1);
+        assert!(check[..compared].matches('?').count() <= 1);
     }
 }
