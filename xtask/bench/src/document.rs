@@ -288,11 +288,11 @@ fn case_section(
             ours: peer.name().starts_with("attache"),
         });
     }
-    for peer in Peer::ALL {
+    for peer in case.peers() {
         let broken = results
             .broken
             .iter()
-            .filter(|broken| **broken == (case, peer))
+            .filter(|broken| **broken == (case, *peer))
             .count();
         if broken > 0 {
             let _ = writeln!(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::cases::{Case, KIB, MIB};
 use crate::load::{self, Load, Wants};
-use crate::stage::{Results, Running, Stage};
+use crate::stage::{Results, Running, Stage, unless_broken};
 use crate::world::Peer;
 
 /// What slow readers made a server hold.
@@ -65,12 +65,9 @@ impl Stage<'_> {
         }
         for peer in peers {
             sockets_are_empty().await;
-            let slow = match self.slow_readers(peer).await {
-                Err(error) if peer != Peer::Attache => {
-                    eprintln!("bench: slow readers, {}: {error}", peer.name());
-                    continue;
-                }
-                slow => slow?,
+            let slow = self.slow_readers(peer).await;
+            let Some(slow) = unless_broken("slow readers", peer, slow)? else {
+                continue;
             };
             eprintln!(
                 "bench: {} slow readers, {}: {} KiB each",
@@ -80,12 +77,9 @@ impl Stage<'_> {
             );
             results.slow.insert(peer, slow);
             sockets_are_empty().await;
-            let left = match self.leavers(peer).await {
-                Err(error) if peer != Peer::Attache => {
-                    eprintln!("bench: leavers, {}: {error}", peer.name());
-                    continue;
-                }
-                left => left?,
+            let left = self.leavers(peer).await;
+            let Some(left) = unless_broken("leavers", peer, left)? else {
+                continue;
             };
             eprintln!("bench: leavers, {}: {left:?}", peer.name());
             results.left.insert(peer, left);

@@ -110,15 +110,10 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
                     Some(server) => stage.load(*case, peer, server, round).await,
                     None => stage.run_loop(*case, peer).await,
                 };
-                let sample = match outcome {
-                    Ok(sample) => sample,
-                    Err(error) if peer == Peer::Attache => return Err(error),
-                    // A peer that breaks is a finding, and no reason not to measure the others.
-                    Err(error) => {
-                        eprintln!("bench: {}, {}: {error}", case.word(), peer.name());
-                        results.broken.push((*case, peer));
-                        continue;
-                    }
+                let what = case.word();
+                let Some(sample) = unless_broken(what, peer, outcome)? else {
+                    results.broken.push((*case, peer));
+                    continue;
                 };
                 eprintln!(
                     "bench: round {}, {}, {}: {:.2} s CPU, {:.2} s for {} requests",
@@ -147,6 +142,17 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
     }
     results.seconds = begun.elapsed().as_secs_f64();
     Ok(results)
+}
+
+/// A peer that breaks is a finding, told on stderr, and no reason not to measure the others; attache must not.
+pub fn unless_broken<T>(what: &str, peer: Peer, outcome: Outcome<T>) -> Outcome<Option<T>> {
+    match outcome {
+        Err(error) if peer != Peer::Attache => {
+            eprintln!("bench: {what}, {}: {error}", peer.name());
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
 }
 
 /// Stores what is read later.

@@ -38,23 +38,6 @@ pub enum Peer {
 }
 
 impl Peer {
-    pub const ALL: [Self; 14] = [
-        Self::Attache,
-        Self::AttacheBefore,
-        Self::AttacheWithoutMd5,
-        Self::Nginx,
-        Self::NginxLarge,
-        Self::Rclone,
-        Self::NodeSingleton,
-        Self::NodeRequest,
-        Self::NodePiped,
-        Self::Hyper,
-        Self::HyperMd5,
-        Self::HyperSocket,
-        Self::HyperSocketMd5,
-        Self::ObjectStore,
-    ];
-
     pub const fn name(self) -> &'static str {
         match self {
             Self::Attache => "attache",
