@@ -34,7 +34,7 @@ use utoipa_axum::routes;
 use crate::allocator::allocated_bytes;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
-use crate::connection::{Impatient, Peer};
+use crate::connection::{Impatient, Peer, Valve};
 use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
 use crate::respond::{Failure, plain_problem};
@@ -250,12 +250,14 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                 let _ = stream.set_nodelay(true);
                 let stall = config.download.idle_timeout;
                 let head_timeout = config.limits.head_timeout;
-                let stream = Impatient::new(stream, stall);
+                let valve = Arc::<Valve>::default();
+                let stream = Impatient::new(stream, stall, valve.clone());
                 let (router, watcher) = (router.clone(), graceful.watcher());
                 let tls = app.reloader.tls.current();
                 let peer = Peer {
                     address: address.ip(),
                     secure: tls.is_some(),
+                    valve,
                 };
                 connections.spawn(async move {
                     let _admitted = admitted;
@@ -310,7 +312,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         router.clone().call(request)
     });
     let builder = connection_builder(head_timeout);

@@ -3,20 +3,61 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// Who is at the other end of a connection; every request carries it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// The address from which it connects.
     pub(crate) address: IpAddr,
     /// It speaks TLS with us.
     pub(crate) secure: bool,
+    /// Whether it takes what is written to it.
+    pub(crate) valve: Arc<Valve>,
+}
+
+/// Closed while a client's socket takes nothing: what is on its way to the client then need not be fetched yet.
+///
+/// A server fills its queue for a connection whether the socket takes bytes or not; with this, a client that stands still
+/// costs what was in the queue when it stopped, and not a full queue. For the one body of a connection at a time, which is
+/// how HTTP/1 answers.
+#[derive(Debug, Default)]
+pub(crate) struct Valve {
+    closed: AtomicBool,
+    waiting: AtomicWaker,
+}
+
+impl Valve {
+    /// Ready while the socket takes bytes; otherwise the task is woken once it does.
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.closed.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.waiting.register(cx.waker());
+        match self.closed.load(Ordering::Acquire) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    fn open(&self) {
+        if self.closed.load(Ordering::Relaxed) {
+            self.closed.store(false, Ordering::Release);
+            self.waiting.wake();
+        }
+    }
 }
 
 /// A connection whose writes fail once the client has taken no byte for `stall`.
@@ -27,14 +68,17 @@ pub(crate) struct Impatient {
     stream: TcpStream,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    valve: Arc<Valve>,
 }
 
 impl Impatient {
-    pub(crate) fn new(stream: TcpStream, stall: Duration) -> Self {
+    /// `valve` is told whether the client takes bytes.
+    pub(crate) fn new(stream: TcpStream, stall: Duration, valve: Arc<Valve>) -> Self {
         Self {
             stream,
             stall,
             timer: None,
+            valve,
         }
     }
 
@@ -46,8 +90,10 @@ impl Impatient {
     ) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
             self.timer = None;
+            self.valve.open();
             return wrote;
         }
+        self.valve.close();
         let stall = self.stall;
         let timer = self
             .timer

@@ -121,12 +121,14 @@ async fn answer(
         }),
         through_proxy: config.server.trusts(peer.address),
     };
+    let many = request.version == Version::HTTP_2;
     let manner = Manner {
         right_left: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
             Duration::from_secs(left.try_into().unwrap_or(0))
         }),
-        patience: (request.version == Version::HTTP_2).then_some(config.download.idle_timeout),
+        patience: many.then_some(config.download.idle_timeout),
+        valve: (!many).then_some(peer.valve),
     };
     match app.attache.deliver(&id, &ask).await {
         Ok(delivery) => respond::deliver(delivery, manner),

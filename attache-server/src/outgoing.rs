@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use attache::{Error, ErrorKind, body::Body};
@@ -12,12 +12,15 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::connection::Valve;
+
 /// A body whose length is known. An error in it aborts the connection (the stream, in HTTP/2): a truncated answer never
 /// looks complete.
 pub(crate) struct Outgoing {
     state: Arc<Mutex<State>>,
     left: u64,
     watchdog: Option<AbortHandle>,
+    valve: Option<Arc<Valve>>,
 }
 
 struct State {
@@ -31,7 +34,14 @@ impl Outgoing {
     /// `patience` is for HTTP/2: how long a client may ask for nothing. There it can stop one stream by giving it no
     /// window, and keep the connection alive; the body then lets go of the store and of its memory. In HTTP/1 such a client
     /// stops the connection itself, which `connection.rs` notices.
-    pub(crate) fn new(chunks: Box<Body>, length: u64, patience: Option<Duration>) -> Self {
+    ///
+    /// `valve` is for HTTP/1: while the socket takes nothing, nothing is fetched for it.
+    pub(crate) fn new(
+        chunks: Box<Body>,
+        length: u64,
+        patience: Option<Duration>,
+        valve: Option<Arc<Valve>>,
+    ) -> Self {
         let state = Arc::new(Mutex::new(State {
             chunks: Some(chunks),
             idle_since: None,
@@ -44,6 +54,7 @@ impl Outgoing {
             state,
             left: length,
             watchdog,
+            valve,
         }
     }
 }
@@ -87,6 +98,9 @@ impl http_body::Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
+        if let Some(valve) = &this.valve {
+            ready!(valve.poll_open(cx));
+        }
         let mut state = lock(&this.state);
         state.idle_since = None;
         let Some(chunks) = &mut state.chunks else {
@@ -141,7 +155,7 @@ mod tests {
             receiver.recv().await.map(|chunk| (chunk, (receiver, told)))
         });
         let patience = Duration::from_secs(60);
-        let mut body = Outgoing::new(Box::new(Body::new(chunks)), 10, Some(patience));
+        let mut body = Outgoing::new(Box::new(Body::new(chunks)), 10, Some(patience), None);
         let is_gone = || *gone.lock().unwrap_or_else(PoisonError::into_inner);
         let next = async |body: &mut Outgoing| {
             http_body_util::BodyExt::frame(body)
