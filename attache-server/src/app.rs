@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,15 +15,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use http::header::{HeaderName, HeaderValue};
 use http::{StatusCode, Uri};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tower::Service as _;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::level_filters::LevelFilter;
 use utoipa::OpenApi;
@@ -34,23 +29,11 @@ use utoipa_axum::routes;
 use crate::allocator::allocated_bytes;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
-use crate::connection::{Impatient, Peer, Valve};
+use crate::connection::{Connection, Peer};
 use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
 use crate::respond::{Failure, plain_problem};
-use crate::{api, deliver, otlp, tls, web};
-
-/// hyper's buffers of one connection, one each way, and so the longest head. With 16 KiB a slow reader would hold 117 KiB
-/// instead of 138, and a large relay would cost 13 % more CPU.
-const BUFFER: usize = 32 * 1024;
-
-/// Requests of one HTTP/2 connection at a time.
-const MAX_STREAMS: u32 = 100;
-
-/// What a client may send of one upload before it is read, and of all uploads of one HTTP/2 connection: what a connection
-/// can make us hold, and what limits it to 5 MB/s at a round trip of 100 ms.
-const STREAM_WINDOW: u32 = 512 * 1024;
-const CONNECTION_WINDOW: u32 = 512 * 1024;
+use crate::{api, deliver, otlp, web};
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -65,7 +48,7 @@ pub(crate) struct Shared {
     auth: ArcSwap<Auth>,
     tokens: Arc<Tokens>,
     limits: Arc<Limits>,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
 }
 
 impl Deref for App {
@@ -120,7 +103,7 @@ impl Shared {
 
     /// The server is about to end; it takes no new work.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
     }
 }
 
@@ -151,7 +134,7 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
         tokens,
         limits: Arc::default(),
         reloader,
-        stopping: AtomicBool::new(false),
+        stopping: CancellationToken::new(),
     }));
     let address = listener
         .local_addr()
@@ -248,26 +231,18 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                     }
                 };
                 let _ = stream.set_nodelay(true);
-                let stall = config.download.idle_timeout;
-                let head_timeout = config.limits.head_timeout;
-                let valve = Arc::<Valve>::default();
-                let stream = Impatient::new(stream, stall, valve.clone());
-                let (router, watcher) = (router.clone(), graceful.watcher());
-                let tls = app.reloader.tls.current();
-                let peer = Peer {
+                let connection = Connection {
+                    stream,
                     address: address.ip(),
-                    secure: tls.is_some(),
-                    valve,
+                    tls: app.reloader.tls.current(),
+                    stall: config.download.idle_timeout,
+                    head_timeout: config.limits.head_timeout,
+                    stopping: app.stopping.clone(),
                 };
+                let serving = connection.serve(router.clone(), graceful.watcher());
                 connections.spawn(async move {
                     let _admitted = admitted;
-                    match tls {
-                        None => talk(stream, peer, router, head_timeout, watcher).await,
-                        Some(tls) => match tls::handshake(tls, stream).await {
-                            Ok(stream) => talk(stream, peer, router, head_timeout, watcher).await,
-                            Err(error) => tracing::debug!(%error, "a handshake failed"),
-                        },
-                    }
+                    serving.await;
                 });
             }
             Err(error) => {
@@ -277,7 +252,7 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
             }
         }
     }
-    app.stopping.store(true, Ordering::Relaxed);
+    app.stopping.cancel();
     drop(listener);
     let grace = app.attache.parts().config.server.shutdown_grace;
     tracing::info!(
@@ -304,41 +279,6 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
         .await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Serves one connection to its end. HTTP/2 is told by its preface, with TLS and without (RFC 9113 section 3.3).
-async fn talk<S>(stream: S, peer: Peer, router: Router, head_timeout: Duration, watcher: Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        router.clone().call(request)
-    });
-    let builder = connection_builder(head_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
-        tracing::debug!(%error, "a connection ended");
-    }
-}
-
-fn connection_builder(head_timeout: Duration) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(BUFFER);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(16 * 1024)
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(BUFFER)
-        .keep_alive_interval(Some(head_timeout));
-    builder
 }
 
 fn signal_stream(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {

@@ -1,4 +1,5 @@
-//! Connections of clients: a client that takes nothing for too long is cut, so that nobody can hold a download open.
+//! Connections of clients, from their first byte to their last: a client that says nothing, or takes nothing, for too long
+//! is cut, so that nobody can hold a connection or a download open.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,10 +9,179 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
+use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use http::Version;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::Watcher;
+use rustix::net::RecvFlags;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use crate::tls;
+
+/// hyper's buffers of one connection, one each way, and so the longest head. Two chunks of a relay towards the client
+/// instead of one would cost a slow reader 16 KiB more, and save nothing that can be measured.
+const BUFFER: usize = 16 * 1024;
+
+/// Requests of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 100;
+
+/// What a client may send of one upload before it is read, and of all uploads of one HTTP/2 connection: what a connection
+/// can make us hold, and what limits it to 5 MB/s at a round trip of 100 ms.
+const STREAM_WINDOW: u32 = 512 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// How HTTP/2 begins, and nothing else does (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that was accepted.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: IpAddr,
+    /// With what it speaks TLS, if it does.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// How long the client may take nothing.
+    pub(crate) stall: Duration,
+    /// Within what time a head must have come, and the first request.
+    pub(crate) head_timeout: Duration,
+    /// Ends those that have not begun yet.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Connection {
+    /// Serves it to its end.
+    pub(crate) async fn serve(self, router: Router, watcher: Watcher) {
+        let stopping = self.stopping.clone();
+        let head_timeout = self.head_timeout;
+        // Boxed where it is needed no more: what lasts as long as the connection is small.
+        let greeting = Box::pin(self.greet(router, watcher));
+        let Some(Some(Serving { asked, mut ended })) =
+            stopping.run_until_cancelled_owned(greeting).await
+        else {
+            return;
+        };
+        let outcome = match tokio::time::timeout(head_timeout, &mut ended).await {
+            Ok(outcome) => outcome,
+            Err(_) if asked.load(Ordering::Relaxed) => ended.await,
+            Err(_) => {
+                tracing::debug!("a client asked for nothing");
+                return;
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    /// Waits until it is known what the client speaks. `None` if it does not say.
+    async fn greet(self, router: Router, watcher: Watcher) -> Option<Serving> {
+        let valve = Arc::<Valve>::default();
+        let peer = Peer {
+            address: self.address,
+            secure: self.tls.is_some(),
+            valve: valve.clone(),
+        };
+        let stream = Impatient::new(self.stream, self.stall, valve);
+        let begin = Begin {
+            peer,
+            router,
+            watcher,
+            head_timeout: self.head_timeout,
+        };
+        let Some(config) = self.tls else {
+            let version = tokio::time::timeout(self.head_timeout, stream.version()).await;
+            let Ok(Ok(version)) = version else {
+                tracing::debug!("a client said nothing");
+                return None;
+            };
+            return Some(begin.on(stream, version));
+        };
+        match tls::handshake(config, stream).await {
+            Ok(stream) => {
+                // Negotiated, or the one that needs no negotiation (RFC 9113 section 3.2).
+                let version = match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Version::HTTP_2,
+                    _ => Version::HTTP_11,
+                };
+                Some(begin.on(stream, version))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a handshake failed");
+                None
+            }
+        }
+    }
+}
+
+/// A connection that answers requests.
+struct Serving {
+    /// Whether a request came.
+    asked: Arc<AtomicBool>,
+    ended: BoxFuture<'static, Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+}
+
+/// What it takes to answer.
+struct Begin {
+    peer: Peer,
+    router: Router,
+    watcher: Watcher,
+    head_timeout: Duration,
+}
+
+impl Begin {
+    fn on<S>(self, stream: S, version: Version) -> Serving
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (peer, router) = (self.peer, self.router);
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = hyper::service::service_fn({
+            let asked = asked.clone();
+            move |mut request: hyper::Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                request.extensions_mut().insert(peer.clone());
+                router.clone().call(request)
+            }
+        });
+        let builder = builder(version, self.head_timeout);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let ended = Box::pin(self.watcher.watch(connection.into_owned()));
+        Serving { asked, ended }
+    }
+}
+
+/// The version is decided already: where hyper-util finds it out itself it waits without a limit, and puts what it has
+/// read in front of a buffer that grows from 8 to 16 KiB for it.
+fn builder(version: Version, head_timeout: Duration) -> Builder<TokioExecutor> {
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = match version {
+        Version::HTTP_2 => builder.http2_only(),
+        _ => builder.http1_only(),
+    };
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(16 * 1024)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .keep_alive_interval(Some(head_timeout));
+    builder
+}
 
 /// Who is at the other end of a connection; every request carries it.
 #[derive(Clone, Debug)]
@@ -82,6 +252,28 @@ impl Impatient {
         }
     }
 
+    /// The version that the client speaks, by its first bytes, which stay to be read. HTTP/2 without TLS is known by its
+    /// preface (RFC 9113 section 3.3).
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    async fn version(&self) -> io::Result<Version> {
+        let peek = || {
+            let mut first = [0; PREFACE.len()];
+            let (_, length) = rustix::net::recv(&self.stream, &mut first, RecvFlags::PEEK)?;
+            match &first[..length] {
+                // Closed; hyper says so.
+                [] => Ok(Version::HTTP_11),
+                PREFACE => Ok(Version::HTTP_2),
+                // It may become one: awaits the next bytes.
+                first if PREFACE.starts_with(first) => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(Version::HTTP_11),
+            }
+        };
+        self.stream.async_io(Interest::READABLE, peek).await
+    }
+
     /// `wrote` is what the socket said; nothing but silence starts the timer, and any byte stops it.
     fn judge<T>(
         &mut self,
@@ -146,5 +338,76 @@ impl AsyncWrite for Impatient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use futures::poll;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A client, and the server's end with its valve.
+    async fn pair() -> (TcpStream, Impatient, Arc<Valve>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, _) = accepted.expect("a connection");
+        let valve = Arc::<Valve>::default();
+        let stream = Impatient::new(stream, Duration::from_secs(60), valve.clone());
+        (client.expect("a connection"), stream, valve)
+    }
+
+    #[tokio::test]
+    async fn the_version_is_told_by_the_first_bytes_however_they_come() {
+        for (before, after, expected) in [
+            ("PRI * HT", "TP/2.0\r\n\r\nSM\r\n\r\n", Version::HTTP_2),
+            ("P", "OST / HTTP/1.1\r\n", Version::HTTP_11),
+            ("PRI * HTTP/", "1.1\r\n\r\n", Version::HTTP_11),
+        ] {
+            let (mut client, mut server, _) = pair().await;
+            let mut version = Box::pin(server.version());
+            client.write_all(before.as_bytes()).await.expect("sent");
+            server.stream.readable().await.expect("it has come");
+            assert!(poll!(&mut version).is_pending(), "{before}");
+            client.write_all(after.as_bytes()).await.expect("sent");
+            assert_eq!(version.as_mut().await.expect("told"), expected, "{before}");
+            drop(version);
+            // Nothing was taken away.
+            let mut all = vec![0; before.len() + after.len()];
+            server.read_exact(&mut all).await.expect("all of it");
+            assert_eq!(all, [before, after].concat().as_bytes());
+        }
+        let (client, server, _) = pair().await;
+        drop(client);
+        assert_eq!(server.version().await.expect("told"), Version::HTTP_11);
+    }
+
+    #[tokio::test]
+    async fn the_valve_is_closed_while_the_client_takes_nothing_and_opens_when_it_does() {
+        let (mut client, mut server, valve) = pair().await;
+        let mut idle = Context::from_waker(Waker::noop());
+        let opened = || std::future::poll_fn(|cx| valve.poll_open(cx));
+        opened().await;
+        let chunk = vec![0; 64 * 1024];
+        let mut sent = 0;
+        while let Poll::Ready(wrote) = Pin::new(&mut server).poll_write(&mut idle, &chunk) {
+            sent += wrote.expect("it is open");
+        }
+        let mut waiting = std::pin::pin!(opened());
+        assert!(poll!(&mut waiting).is_pending());
+        // As a connection does: what is left is written as soon as the socket takes it.
+        let mut taken = vec![0; sent];
+        let (read, wrote, ()) = tokio::join!(
+            client.read_exact(&mut taken),
+            server.write(&chunk),
+            &mut waiting
+        );
+        read.expect("all of it");
+        wrote.expect("it takes again");
     }
 }

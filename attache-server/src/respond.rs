@@ -199,12 +199,9 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             };
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             let body = match body {
-                Some(chunks) => Body::new(Outgoing::new(
-                    chunks,
-                    length,
-                    manner.patience,
-                    manner.valve,
-                )),
+                Some(chunks) => {
+                    Body::new(Outgoing::new(chunks, length, manner.patience, manner.valve))
+                }
                 None => Body::empty(),
             };
             (status, headers, body).into_response()

@@ -367,3 +367,30 @@ fn a_head_that_drips_is_given_up_and_so_is_a_connection_that_rests() {
     resting.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty(), "it was closed, and nothing was said");
 }
+
+#[test]
+fn who_connects_and_asks_for_nothing_is_given_up_whatever_it_began_to_say() {
+    let server = Server::start(&[("ATTACHE_LIMITS__HEAD_TIMEOUT", "1s")]);
+    // The last is all that HTTP/2 begins with; the server answers it, and then waits for a request.
+    let beginnings = [
+        "",
+        "P",
+        "PRI * HTTP/2.0\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    let streams = beginnings.map(|beginning| {
+        let mut stream = server.connect();
+        stream.write_all(beginning.as_bytes()).unwrap();
+        (beginning, stream)
+    });
+    for (beginning, mut stream) in streams {
+        let ended = loop {
+            match stream.read(&mut [0; 512]) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) => break error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        };
+        assert!(ended, "{beginning:?} holds a connection");
+    }
+}

@@ -770,6 +770,24 @@ fn stopping_lets_a_running_upload_finish() {
 }
 
 #[test]
+fn stopping_does_not_wait_for_those_who_asked_for_nothing() {
+    let mut server = Server::start(&[
+        ("ATTACHE_SERVER__SHUTDOWN_GRACE", "1h"),
+        ("ATTACHE_LIMITS__HEAD_TIMEOUT", "1h"),
+    ]);
+    let silent = server.connect();
+    let mut undecided = server.connect();
+    undecided.write_all(b"PRI").unwrap();
+    let mut resting = server.connect();
+    write!(resting, "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    // The last of them is served, so all of them are accepted.
+    assert_eq!(read_answer(&mut resting).status, 200);
+    server.signal("TERM");
+    assert_eq!(server.wait(Duration::from_secs(20)), Some(0));
+    drop((silent, undecided, resting));
+}
+
+#[test]
 fn the_grace_is_over_and_what_still_runs_is_cut_and_leaves_nothing() {
     let mut server = Server::start(&[("ATTACHE_SERVER__SHUTDOWN_GRACE", "1s")]);
     let mut stream = server.connect();

@@ -302,6 +302,20 @@ fn who_does_not_greet_in_time_is_cut() {
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 
+#[test]
+fn who_greets_and_asks_for_nothing_is_cut() {
+    let identity = Identity::new();
+    let folder = tempfile::tempdir().unwrap();
+    identity.install(folder.path());
+    let impatient = [&FILES[..], &[("ATTACHE_LIMITS__HEAD_TIMEOUT", "1s")]].concat();
+    let server = Server::start_in(folder, &impatient, &[]);
+    let mut silent = connect(&server, &identity);
+    let start = Instant::now();
+    let got = silent.read(&mut [0; 1]);
+    assert!(!matches!(got, Ok(1..)), "it says nothing first");
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_stream_of_http2_lets_go_of_its_source_though_its_connection_lives() {
     let server = Server::start(&[("ATTACHE_DOWNLOAD__IDLE_TIMEOUT", "1s")]);

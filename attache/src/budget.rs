@@ -24,8 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What one relayed download holds: the read buffer of the connection to the store (16 KiB), the record that is
-/// decrypted into it (16 KiB), and chunks that are on their way to the client (32 KiB).
+/// What one relayed download holds: a chunk on its way to the client and one that was read ahead, and a record of TLS as
+/// it came and as it was decrypted; 16 KiB each.
 pub const RELAY_BYTES: u64 = 64 * 1024;
 
 /// Buffers up to this size may use the reserve.
