@@ -22,6 +22,7 @@ pub mod media;
 pub mod metrics;
 pub mod network;
 pub mod ranges;
+mod relay;
 pub mod secret;
 mod service;
 pub mod status;

@@ -23,7 +23,7 @@ use tracing::level_filters::LevelFilter;
 use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, ByteRange, NewAttachment, ObjectKey, Owner};
 use crate::body::{self, Body, Expected};
-use crate::budget::{Budget, Permit, RELAY_BYTES};
+use crate::budget::{Budget, RELAY_BYTES};
 use crate::catalog::recent::Recent;
 use crate::catalog::sqlite::SqliteCatalog;
 use crate::catalog::{Begun, Catalog, Draft, Page};
@@ -39,6 +39,7 @@ use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, Reading, StreamGuard, Sums, resident_bytes};
 use crate::ranges::Part;
+use crate::relay::{Held, Relay};
 use crate::secret::SignedUrl;
 use crate::status::{
     CatalogStatus, ConfigurationStatus, Health, LastReload, LastSweep, LeaseStatus, Level,
@@ -689,21 +690,12 @@ impl Attache {
             Some(size),
             body::store_late,
         );
-        let mut relay = Relay {
-            body,
-            left: size,
-            stream,
+        let held = Held {
             service: self.clone(),
             parts: parts.clone(),
-            started,
-            counted: false,
-            context: trace::Context::current(),
             _permit: permit,
         };
-        if size == 0 {
-            relay.complete();
-        }
-        Ok(Body::new(stream::unfold(Some(relay), Relay::step)))
+        Ok(Body::new(Relay::new(body, size, stream, held, started)))
     }
 
     /// The bytes as they come from the store; they are what the catalog says, or end with an error.
@@ -1319,7 +1311,7 @@ impl Attache {
     }
 
     /// Tells, at debug, an operation with the memory at its start or end. Costs nothing unless somebody listens.
-    fn trace_operation(&self, operation: &'static str, phase: &'static str) {
+    pub(crate) fn trace_operation(&self, operation: &'static str, phase: &'static str) {
         // Not `tracing::enabled!`, which can swallow the next line of a log with several layers.
         if LevelFilter::current() >= LevelFilter::DEBUG {
             let context = trace::Context::current();
@@ -1503,81 +1495,6 @@ impl Guarded {
             Err(error) => return Err(error),
         }
         Ok(())
-    }
-}
-
-/// The bytes of a download on their way to a client.
-struct Relay {
-    body: Body,
-    /// Bytes that have not passed yet. Nobody asks for the end of a body whose length is known, so the last byte is it.
-    left: u64,
-    stream: StreamGuard,
-    service: Attache,
-    parts: Arc<Parts>,
-    started: Instant,
-    counted: bool,
-    /// The request that it is for: the body is asked for by whoever serves the connection.
-    context: Option<trace::Context>,
-    _permit: Permit,
-}
-
-impl Relay {
-    async fn step(relay: Option<Self>) -> Option<(Result<Bytes>, Option<Self>)> {
-        let mut relay = relay?;
-        let next = relay.body.next();
-        let next = match relay.context.clone() {
-            Some(context) => context.scope(next).await,
-            None => next.await,
-        };
-        match next {
-            Some(Ok(chunk)) => {
-                relay.stream.passed(chunk.len());
-                relay.left = relay.left.saturating_sub(chunk.len() as u64);
-                if relay.left == 0 {
-                    relay.complete();
-                }
-                Some((Ok(chunk), Some(relay)))
-            }
-            Some(Err(error)) => {
-                relay.stream.failed(&error);
-                relay.count(Err(&error));
-                Some((Err(error), None))
-            }
-            None => {
-                relay.complete();
-                None
-            }
-        }
-    }
-
-    fn complete(&mut self) {
-        if self.body.was_resumed() {
-            self.stream.resumed();
-        } else {
-            self.stream.complete();
-        }
-        self.count(Ok(()));
-    }
-
-    /// Once.
-    fn count(&mut self, outcome: Result<(), &Error>) {
-        if std::mem::replace(&mut self.counted, true) {
-            return;
-        }
-        let backend = self.parts.storage.name();
-        let metrics = &self.service.0.metrics;
-        metrics.operation("relay", backend, self.started, outcome);
-        let phase = outcome.err().map_or("ok", |error| error.kind().code());
-        self.service.trace_operation("relay", phase);
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        if !self.counted {
-            let gone = Error::new(ErrorKind::ClientGone, "the client left");
-            self.count(Err(&gone));
-        }
     }
 }
 

@@ -10,8 +10,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +30,8 @@ use azure_storage_blob::models::{
 };
 use azure_storage_blob::{BlobClient, BlobServiceClient, BlobServiceClientOptions};
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -338,20 +341,17 @@ impl Storage for AzureStorage {
             key: key.clone(),
             next: served.start,
             end: served.end,
-            body: opened.body.boxed(),
+            body: Opening::Open(opened.body.boxed()),
             resumes: 0,
             resumed_at: served.start,
             resumed: resumed.clone(),
         };
         // The first bytes are at hand when this returns.
-        let first = download.chunk().await?;
-        let rest = stream::try_unfold(download, |mut download| async move {
-            Ok(download.chunk().await?.map(|chunk| (chunk, download)))
-        });
+        let first = download.next().await.transpose()?;
         Ok(Object {
             info,
             range: served,
-            body: Body::new(stream::iter(first.map(Ok)).chain(rest)).noting_resumes(resumed),
+            body: Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed),
         })
     }
 
@@ -511,7 +511,7 @@ struct Download {
     version: Option<Etag>,
     next: u64,
     end: u64,
-    body: BoxStream<'static, azure_core::Result<Bytes>>,
+    body: Opening,
     resumes: u32,
     /// Where the last connection began.
     resumed_at: u64,
@@ -519,20 +519,47 @@ struct Download {
     resumed: Arc<AtomicBool>,
 }
 
-impl Download {
-    async fn chunk(&mut self) -> Result<Option<Bytes>> {
+type Answered = BoxStream<'static, azure_core::Result<Bytes>>;
+
+/// The answer that is read, or the one that is awaited in its place.
+enum Opening {
+    Open(Answered),
+    Resuming(BoxFuture<'static, Result<Answered>>),
+}
+
+impl Stream for Download {
+    type Item = Result<Bytes>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
         loop {
-            if self.next >= self.end {
-                return Ok(None);
+            let body = match &mut this.body {
+                Opening::Open(body) => body,
+                Opening::Resuming(resuming) => match ready!(resuming.as_mut().poll(cx)) {
+                    Ok(body) => {
+                        this.body = Opening::Open(body);
+                        continue;
+                    }
+                    Err(error) => {
+                        this.body = Opening::Open(stream::empty().boxed());
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+            };
+            if this.next >= this.end {
+                return Poll::Ready(None);
             }
-            let error = match self.body.next().await {
+            let error = match ready!(body.poll_next_unpin(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => continue,
                 Some(Ok(chunk)) => {
-                    self.next += chunk.len() as u64;
-                    if self.next - self.resumed_at >= PROGRESS {
-                        self.resumes = 0;
+                    this.next += chunk.len() as u64;
+                    if this.next - this.resumed_at >= PROGRESS {
+                        this.resumes = 0;
                     }
-                    return Ok(Some(chunk));
+                    return Poll::Ready(Some(Ok(chunk)));
                 }
                 Some(Err(error)) => error,
                 None => azure_core::Error::with_message(
@@ -540,39 +567,40 @@ impl Download {
                     "the answer ended before its last byte",
                 ),
             };
-            if self.resumes >= RESUMES || !is_transient(&error) {
-                return Err(self.inner.fail(error, "get", self.key.as_str()));
+            if this.resumes >= RESUMES || !is_transient(&error) {
+                let error = this.inner.fail(error, "get", this.key.as_str());
+                return Poll::Ready(Some(Err(error)));
             }
-            self.resume(error).await?;
+            // The old connection goes before the wait.
+            this.body = Opening::Resuming(this.resume(&error));
         }
     }
+}
 
-    async fn resume(&mut self, cause: azure_core::Error) -> Result<()> {
+impl Download {
+    fn resume(&mut self, cause: &azure_core::Error) -> BoxFuture<'static, Result<Answered>> {
         self.resumes += 1;
         self.resumed_at = self.next;
         self.resumed.store(true, Ordering::Relaxed);
         self.inner.retries.resumed.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(key = %self.key, at = self.next, resume = self.resumes, error = %cause, "download broke; resuming");
-        // The old connection goes before the wait.
-        self.body = stream::empty().boxed();
         let wait = Duration::from_millis(50 << self.resumes).mul_f64(0.5 + rand::random::<f64>());
-        tokio::time::sleep(wait).await;
         let rest = ByteRange {
             start: self.next,
             end: self.end,
         };
-        match self
-            .inner
-            .open(&self.key, Some(rest), self.version.clone())
-            .await
-        {
-            Ok(opened) if served_range(&opened).is_some_and(|(range, _)| range == rest) => {
-                self.body = opened.body.boxed();
-                Ok(())
+        let (inner, key, version) = (self.inner.clone(), self.key.clone(), self.version.clone());
+        let resumed = async move {
+            tokio::time::sleep(wait).await;
+            match inner.open(&key, Some(rest), version).await {
+                Ok(opened) if served_range(&opened).is_some_and(|(range, _)| range == rest) => {
+                    Ok(opened.body.boxed())
+                }
+                Ok(_) => Err(Error::internal("azure: a resumed answer has another range")),
+                Err(error) => Err(inner.fail(error, "get", key.as_str())),
             }
-            Ok(_) => Err(Error::internal("azure: a resumed answer has another range")),
-            Err(error) => Err(self.inner.fail(error, "get", self.key.as_str())),
-        }
+        };
+        resumed.boxed()
     }
 }
 

@@ -1,0 +1,136 @@
+//! The bytes of a download on their way to a client: counted as a stream and as an operation, for the request that asked.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::Stream;
+
+use crate::body::Body;
+use crate::budget::Permit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::StreamGuard;
+use crate::service::{Attache, Parts};
+use crate::trace;
+
+/// A body that tells how it ended. What it holds is free as soon as it fails, or is dropped.
+pub(crate) struct Relay(Option<Running>);
+
+struct Running {
+    body: Body,
+    /// Bytes that have not passed yet. Nobody asks for the end of a body whose length is known, so the last byte is it.
+    left: u64,
+    stream: StreamGuard,
+    held: Held,
+    started: Instant,
+    counted: bool,
+    /// The request that it is for: the body is asked for by whoever serves the connection.
+    context: Option<trace::Context>,
+}
+
+/// What a download keeps for itself until its end.
+pub(crate) struct Held {
+    pub(crate) service: Attache,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) _permit: Permit,
+}
+
+impl Relay {
+    /// `body` has `size` bytes.
+    pub(crate) fn new(
+        body: Body,
+        size: u64,
+        stream: StreamGuard,
+        held: Held,
+        started: Instant,
+    ) -> Self {
+        let mut running = Running {
+            body,
+            left: size,
+            stream,
+            held,
+            started,
+            counted: false,
+            context: trace::Context::current(),
+        };
+        if size == 0 {
+            running.complete();
+        }
+        Self(Some(running))
+    }
+}
+
+impl Stream for Relay {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(running) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let next = ready!(running.poll_body(cx));
+        match &next {
+            Some(Ok(chunk)) => running.passed(chunk.len()),
+            Some(Err(error)) => {
+                running.stream.failed(error);
+                running.count(Err(error));
+                self.0 = None;
+            }
+            None => {
+                running.complete();
+                self.0 = None;
+            }
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Running {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self.context.clone() {
+            // Polled once and made again: it keeps nothing of its own.
+            Some(context) => pin!(context.scope(self.body.next())).poll(cx),
+            None => Pin::new(&mut self.body).poll_next(cx),
+        }
+    }
+
+    fn passed(&mut self, bytes: usize) {
+        self.stream.passed(bytes);
+        self.left = self.left.saturating_sub(bytes as u64);
+        if self.left == 0 {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        if self.body.was_resumed() {
+            self.stream.resumed();
+        } else {
+            self.stream.complete();
+        }
+        self.count(Ok(()));
+    }
+
+    /// Once.
+    fn count(&mut self, outcome: Result<(), &Error>) {
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
+        let Held { service, parts, .. } = &self.held;
+        let backend = parts.storage.name();
+        let metrics = service.metrics();
+        metrics.operation("relay", backend, self.started, outcome);
+        let phase = outcome.err().map_or("ok", |error| error.kind().code());
+        service.trace_operation("relay", phase);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.counted {
+            let gone = Error::new(ErrorKind::ClientGone, "the client left");
+            self.count(Err(&gone));
+        }
+    }
+}
