@@ -64,8 +64,7 @@ impl Stage<'_> {
             }
         }
         for peer in peers {
-            sockets_are_empty().await;
-            let slow = self.slow_readers(peer).await;
+            let slow = self.slow_readers_again(peer).await;
             let Some(slow) = unless_broken("slow readers", peer, slow)? else {
                 continue;
             };
@@ -118,6 +117,22 @@ impl Stage<'_> {
             _ => format!("/relay/user/{name}.bin"),
         };
         format!("GET {path} HTTP/1.1\r\nhost: a\r\n")
+    }
+
+    /// As [`Self::slow_readers`], and begun again if it broke: what thousands of readers leave in the buffers of the kernel can
+    /// be more than all its sockets may hold, and then it resets some of them, whoever serves.
+    async fn slow_readers_again(&self, peer: Peer) -> Outcome<Slow> {
+        let mut tries = 3;
+        loop {
+            sockets_are_empty().await;
+            tries -= 1;
+            match self.slow_readers(peer).await {
+                Err(error) if tries > 0 => {
+                    eprintln!("bench: slow readers, {}: {error}; once more", peer.name());
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Clients that take a little and then nothing, until every buffer on the way is full.
