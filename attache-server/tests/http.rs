@@ -857,10 +857,19 @@ fn each_download_is_counted_once_by_how_it_ended() {
     server.await_status("it has left", |status| {
         status["streams"]["downloads_open"] == 0
     });
+    // One whose bytes are not there: it fails before it begins, and that is not the client's doing.
+    let objects = server.folder.path().join("attache-data/objects");
+    let stored = support::files_below(&objects)
+        .into_iter()
+        .find(|file| std::fs::metadata(file).unwrap().len() >= 40_000_000)
+        .unwrap();
+    std::fs::write(stored, b"short").unwrap();
+    let target = format!("/download/{}", id(&huge));
+    assert_eq!(server.get(&target).status, 500);
     let ended = server.get("/v1/status").json()["streams"]["downloads_ended"].clone();
     assert_eq!(
         ended,
-        serde_json::json!({"client_gone": 1, "complete": 3, "resumed": 0, "timeout": 0, "upstream_failed": 0})
+        serde_json::json!({"client_gone": 1, "complete": 3, "resumed": 0, "timeout": 0, "upstream_failed": 1})
     );
     let figures = server.get("/metrics").text();
     for line in [

@@ -660,29 +660,9 @@ impl Attache {
         started: Instant,
     ) -> Result<Body> {
         let permit = parts.budget.acquire(RELAY_BYTES).await?;
-        let stream = self.0.metrics.stream(Direction::Out);
-        let (size, body) = match part {
-            Part::Whole => {
-                let body = self.read(parts, attachment, None).await?;
-                (attachment.size, body)
-            }
-            Part::One(range) => {
-                let body = self.read(parts, attachment, Some(range)).await?;
-                (range.len(), body)
-            }
-            Part::Several(multipart) => {
-                let source = Arc::new((self.clone(), parts.clone(), attachment.clone()));
-                let open = move |range| {
-                    let source = source.clone();
-                    let opened = async move {
-                        let (this, parts, attachment) = &*source;
-                        this.read(parts, attachment, Some(range)).await
-                    };
-                    opened.boxed()
-                };
-                (multipart.length(), multipart.body(open).await?)
-            }
-        };
+        let mut stream = self.0.metrics.stream(Direction::Out);
+        let opened = self.open_part(parts, attachment, part).await;
+        let (size, body) = opened.inspect_err(|error| stream.failed(error))?;
         let limits = &parts.config.download;
         let body = body.paced(
             limits.idle_timeout,
@@ -696,6 +676,37 @@ impl Attache {
             _permit: permit,
         };
         Ok(Body::new(Relay::new(body, size, stream, held, started)))
+    }
+
+    /// The body of an answer, and its length.
+    async fn open_part(
+        &self,
+        parts: &Arc<Parts>,
+        attachment: &Attachment,
+        part: Part,
+    ) -> Result<(u64, Body)> {
+        match part {
+            Part::Whole => {
+                let body = self.read(parts, attachment, None).await?;
+                Ok((attachment.size, body))
+            }
+            Part::One(range) => {
+                let body = self.read(parts, attachment, Some(range)).await?;
+                Ok((range.len(), body))
+            }
+            Part::Several(multipart) => {
+                let source = Arc::new((self.clone(), parts.clone(), attachment.clone()));
+                let open = move |range| {
+                    let source = source.clone();
+                    let opened = async move {
+                        let (this, parts, attachment) = &*source;
+                        this.read(parts, attachment, Some(range)).await
+                    };
+                    opened.boxed()
+                };
+                Ok((multipart.length(), multipart.body(open).await?))
+            }
+        }
     }
 
     /// The bytes as they come from the store; they are what the catalog says, or end with an error.
