@@ -22,7 +22,6 @@ pub mod media;
 pub mod metrics;
 pub mod network;
 pub mod ranges;
-mod relay;
 pub mod secret;
 mod service;
 pub mod status;

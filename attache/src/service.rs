@@ -39,7 +39,6 @@ use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, Reading, StreamGuard, Sums, resident_bytes};
 use crate::ranges::Part;
-use crate::relay::{Held, Relay};
 use crate::secret::SignedUrl;
 use crate::status::{
     CatalogStatus, ConfigurationStatus, Health, LastReload, LastSweep, LeaseStatus, Level,
@@ -51,6 +50,10 @@ use crate::storage::memory::MemoryStorage;
 use crate::storage::{Blocks, Content, Facts, Offer, Probe, Storage, Stored};
 use crate::trace;
 use crate::verify::{self, Verified, VerifyOptions};
+
+mod relay;
+
+use relay::{Held, Relay};
 
 /// How much of the quota an upload of unknown length reserves at a time.
 const RESERVE_STEP: u64 = 8 * 1024 * 1024;
@@ -1322,7 +1325,7 @@ impl Attache {
     }
 
     /// Tells, at debug, an operation with the memory at its start or end. Costs nothing unless somebody listens.
-    pub(crate) fn trace_operation(&self, operation: &'static str, phase: &'static str) {
+    fn trace_operation(&self, operation: &'static str, phase: &'static str) {
         // Not `tracing::enabled!`, which can swallow the next line of a log with several layers.
         if LevelFilter::current() >= LevelFilter::DEBUG {
             let context = trace::Context::current();

@@ -12,11 +12,12 @@ use crate::body::Body;
 use crate::budget::Permit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::StreamGuard;
-use crate::service::{Attache, Parts};
 use crate::trace;
 
+use super::{Attache, Parts};
+
 /// A body that tells how it ended. What it holds is free as soon as it fails, or is dropped.
-pub(crate) struct Relay(Option<Running>);
+pub(super) struct Relay(Option<Running>);
 
 struct Running {
     body: Body,
@@ -31,15 +32,15 @@ struct Running {
 }
 
 /// What a download keeps for itself until its end.
-pub(crate) struct Held {
-    pub(crate) service: Attache,
-    pub(crate) parts: Arc<Parts>,
-    pub(crate) _permit: Permit,
+pub(super) struct Held {
+    pub(super) service: Attache,
+    pub(super) parts: Arc<Parts>,
+    pub(super) _permit: Permit,
 }
 
 impl Relay {
     /// `body` has `size` bytes.
-    pub(crate) fn new(
+    pub(super) fn new(
         body: Body,
         size: u64,
         stream: StreamGuard,
