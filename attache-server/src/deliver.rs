@@ -25,6 +25,7 @@ use crate::audit::{self, Action};
 use crate::auth::forward::Question;
 use crate::connection::Peer;
 use crate::extract::Query;
+use crate::outgoing::Intake;
 use crate::respond::{self, Failure, Manner, Problem};
 
 /// The query of a temporary link, and how to deliver.
@@ -121,14 +122,17 @@ async fn answer(
         }),
         through_proxy: config.server.trusts(peer.address),
     };
-    let many = request.version == Version::HTTP_2;
     let manner = Manner {
         right_left: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
             Duration::from_secs(left.try_into().unwrap_or(0))
         }),
-        patience: many.then_some(config.download.idle_timeout),
-        valve: (!many).then_some(peer.valve),
+        intake: match request.version {
+            Version::HTTP_2 => Intake::Stream {
+                patience: config.download.idle_timeout,
+            },
+            _ => Intake::Socket(peer.valve),
+        },
     };
     match app.attache.deliver(&id, &ask).await {
         Ok(delivery) => respond::deliver(delivery, manner),

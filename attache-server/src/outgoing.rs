@@ -14,6 +14,17 @@ use tokio::time::Instant;
 
 use crate::connection::Valve;
 
+/// How it shows whether the client takes what it asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Intake {
+    /// By the connection, which in HTTP/1 is that of one answer: while its socket takes nothing, nothing is fetched, and
+    /// `connection.rs` cuts who takes nothing for too long.
+    Socket(Arc<Valve>),
+    /// By what it asks for of this stream. In HTTP/2 a client can stop one by giving it no window, and keep the connection
+    /// alive; the body then lets go of the store and of its memory after `patience`.
+    Stream { patience: Duration },
+}
+
 /// A body whose length is known. An error in it aborts the connection (the stream, in HTTP/2): a truncated answer never
 /// looks complete.
 pub(crate) struct Outgoing {
@@ -31,25 +42,18 @@ struct State {
 }
 
 impl Outgoing {
-    /// `patience` is for HTTP/2: how long a client may ask for nothing. There it can stop one stream by giving it no
-    /// window, and keep the connection alive; the body then lets go of the store and of its memory. In HTTP/1 such a client
-    /// stops the connection itself, which `connection.rs` notices.
-    ///
-    /// `valve` is for HTTP/1: while the socket takes nothing, nothing is fetched for it.
-    pub(crate) fn new(
-        chunks: Box<Body>,
-        length: u64,
-        patience: Option<Duration>,
-        valve: Option<Arc<Valve>>,
-    ) -> Self {
+    pub(crate) fn new(chunks: Box<Body>, length: u64, intake: Intake) -> Self {
         let state = Arc::new(Mutex::new(State {
             chunks: Some(chunks),
             idle_since: None,
         }));
-        let watchdog = patience.map(|patience| {
-            let state = state.clone();
-            tokio::spawn(let_go_of_idle(state, patience)).abort_handle()
-        });
+        let (watchdog, valve) = match intake {
+            Intake::Socket(valve) => (None, Some(valve)),
+            Intake::Stream { patience } => {
+                let idle = let_go_of_idle(state.clone(), patience);
+                (Some(tokio::spawn(idle).abort_handle()), None)
+            }
+        };
         Self {
             state,
             left: length,
@@ -155,7 +159,7 @@ mod tests {
             receiver.recv().await.map(|chunk| (chunk, (receiver, told)))
         });
         let patience = Duration::from_secs(60);
-        let mut body = Outgoing::new(Box::new(Body::new(chunks)), 10, Some(patience), None);
+        let mut body = Outgoing::new(Box::new(Body::new(chunks)), 10, Intake::Stream { patience });
         let is_gone = || *gone.lock().unwrap_or_else(PoisonError::into_inner);
         let next = async |body: &mut Outgoing| {
             http_body_util::BodyExt::frame(body)

@@ -1,6 +1,5 @@
 //! Errors and deliveries as HTTP: the one status table, and the one place that logs failures.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use attache::delivery::{Representation, cache_control};
@@ -17,8 +16,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::connection::Valve;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Intake, Outgoing};
 
 /// The id of the request that is being answered.
 pub(crate) fn request_id() -> String {
@@ -152,14 +150,12 @@ fn problem(
 }
 
 /// What an answer needs to know of its request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manner {
     /// How long the right by which the client reads lasts, if it ends by itself.
     pub(crate) right_left: Option<Duration>,
-    /// How long the client may take nothing of one stream, where the connection itself does not tell.
-    pub(crate) patience: Option<Duration>,
-    /// Whether the client takes bytes, where the connection tells.
-    pub(crate) valve: Option<Arc<Valve>>,
+    /// How it shows whether the client takes bytes.
+    pub(crate) intake: Intake,
 }
 
 /// A delivery as an answer. `head` answers carry the headers of a GET and no body.
@@ -199,9 +195,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             };
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             let body = match body {
-                Some(chunks) => {
-                    Body::new(Outgoing::new(chunks, length, manner.patience, manner.valve))
-                }
+                Some(chunks) => Body::new(Outgoing::new(chunks, length, manner.intake)),
                 None => Body::empty(),
             };
             (status, headers, body).into_response()
