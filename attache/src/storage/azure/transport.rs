@@ -34,7 +34,7 @@ use crate::latency::Latency;
 
 /// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
 /// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as
-/// a whole, instead of leaving its other half in the TLS library (11 KiB for each of 2,000 slow readers).
+/// a whole, instead of leaving its other half in the TLS library, as it did for seven of ten slow readers.
 const READ_BUFFER: usize = 16 * 1024;
 
 /// Until a connection stands, TLS included.
