@@ -455,6 +455,66 @@ async fn throttling_is_waited_out_and_counted() {
 }
 
 #[tokio::test]
+async fn reads_are_asked_for_again_while_the_store_may_recover() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    let bytes = pattern(10_000, 8);
+    put(&store, &key, &bytes).await.expect("put");
+    let retries = || store.vitals().retries;
+
+    fake.faults(|f| f.busy_next(Op::GetBlob, 1, Duration::from_secs(1)));
+    let asked = std::time::Instant::now();
+    assert!(get(&store, &key, None).await.expect("get").bytes == bytes);
+    assert!(asked.elapsed() >= Duration::from_secs(1), "not waited");
+    assert!(retries().contains(&("throttled", 1)), "{:?}", retries());
+
+    fake.faults(|f| f.fail_next(Op::GetBlob, 1, 500, "InternalError"));
+    assert!(get(&store, &key, None).await.expect("get").bytes == bytes);
+    assert!(retries().contains(&("server_error", 1)), "{:?}", retries());
+
+    fake.faults(|f| f.disconnect_next(Op::GetBlob, 1));
+    assert!(get(&store, &key, None).await.expect("get").bytes == bytes);
+    assert!(retries().contains(&("disconnected", 1)), "{:?}", retries());
+}
+
+#[tokio::test]
+async fn reads_that_cannot_succeed_are_asked_for_once() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &pattern(10, 8)).await.expect("put");
+    let outcome_of = async |status: u16, code: &str| {
+        fake.reset_counts();
+        fake.faults(|f| f.fail_next(Op::GetBlob, 1, status, code));
+        let error = store.get(&key, None).await.expect_err("refused");
+        assert_eq!(fake.counts().of(Op::GetBlob), 1, "{status}");
+        error.kind()
+    };
+    let refused = outcome_of(403, "AuthorizationFailure").await;
+    assert_eq!(refused, ErrorKind::UpstreamRefused);
+    let gone = outcome_of(404, "BlobNotFound").await;
+    assert_eq!(gone, ErrorKind::NotFound);
+    let strange = outcome_of(204, "").await;
+    assert_eq!(strange, ErrorKind::Internal);
+
+    // More patience than a caller has.
+    fake.reset_counts();
+    fake.faults(|f| f.busy_next(Op::GetBlob, 1, Duration::from_secs(120)));
+    let error = store.get(&key, None).await.expect_err("busy");
+    assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable);
+    assert_eq!(fake.counts().of(Op::GetBlob), 1);
+}
+
+#[tokio::test]
+async fn an_empty_object_is_read_by_one_request() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &Bytes::new()).await.expect("put");
+    fake.reset_counts();
+    assert!(get(&store, &key, None).await.expect("get").bytes.is_empty());
+    assert_eq!(fake.counts().of(Op::GetBlob), 1);
+}
+
+#[tokio::test]
 async fn bytes_that_change_on_their_way_are_refused_and_leave_nothing() {
     let fake = fake().await;
     let store = open(&with_client_secret(&fake));
@@ -816,9 +876,11 @@ fn assert_nothing_is_left(fake: &FakeAzure) {
     assert_eq!(fake.counts().uncommitted_blocks, 0);
 }
 
-/// Where a range like `bytes=5-9` starts.
+/// Where a range like `bytes=5-9` starts; without one, it is all.
 fn start_of(range: Option<&str>) -> u64 {
-    let range = range.and_then(|range| range.strip_prefix("bytes="));
-    let start = range.and_then(|range| range.split('-').next());
+    let Some(range) = range else { return 0 };
+    let start = range
+        .strip_prefix("bytes=")
+        .and_then(|r| r.split('-').next());
     start.and_then(|start| start.parse().ok()).expect("a range")
 }

@@ -136,7 +136,7 @@ fn credential(
 }
 
 /// Authorises every attempt of every request with the leased token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bearer {
     token: Lease<Secret>,
 }
@@ -146,9 +146,18 @@ impl Bearer {
         Self { token }
     }
 
-    async fn authorise(&self, request: &mut Request) -> azure_core::Result<Arc<Held<Secret>>> {
+    /// The lease of the token.
+    pub(super) fn token(&self) -> &Lease<Secret> {
+        &self.token
+    }
+
+    /// The value of `Authorization` for a request by `scheme`, and the token in it.
+    pub(super) async fn authorise(
+        &self,
+        scheme: &str,
+    ) -> azure_core::Result<(Arc<Held<Secret>>, String)> {
         // Checked with the configuration too; here it holds whatever URL comes.
-        if request.url().scheme() != "https" {
+        if scheme != "https" {
             return Err(azure_core::Error::with_message(
                 azure_core::error::ErrorKind::Credential,
                 "tokens are never sent over plain http",
@@ -157,7 +166,13 @@ impl Bearer {
         let held = self.token.get(TOKEN_NEED).await.map_err(|error| {
             azure_core::Error::new(azure_core::error::ErrorKind::Credential, error)
         })?;
-        request.insert_header(AUTHORIZATION, format!("Bearer {}", held.value().expose()));
+        let authorisation = format!("Bearer {}", held.value().expose());
+        Ok((held, authorisation))
+    }
+
+    async fn apply(&self, request: &mut Request) -> azure_core::Result<Arc<Held<Secret>>> {
+        let (held, authorisation) = self.authorise(request.url().scheme()).await?;
+        request.insert_header(AUTHORIZATION, authorisation);
         Ok(held)
     }
 }
@@ -170,7 +185,7 @@ impl Policy for Bearer {
         request: &mut Request,
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
-        let seen = self.authorise(request).await?;
+        let seen = self.apply(request).await?;
         let answer = next[0].send(ctx, request, &next[1..]).await?;
         // 401 is the token, 403 never is: a role or a firewall does not change with a new token.
         if answer.status() != StatusCode::Unauthorized || !self.token.reject(&seen) {
@@ -178,7 +193,7 @@ impl Policy for Bearer {
         }
         drop(answer);
         request.body_mut().reset().await?;
-        self.authorise(request).await?;
+        self.apply(request).await?;
         next[0].send(ctx, request, &next[1..]).await
     }
 }

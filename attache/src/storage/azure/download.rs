@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use azure_core::http::Etag;
-use azure_storage_blob::models::BlobClientDownloadResult;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use futures::stream::{Stream, StreamExt as _};
+use http::HeaderValue;
 
 use super::Inner;
 use super::error::is_transient;
+use super::get::Opened;
+use super::transport::Answer;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
 
@@ -28,7 +29,7 @@ const PROGRESS: u64 = 64 * 1024;
 pub(super) struct Download {
     inner: Arc<Inner>,
     key: ObjectKey,
-    version: Option<Etag>,
+    version: Option<HeaderValue>,
     next: u64,
     end: u64,
     body: Opening,
@@ -39,12 +40,11 @@ pub(super) struct Download {
     resumed: Arc<AtomicBool>,
 }
 
-type Answered = BoxStream<'static, azure_core::Result<Bytes>>;
-
 /// The answer that is read, or the one that is awaited in its place.
 enum Opening {
-    Open(Answered),
-    Resuming(BoxFuture<'static, Result<Answered>>),
+    Open(Answer),
+    Resuming(BoxFuture<'static, Result<Answer>>),
+    Failed,
 }
 
 impl Stream for Download {
@@ -61,10 +61,11 @@ impl Stream for Download {
                         continue;
                     }
                     Err(error) => {
-                        this.body = Opening::Open(stream::empty().boxed());
+                        this.body = Opening::Failed;
                         return Poll::Ready(Some(Err(error)));
                     }
                 },
+                Opening::Failed => return Poll::Ready(None),
             };
             if this.next >= this.end {
                 return Poll::Ready(None);
@@ -100,23 +101,23 @@ impl Download {
         inner: Arc<Inner>,
         key: ObjectKey,
         served: ByteRange,
-        opened: BlobClientDownloadResult,
+        opened: Opened,
         resumed: Arc<AtomicBool>,
     ) -> Self {
         Self {
-            version: opened.properties.etag,
+            version: opened.version(),
             inner,
             key,
             next: served.start,
             end: served.end,
-            body: Opening::Open(opened.body.boxed()),
+            body: Opening::Open(opened.body),
             resumes: 0,
             resumed_at: served.start,
             resumed,
         }
     }
 
-    fn resume(&mut self, cause: &azure_core::Error) -> BoxFuture<'static, Result<Answered>> {
+    fn resume(&mut self, cause: &azure_core::Error) -> BoxFuture<'static, Result<Answer>> {
         self.resumes += 1;
         self.resumed_at = self.next;
         self.resumed.store(true, Ordering::Relaxed);
@@ -130,39 +131,12 @@ impl Download {
         let (inner, key, version) = (self.inner.clone(), self.key.clone(), self.version.clone());
         let resumed = async move {
             tokio::time::sleep(wait).await;
-            match inner.open(&key, Some(rest), version).await {
-                Ok(opened) if served_range(&opened).is_some_and(|(range, _)| range == rest) => {
-                    Ok(opened.body.boxed())
-                }
+            match inner.open(&key, Some(rest), version.as_ref()).await {
+                Ok(opened) if opened.range() == Some(rest) => Ok(opened.body),
                 Ok(_) => Err(Error::internal("azure: a resumed answer has another range")),
                 Err(error) => Err(inner.fail(error, "get", key.as_str())),
             }
         };
         resumed.boxed()
     }
-}
-
-/// Which part of which whole an answer holds: `Content-Range: bytes 0-9/100`, or all of it.
-pub(super) fn served_range(opened: &BlobClientDownloadResult) -> Option<(ByteRange, u64)> {
-    let name = azure_core::http::headers::HeaderName::from_static("content-range");
-    let Some(text) = opened.headers.get_optional_str(&name) else {
-        let size = opened.properties.content_length?;
-        return Some((
-            ByteRange {
-                start: 0,
-                end: size,
-            },
-            size,
-        ));
-    };
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    Some((
-        ByteRange {
-            start: first,
-            end: last.checked_add(1)?,
-        },
-        size.parse().ok()?,
-    ))
 }

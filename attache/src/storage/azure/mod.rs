@@ -3,9 +3,9 @@
 //! One [`AzureStorage`] is one credential, one connection pool, one token and one signing key, for all requests; the
 //! service builds a new one when, and only when, this section of the configuration changes.
 //!
-//! The REST protocol is Microsoft's own crates'; five parts are ours, because their defaults were measured to spin, stall
-//! or grow: the transport, the bearer policy, one true stream per download with resumption, the block upload, and the
-//! delegation key.
+//! The REST protocol is Microsoft's own crates'; six parts are ours, because their defaults were measured to spin, stall,
+//! grow or cost: the transport, the bearer policy, the request for a blob, one true stream per download with resumption,
+//! the block upload, and the delegation key.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,16 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use azure_core::http::policies::{Policy, PolicyResult};
+use azure_core::http::policies::Policy;
 use azure_core::http::{
-    ClientMethodOptions, ClientOptions, Context, Etag, ExponentialRetryOptions, HttpClient as _,
-    Request, RequestContent, RetryOptions, Transport as AzureTransport,
+    ClientMethodOptions, ClientOptions, Context, Etag, HttpClient as _, Request, RequestContent,
+    Transport as AzureTransport,
 };
 use azure_storage_blob::models::{
-    BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientDownloadResult,
-    BlobContainerClientListBlobsOptions, BlockBlobClientCommitBlockListOptions,
-    BlockBlobClientStageBlockOptions, BlockBlobClientUploadOptions, BlockLookupList,
-    DeleteSnapshotsOptionType, HttpRange, ListBlobsIncludeItem,
+    BlobClientDeleteOptions, BlobContainerClientListBlobsOptions,
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions,
+    BlockBlobClientUploadOptions, BlockLookupList, DeleteSnapshotsOptionType, ListBlobsIncludeItem,
 };
 use azure_storage_blob::{BlobClient, BlobServiceClient, BlobServiceClientOptions};
 use bytes::Bytes;
@@ -36,38 +35,43 @@ use super::{
     Content, Facts, Grant, LeaseVitals, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored,
     Vitals, conflict, resolve_range,
 };
-use tracing::Instrument as _;
 
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests, crc64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
-use crate::secret::{Secret, SignedUrl};
-use crate::trace;
+use crate::secret::SignedUrl;
 use crate::upload::{self, BlockId, BlockTarget};
 
 mod account;
+mod attempt;
 mod config;
 mod credential;
 mod download;
 mod error;
+mod get;
 mod shared_key;
 mod sign;
 mod transport;
 
+use attempt::{Retries, Watch, WholeCrc};
 use config::Target;
 pub use config::{AzureConfig, CredentialKind};
-use download::{Download, served_range};
+use download::Download;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use error::words_for;
-use error::{is_absent, is_taken, is_transient, service_error};
+use error::{is_absent, is_taken, service_error};
+use get::Authority;
 use shared_key::AccountKey;
 use sign::{DelegationKey, Signer, SigningKey, Subject};
 pub use transport::TransportConfig;
 use transport::{Transport, TransportCounts};
 
-/// A "partition" larger than any blob: the crate then makes one request and one stream of a download.
+/// What names of metadata begin with on the wire.
+const METADATA: &str = "x-ms-meta-";
+
+/// A "partition" larger than any blob: the crate then makes one request of an upload.
 const WHOLE: NonZero<usize> = NonZero::new(1 << 45).expect("not zero");
 
 /// Keeps objects in one container of Azure Blob Storage.
@@ -79,17 +83,10 @@ struct Inner {
     client: BlobServiceClient,
     transport: Arc<Transport>,
     retries: Arc<Retries>,
-    token: Option<Lease<Secret>>,
+    authority: Authority,
+    /// Where blobs are, without a `/` at its end.
+    container_url: String,
     signer: Signer,
-}
-
-/// Attempts that failed in a way that is tried again, by reason.
-#[derive(Debug, Default)]
-struct Retries {
-    throttled: AtomicU64,
-    failed: AtomicU64,
-    disconnected: AtomicU64,
-    resumed: AtomicU64,
 }
 
 impl AzureStorage {
@@ -107,27 +104,23 @@ impl AzureStorage {
             .account_key
             .as_ref()
             .and_then(|key| AccountKey::new(&target.account, key.expose()));
-        let token = match &key {
+        let authority = match &key {
             Some(key) => {
                 per_try.push(Arc::new(key.clone()));
-                None
+                Authority::Key(key.clone())
             }
             None => {
                 let token = credential::token_lease(config, target.credential, &transport);
-                per_try.push(Arc::new(credential::Bearer::new(token.clone())));
-                Some(token)
+                let bearer = credential::Bearer::new(token);
+                per_try.push(Arc::new(bearer.clone()));
+                Authority::Token(bearer)
             }
         };
         let client = || {
             let client_options = ClientOptions {
                 transport: Some(AzureTransport::new(transport.clone())),
                 per_try_policies: per_try.clone(),
-                retry: RetryOptions::exponential(ExponentialRetryOptions {
-                    max_retries: 5,
-                    max_total_elapsed: azure_core::time::Duration::seconds(60),
-                    max_delay: azure_core::time::Duration::seconds(10),
-                    ..ExponentialRetryOptions::default()
-                }),
+                retry: attempt::retry_options(),
                 ..ClientOptions::default()
             };
             let options = BlobServiceClientOptions {
@@ -150,12 +143,15 @@ impl AzureStorage {
                 transport.counts().clone(),
             )),
         });
+        let client = client()?;
+        let container = client.blob_container_client(&target.container);
         Ok(Self(Arc::new(Inner {
-            client: client()?,
+            container_url: container.url().as_str().trim_end_matches('/').to_owned(),
+            client,
             target,
             transport,
             retries,
-            token,
+            authority,
             signer,
         })))
     }
@@ -243,22 +239,6 @@ impl Inner {
             .during(operation, subject)
     }
 
-    async fn open(
-        &self,
-        key: &ObjectKey,
-        range: Option<ByteRange>,
-        version: Option<Etag>,
-    ) -> azure_core::Result<BlobClientDownloadResult> {
-        let options = BlobClientDownloadOptions {
-            partition_size: Some(WHOLE),
-            parallel: NonZero::new(1),
-            range: range.map(|range| HttpRange::new(range.start, range.len())),
-            if_match: version,
-            ..BlobClientDownloadOptions::default()
-        };
-        self.blob(key).download(Some(options)).await
-    }
-
     /// Whether the object under `key` was written by `attempt`: an answer was lost, and the retry found our own work.
     async fn is_ours(&self, key: &ObjectKey, attempt: &str) -> azure_core::Result<bool> {
         let properties = self.blob(key).get_properties(None).await?;
@@ -297,41 +277,28 @@ impl Storage for AzureStorage {
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
         let inner = self.0.clone();
-        let mut opened = inner.open(key, range, None).await;
-        // The crate answers an empty blob by a second request without a range; a resumable start needs the same care.
-        if let Err(error) = &opened
-            && range.is_none()
-            && is_transient(error)
-        {
-            opened = inner.open(key, range, None).await;
-        }
-        let opened = opened.map_err(|error| inner.fail(error, "get", key.as_str()))?;
-        let (served, size) = served_range(&opened)
-            .ok_or_else(|| Error::internal("azure: an answer without its range"))?;
-        // The crate asks again without a range where an empty blob has none (416), and Azurite serves an empty part at the
-        // very end: both would hand out nothing as if it had been asked for.
+        let opened = inner
+            .open(key, range, None)
+            .await
+            .map_err(|error| inner.fail(error, "get", key.as_str()))?;
+        let size = opened
+            .size()
+            .ok_or_else(|| Error::internal("azure: an answer without its length"))?;
+        // Azurite serves nothing, as if it had been asked for, where a part begins at the end ("bytes 0--1/0").
         let wanted =
             resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
-        if served != wanted {
+        if opened.range() != Some(wanted) {
             return Err(Error::internal("azure: an answer with another range"));
         }
-        let properties = &opened.properties;
-        let info = object_info(
-            key.clone(),
-            size,
-            &properties.metadata,
-            properties.blob_content_md5.as_deref().or(properties
-                .content_md5
-                .as_deref()
-                .filter(|_| range.is_none())),
-        );
+        let metadata = |name: &str| opened.metadata(name);
+        let info = object_info(key.clone(), size, metadata, opened.md5());
         let resumed = Arc::new(AtomicBool::new(false));
-        let mut download = Download::new(inner, key.clone(), served, opened, resumed.clone());
+        let mut download = Download::new(inner, key.clone(), wanted, opened, resumed.clone());
         // The first bytes are at hand when this returns.
         let first = download.next().await.transpose()?;
         Ok(Object {
             info,
-            range: served,
+            range: wanted,
             body: Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed),
         })
     }
@@ -387,8 +354,11 @@ impl Storage for AzureStorage {
                     Some(object_info(
                         key,
                         properties.content_length?,
-                        &metadata,
-                        properties.content_md5.as_deref(),
+                        |name| metadata.get(name).map(String::as_str),
+                        properties
+                            .content_md5
+                            .and_then(|md5| md5.try_into().ok())
+                            .map(Hex),
                     ))
                 });
                 futures::future::ready(Ok(info))
@@ -446,8 +416,11 @@ impl Storage for AzureStorage {
         let open = counts.open.load(Ordering::Relaxed);
         let busy = counts.in_flight.load(Ordering::Relaxed);
         let mut leases = Vec::new();
-        if let Some(token) = &inner.token {
-            leases.push(lease_vitals(token, inner.target.credential.to_string()));
+        if let Authority::Token(bearer) = &inner.authority {
+            leases.push(lease_vitals(
+                bearer.token(),
+                inner.target.credential.to_string(),
+            ));
         }
         if let Some(key) = inner.signer.lease() {
             leases.push(lease_vitals(key, inner.target.account.clone()));
@@ -615,65 +588,6 @@ impl BlockTarget for Put<'_> {
     }
 }
 
-/// Makes the service verify a Put Blob; the crate offers this for blocks only.
-#[derive(Debug)]
-struct WholeCrc(u64);
-
-/// Sees every attempt of every request.
-#[derive(Debug)]
-struct Watch(Arc<Retries>);
-
-#[async_trait]
-impl Policy for Watch {
-    async fn send(
-        &self,
-        ctx: &Context,
-        request: &mut Request,
-        next: &[Arc<dyn Policy>],
-    ) -> PolicyResult {
-        if let Some(crc) = ctx.value::<WholeCrc>() {
-            let crc = crate::base64::encode(crc.0.to_le_bytes());
-            request.insert_header("x-ms-content-crc64", crc);
-        }
-        // Before the request is signed: the signature covers both.
-        if let Some(context) = trace::Context::current() {
-            request.insert_header("x-ms-client-request-id", context.request_id().to_owned());
-            if let Some(traceparent) = context.traceparent() {
-                request.insert_header("traceparent", traceparent.to_owned());
-            }
-        }
-        // For trace collectors; nothing without one. The path of a blob is no secret, its query may be.
-        let span = tracing::info_span!(
-            target: trace::SPANS,
-            "store",
-            otel.kind = "client",
-            http.request.method = request.method().as_str(),
-            url.path = request.url().path(),
-            http.response.status_code = tracing::field::Empty,
-        );
-        let outcome = next[0]
-            .send(ctx, request, &next[1..])
-            .instrument(span.clone())
-            .await;
-        if let Ok(answer) = &outcome {
-            span.record("http.response.status_code", u16::from(answer.status()));
-        }
-        let count = match &outcome {
-            Ok(answer) => match u16::from(answer.status()) {
-                429 | 503 => Some(&self.0.throttled),
-                408 | 500..=599 => Some(&self.0.failed),
-                _ => None,
-            },
-            Err(error) if is_transient(error) => Some(&self.0.disconnected),
-            Err(_) => None,
-        };
-        if let Some(count) = count {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        outcome
-    }
-}
-
 /// Metadata names are C identifiers, values are ASCII
 /// (<https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources>).
 fn to_metadata(facts: &Facts, digests: &Digests) -> HashMap<String, String> {
@@ -712,15 +626,14 @@ const METADATA_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'/');
 
-fn object_info(
+fn object_info<'a>(
     key: ObjectKey,
     size: u64,
-    metadata: &HashMap<String, String>,
-    md5: Option<&[u8]>,
+    metadata: impl Fn(&str) -> Option<&'a str>,
+    md5: Option<Hex<16>>,
 ) -> ObjectInfo {
     let text = |name: &str| {
-        let value = metadata.get(name)?;
-        percent_decode_str(value)
+        percent_decode_str(metadata(name)?)
             .decode_utf8()
             .ok()
             .map(String::from)
@@ -740,7 +653,7 @@ fn object_info(
         key,
         size,
         sha256: text("sha256").and_then(|hex| hex.parse().ok()),
-        md5: md5.and_then(|md5| md5.try_into().ok()).map(Hex),
+        md5,
         crc64: text("crc64")
             .and_then(|hex| hex.parse::<Hex<8>>().ok())
             .map(|hex| u64::from_be_bytes(hex.0)),

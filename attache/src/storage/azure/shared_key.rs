@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use azure_core::http::headers::{AUTHORIZATION, HeaderName};
+use azure_core::http::headers::AUTHORIZATION;
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Request};
 use hmac::{Hmac, KeyInit, Mac};
@@ -38,20 +38,24 @@ impl AccountKey {
         crate::base64::encode(mac.finalize().into_bytes())
     }
 
-    fn string_to_sign(&self, request: &Request) -> String {
-        let header = |name: &'static str| {
-            request
-                .headers()
-                .get_optional_str(&HeaderName::from_static(name))
-                .unwrap_or_default()
+    /// The value of `Authorization` for a request.
+    pub(super) fn authorise(&self, request: &Signable<'_>) -> String {
+        let signature = self.sign(&self.string_to_sign(request));
+        format!("SharedKey {}:{signature}", self.account)
+    }
+
+    fn string_to_sign(&self, request: &Signable<'_>) -> String {
+        let header = |wanted: &str| {
+            let found = request.headers.iter().find(|(name, _)| *name == wanted);
+            found.map_or("", |(_, value)| *value)
         };
-        let length = match request.body().len() {
-            None | Some(0) => String::new(),
-            Some(length) => length.to_string(),
+        let length = match request.length {
+            0 => String::new(),
+            length => length.to_string(),
         };
         let mut text = format!(
             "{}\n{}\n{}\n{}\n{}\n{}\n\n{}\n{}\n{}\n{}\n{}\n",
-            request.method().as_str(),
+            request.method,
             header("content-encoding"),
             header("content-language"),
             length,
@@ -63,28 +67,41 @@ impl AccountKey {
             header("if-unmodified-since"),
             header("range"),
         );
-        let mut extra: Vec<(&str, &str)> = request
-            .headers()
+        let mut extra: Vec<&(&str, &str)> = request
+            .headers
             .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
             .filter(|(name, _)| name.starts_with("x-ms-"))
             .collect();
         extra.sort_unstable();
         for (name, value) in extra {
             let _ = writeln!(text, "{name}:{}", value.trim());
         }
-        let _ = write!(text, "/{}{}", self.account, request.url().path());
-        let mut query: Vec<(String, String)> = request
-            .url()
-            .query_pairs()
-            .map(|(name, value)| (name.to_lowercase(), value.into_owned()))
-            .collect();
+        let _ = write!(text, "/{}{}", self.account, request.path);
+        let mut query = request.query.clone();
         query.sort_unstable();
         for (name, value) in query {
             let _ = write!(text, "\n{name}:{value}");
         }
         text
     }
+}
+
+/// What of a request a signature covers.
+pub(super) struct Signable<'a> {
+    pub(super) method: &'a str,
+    /// As it is sent, escapes included.
+    pub(super) path: &'a str,
+    /// Decoded, with names in lower case.
+    pub(super) query: Vec<(String, String)>,
+    /// Of the body, in bytes.
+    pub(super) length: u64,
+    /// With names in lower case; `x-ms-date` is among them.
+    pub(super) headers: Vec<(&'a str, &'a str)>,
+}
+
+/// The value of `x-ms-date`.
+pub(super) fn date() -> String {
+    azure_core::time::to_rfc7231(&OffsetDateTime::now_utc())
 }
 
 #[async_trait]
@@ -95,15 +112,23 @@ impl Policy for AccountKey {
         request: &mut Request,
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
-        request.insert_header(
-            "x-ms-date",
-            azure_core::time::to_rfc7231(&OffsetDateTime::now_utc()),
-        );
-        let signature = self.sign(&self.string_to_sign(request));
-        request.insert_header(
-            AUTHORIZATION,
-            format!("SharedKey {}:{signature}", self.account),
-        );
+        request.insert_header("x-ms-date", date());
+        let headers = request.headers().iter();
+        let signable = Signable {
+            method: request.method().as_str(),
+            path: request.url().path(),
+            query: request
+                .url()
+                .query_pairs()
+                .map(|(name, value)| (name.to_lowercase(), value.into_owned()))
+                .collect(),
+            length: request.body().len().unwrap_or_default(),
+            headers: headers
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
+        };
+        let authorisation = self.authorise(&signable);
+        request.insert_header(AUTHORIZATION, authorisation);
         next[0].send(ctx, request, &next[1..]).await
     }
 }

@@ -181,6 +181,42 @@ fn tls_config(ca_pem: Option<&str>) -> Result<rustls::ClientConfig> {
         .with_no_client_auth())
 }
 
+impl Transport {
+    /// Sends a request, and returns once the head of its answer is here.
+    ///
+    /// # Errors
+    ///
+    /// `Connection` if nobody could be reached, `Io` if the connection broke or no answer came in time. Dropped before its
+    /// end, it closes the connection that it used.
+    pub(super) async fn send(
+        &self,
+        request: hyper::Request<Full<Bytes>>,
+    ) -> azure_core::Result<hyper::Response<Answer>> {
+        let length = request.body().size_hint().exact().unwrap_or_default();
+        let patience = FIRST_BYTE_TIMEOUT + Duration::from_secs(length / MIN_SEND_RATE);
+        let flight = Flight::start(&self.counts);
+        let started = std::time::Instant::now();
+        let answer = tokio::time::timeout(patience, self.client.request(request))
+            .await
+            .map_err(|_| late("the store did not answer in time"))?
+            .map_err(send_error)?;
+        self.counts.first_byte.note(started.elapsed());
+        if let Some(skew) = answer
+            .headers()
+            .get(http::header::DATE)
+            .and_then(measure_skew)
+        {
+            self.counts.skew_ms.store(skew, Ordering::Relaxed);
+        }
+        Ok(answer.map(|incoming| Answer {
+            incoming,
+            idle: self.body_idle,
+            timer: None,
+            _flight: flight,
+        }))
+    }
+}
+
 #[async_trait]
 impl HttpClient for Transport {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
@@ -191,8 +227,6 @@ impl HttpClient for Transport {
                 "streamed request bodies are not supported",
             ));
         };
-        let body = body.clone();
-        let patience = FIRST_BYTE_TIMEOUT + Duration::from_secs(body.len() as u64 / MIN_SEND_RATE);
         let mut outgoing = hyper::Request::builder()
             .method(request.method().as_str())
             .uri(request.url().as_str());
@@ -200,40 +234,25 @@ impl HttpClient for Transport {
             outgoing = outgoing.header(name.as_str(), value.as_str());
         }
         let outgoing = outgoing
-            .body(Full::new(body))
+            .body(Full::new(body.clone()))
             .map_err(|error| AzureError::new(AzureErrorKind::Other, error))?;
-        let flight = Flight::start(&self.counts);
-        let started = std::time::Instant::now();
-        let answer = tokio::time::timeout(patience, self.client.request(outgoing))
-            .await
-            .map_err(|_| late("the store did not answer in time"))?
-            .map_err(send_error)?;
-        self.counts.first_byte.note(started.elapsed());
-        let (head, incoming) = answer.into_parts();
-        if let Some(skew) = head.headers.get(http::header::DATE).and_then(measure_skew) {
-            self.counts.skew_ms.store(skew, Ordering::Relaxed);
-        }
-        let mut headers = Headers::new();
-        for (name, value) in &head.headers {
-            if let Ok(value) = value.to_str() {
-                headers.insert(
-                    HeaderName::from(name.as_str().to_owned()),
-                    HeaderValue::from(value.to_owned()),
-                );
-            }
-        }
-        let body = Answer {
-            incoming,
-            idle: self.body_idle,
-            timer: None,
-            _flight: flight,
-        };
-        Ok(AsyncRawResponse::new(
-            head.status.as_u16().into(),
-            headers,
-            Box::pin(body),
-        ))
+        let (head, body) = self.send(outgoing).await?.into_parts();
+        Ok(azure_answer(&head, body))
     }
+}
+
+/// An answer as Microsoft's crates have it.
+pub(super) fn azure_answer(head: &http::response::Parts, body: Answer) -> AsyncRawResponse {
+    let mut headers = Headers::new();
+    for (name, value) in &head.headers {
+        if let Ok(value) = value.to_str() {
+            headers.insert(
+                HeaderName::from(name.as_str().to_owned()),
+                HeaderValue::from(value.to_owned()),
+            );
+        }
+    }
+    AsyncRawResponse::new(head.status.as_u16().into(), headers, Box::pin(body))
 }
 
 impl std::fmt::Debug for Transport {
@@ -286,7 +305,7 @@ impl Drop for Flight {
 }
 
 /// The body of an answer. Dropping it before its end closes the connection at once.
-struct Answer {
+pub(super) struct Answer {
     incoming: Incoming,
     idle: Duration,
     /// Runs while a frame is awaited; time in which nobody asks does not count.

@@ -1,0 +1,190 @@
+//! Every attempt at every request: whom it is for, how it went, and whether it is tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::error::ErrorKind as AzureErrorKind;
+use azure_core::http::headers::RETRY_AFTER;
+use azure_core::http::policies::{Policy, PolicyResult};
+use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
+use tracing::{Instrument as _, Span};
+
+use super::error::is_transient;
+use crate::trace;
+
+/// How often a request is tried again.
+const RETRIES: u32 = 5;
+
+/// How long it is tried again.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+
+/// The wait before the first retry, doubled for each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(400);
+
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Of requests through Microsoft's client.
+pub(super) fn retry_options() -> RetryOptions {
+    RetryOptions::exponential(ExponentialRetryOptions {
+        max_retries: RETRIES,
+        max_total_elapsed: RETRY_FOR.try_into().unwrap_or_default(),
+        max_delay: LONGEST_WAIT.try_into().unwrap_or_default(),
+        ..ExponentialRetryOptions::default()
+    })
+}
+
+/// How long to wait before a request that failed is tried again, for requests of our own. `None` if it is not: because
+/// another try cannot succeed, there were enough, or the service asks for more patience than a caller has.
+pub(super) fn wait_before_retry(
+    error: &azure_core::Error,
+    retries: u32,
+    elapsed: Duration,
+) -> Option<Duration> {
+    if !is_transient(error) || retries >= RETRIES || elapsed >= RETRY_FOR {
+        return None;
+    }
+    let jitter = Duration::from_millis(rand::random::<u8>().into());
+    let wait = (FIRST_WAIT * 2_u32.pow(retries) + jitter).min(LONGEST_WAIT);
+    let asked = retry_after(error).unwrap_or_default();
+    (asked <= LONGEST_WAIT).then_some(wait.max(asked))
+}
+
+/// `Retry-After` of an answer, in seconds; Azure sends no dates.
+fn retry_after(error: &azure_core::Error) -> Option<Duration> {
+    let AzureErrorKind::HttpResponse { raw_response, .. } = error.kind() else {
+        return None;
+    };
+    let seconds = raw_response
+        .as_ref()?
+        .headers()
+        .get_optional_str(&RETRY_AFTER)?;
+    Some(Duration::from_secs(seconds.parse().ok()?))
+}
+
+/// Attempts that failed in a way that is tried again, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    pub(super) throttled: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) disconnected: AtomicU64,
+    pub(super) resumed: AtomicU64,
+}
+
+impl Retries {
+    /// Counts an attempt by the status of its answer, or by why there was none.
+    pub(super) fn note(&self, outcome: Result<u16, &azure_core::Error>) {
+        let count = match outcome {
+            Ok(429 | 503) => &self.throttled,
+            Ok(408 | 500..=599) => &self.failed,
+            Err(error) if is_transient(error) => &self.disconnected,
+            _ => return,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// For trace collectors; nothing without one. The path of a blob is no secret, its query may be.
+pub(super) fn span(method: &str, path: &str) -> Span {
+    tracing::info_span!(
+        target: trace::SPANS,
+        "store",
+        otel.kind = "client",
+        http.request.method = method,
+        url.path = path,
+        http.response.status_code = tracing::field::Empty,
+    )
+}
+
+/// Makes the service verify a Put Blob; the crate offers this for blocks only.
+#[derive(Debug)]
+pub(super) struct WholeCrc(pub(super) u64);
+
+/// Sees every attempt of every request that goes through Microsoft's client.
+#[derive(Debug)]
+pub(super) struct Watch(pub(super) Arc<Retries>);
+
+#[async_trait]
+impl Policy for Watch {
+    async fn send(
+        &self,
+        ctx: &Context,
+        request: &mut Request,
+        next: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
+        if let Some(crc) = ctx.value::<WholeCrc>() {
+            let crc = crate::base64::encode(crc.0.to_le_bytes());
+            request.insert_header("x-ms-content-crc64", crc);
+        }
+        // Before the request is signed: the signature covers both.
+        if let Some(context) = trace::Context::current() {
+            request.insert_header("x-ms-client-request-id", context.request_id().to_owned());
+            if let Some(traceparent) = context.traceparent() {
+                request.insert_header("traceparent", traceparent.to_owned());
+            }
+        }
+        let span = span(request.method().as_str(), request.url().path());
+        let outcome = next[0]
+            .send(ctx, request, &next[1..])
+            .instrument(span.clone())
+            .await;
+        let seen = outcome.as_ref().map(|answer| u16::from(answer.status()));
+        if let Ok(status) = seen {
+            span.record("http.response.status_code", status);
+        }
+        self.0.note(seen);
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::http::AsyncRawResponse;
+    use azure_core::http::headers::Headers;
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn refused(status: u16, retry_after: Option<&'static str>) -> azure_core::Error {
+        let mut headers = Headers::new();
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, seconds);
+        }
+        let answer = AsyncRawResponse::from_bytes(status.into(), headers, "");
+        let outcome = azure_core::error::check_success(answer, None).now_or_never();
+        match outcome.expect("the answer is at hand") {
+            Err(error) => error,
+            Ok(_) => unreachable!("{status} is no success"),
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_after_growing_waits_and_what_cannot_is_not() {
+        let ms = Duration::from_millis;
+        let wait = |retries| wait_before_retry(&refused(500, None), retries, ms(0));
+        for (retries, least) in [(0, 400), (1, 800), (2, 1600), (3, 3200), (4, 6400)] {
+            let wait = wait(retries).expect("it is tried again");
+            assert!((ms(least)..ms(least + 256)).contains(&wait), "{wait:?}");
+        }
+        assert_eq!(wait(5), None);
+        assert_eq!(wait_before_retry(&refused(500, None), 0, RETRY_FOR), None);
+        for status in [400, 401, 403, 404, 409, 412, 416] {
+            assert_eq!(
+                wait_before_retry(&refused(status, None), 0, ms(0)),
+                None,
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_service_that_asks_for_patience_gets_it_up_to_the_longest_wait() {
+        let wait = |seconds| wait_before_retry(&refused(503, Some(seconds)), 0, Duration::ZERO);
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("11"), None);
+        let ours = wait("soon").expect("what is no number asks for nothing");
+        assert!(ours < Duration::from_secs(1));
+    }
+}
