@@ -504,6 +504,46 @@ async fn reads_that_cannot_succeed_are_asked_for_once() {
     assert_eq!(fake.counts().of(Op::GetBlob), 1);
 }
 
+/// Refuses every request, and never comes to the end of why.
+async fn endless_refusals() -> std::io::Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}/acme", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = client.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 403 No\r\nx-ms-error-code: AuthorizationFailure\r\n\
+                            transfer-encoding: chunked\r\n\r\n";
+                let mut told = client.write_all(head.as_bytes()).await;
+                while told.is_ok() {
+                    told = client.write_all(b"8\r\nbecause \r\n").await;
+                }
+            });
+        }
+    });
+    Ok(endpoint)
+}
+
+#[tokio::test]
+async fn a_refusal_without_end_is_read_no_further_than_refusals_are_long() {
+    let fake = fake().await;
+    let store = open(&AzureConfig {
+        endpoint: Some(endless_refusals().await.expect("a socket")),
+        ..with_account_key(&fake)
+    });
+    let key = fresh_key();
+    // The first by a request of our own, the second by one of Microsoft's client.
+    let both = async { (store.get(&key, None).await, store.delete(&key).await) };
+    let (read, deleted) = tokio::time::timeout(MINUTE, both)
+        .await
+        .expect("it does not listen for ever");
+    for error in [read.map(|_| ()), deleted].map(|outcome| outcome.expect_err("refused")) {
+        assert_eq!(error.kind(), ErrorKind::UpstreamRefused, "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_empty_object_is_read_by_one_request() {
     let fake = fake().await;

@@ -14,7 +14,7 @@ use azure_core::error::{Error as AzureError, ErrorKind as AzureErrorKind};
 use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::http::{AsyncRawResponse, Body as AzureBody, HttpClient, Request};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -49,6 +49,9 @@ const MIN_SEND_RATE: u64 = 64 * 1024;
 
 /// Idle connections that are kept. More than that are closed as soon as they are idle.
 const MAX_IDLE: usize = 128;
+
+/// What is read of an answer that refuses a request, in bytes. Azure's have a few hundred.
+const LONGEST_REFUSAL: usize = 16 * 1024;
 
 /// Probes of a quiet connection, so that a dead peer is noticed.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -241,7 +244,7 @@ impl HttpClient for Transport {
     }
 }
 
-/// An answer as Microsoft's crates have it.
+/// An answer as Microsoft's crates have it. They keep all of what refuses a request, so it ends at [`LONGEST_REFUSAL`].
 pub(super) fn azure_answer(head: &http::response::Parts, body: Answer) -> AsyncRawResponse {
     let mut headers = Headers::new();
     for (name, value) in &head.headers {
@@ -252,7 +255,20 @@ pub(super) fn azure_answer(head: &http::response::Parts, body: Answer) -> AsyncR
             );
         }
     }
-    AsyncRawResponse::new(head.status.as_u16().into(), headers, Box::pin(body))
+    let status = head.status.as_u16().into();
+    if head.status.is_success() {
+        return AsyncRawResponse::new(status, headers, Box::pin(body));
+    }
+    let beginning = body.scan(LONGEST_REFUSAL, |left, chunk| {
+        let chunk = chunk.map(|mut chunk| {
+            chunk.truncate(*left);
+            *left -= chunk.len();
+            chunk
+        });
+        let over = chunk.as_ref().is_ok_and(Bytes::is_empty);
+        futures::future::ready((!over).then_some(chunk))
+    });
+    AsyncRawResponse::new(status, headers, Box::pin(beginning))
 }
 
 impl std::fmt::Debug for Transport {
