@@ -11,10 +11,14 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use mimalloc::MiMalloc;
 
 const PLACES: usize = 16;
+
+/// How often a thread looks at most for what it can give back; it takes microseconds.
+const COLLECT_EVERY: Duration = Duration::from_millis(100);
 
 #[repr(align(64))]
 struct Place(AtomicIsize);
@@ -26,6 +30,9 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// Where this thread counts. It has no destructor, so it can be used at any time of a thread's life.
     static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+
+    /// When this thread last gave memory back.
+    static COLLECTED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// The allocator of the process.
@@ -48,6 +55,26 @@ pub(crate) fn keep_pages_small() {
     // Without it attache works all the same, a little larger.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+/// Gives what is free back to the system; for threads of the runtime that run out of work, which they are when a crowd has
+/// left. mimalloc does this for a thread when that thread allocates again: after 2,000 slow readers, 220 to 300 of 1,090 MiB
+/// stayed with threads that slept, for as long as they did; with this, 60 MiB are left after 15 s.
+///
+/// What is free stays for another second (`purge_delay` of mimalloc), so a server that works does not give back and take again.
+pub(crate) fn collect_when_idle() {
+    let now = Instant::now();
+    let due = COLLECTED.with(|at| {
+        let due = at.get().is_none_or(|at| now - at >= COLLECT_EVERY);
+        if due {
+            at.set(Some(now));
+        }
+        due
+    });
+    if due {
+        // SAFETY: it may be called at any time, and moves nothing that is allocated.
+        unsafe { libmimalloc_sys::mi_collect(false) };
+    }
 }
 
 fn count(bytes: isize) {

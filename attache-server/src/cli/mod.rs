@@ -271,6 +271,7 @@ fn with_store(config: Config, command: impl AsyncFnOnce(&Attache) -> Outcome) ->
 fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(crate::allocator::collect_when_idle)
         .build()
         .map_err(|error| Failure::Here(format!("no threads can be started: {error}")))?;
     let outcome = runtime.block_on(command);
