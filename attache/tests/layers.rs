@@ -23,7 +23,7 @@ const ARROWS: &str = "
     upload -> body budget error storage
     storage -> attachment body budget error filename latency secret
     storage/memory -> attachment body error storage
-    storage/local -> attachment body error storage
+    storage/local -> attachment body budget error storage
     storage/azure -> attachment base64 body bounded error latency lease links secret storage trace upload
     catalog -> access attachment error filename storage
     catalog/recent -> attachment bounded catalog error storage

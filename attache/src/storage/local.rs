@@ -12,10 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
 use futures::stream::{self, BoxStream, StreamExt};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::{
     Content, Facts, Grant, Object, ObjectInfo, Offer, Probe, Storage, Stored, absent, conflict,
@@ -25,6 +24,8 @@ use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests};
 use crate::error::{Error, ErrorKind, Result};
 
+mod reading;
+
 /// `[storage.local]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalConfig {
@@ -32,9 +33,9 @@ pub struct LocalConfig {
     pub root: PathBuf,
 }
 
-/// How much is read from a file at once. 256 KiB amortises the hop to the thread that reads; measured, larger
+/// How much is written to a file at once. 256 KiB amortises the hop to the thread that writes; measured, larger
 /// pieces gain nothing.
-const READ_BYTES: usize = 256 * 1024;
+const WRITE_BYTES: usize = 256 * 1024;
 
 /// Where writes in progress lie, in the root, so that a rename never crosses a file system.
 const TEMP: &str = ".tmp";
@@ -128,7 +129,7 @@ impl LocalStorage {
             .map_err(|error| write_error(error, "put"))?;
         // Dropping the file and the path at any await removes the file.
         let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(READ_BYTES);
+        file.set_max_buf_size(WRITE_BYTES);
         while let Some(chunk) = body.next().await {
             file.write_all(&chunk?)
                 .await
@@ -213,34 +214,10 @@ impl Storage for LocalStorage {
             _ => read_error(error).during("get", key.as_str()),
         })?;
         let range = resolve_range(range, size)?;
-        let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(READ_BYTES);
-        if range.start > 0 {
-            file.seek(io::SeekFrom::Start(range.start))
-                .await
-                .map_err(|error| read_error(error).during("get", key.as_str()))?;
-        }
-        let chunks = stream::try_unfold((file, range.len()), |(mut file, left)| async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            let want = left.min(READ_BYTES as u64);
-            let mut chunk = BytesMut::with_capacity(usize::try_from(want).unwrap_or(READ_BYTES));
-            // `read_buf` may take more than is wanted: the allocator rounds capacities up.
-            let got = (&mut file)
-                .take(want)
-                .read_buf(&mut chunk)
-                .await
-                .map_err(read_error)?;
-            if got == 0 {
-                return Err(Error::internal("the file became shorter while it was read"));
-            }
-            Ok(Some((chunk.freeze(), (file, left - got as u64))))
-        });
         Ok(Object {
             info: info(key.clone(), size, sidecar),
             range,
-            body: Body::new(chunks),
+            body: Body::new(reading::read(file, range)),
         })
     }
 

@@ -1,0 +1,101 @@
+//! The bytes of a file, a piece at a time.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, Stream};
+
+use super::{blocking, read_error};
+use crate::attachment::ByteRange;
+use crate::budget::RELAY_BYTES;
+use crate::error::{Error, Result};
+
+/// How much is read at once. A relay holds one piece on its way to the client and one that was read ahead.
+const PIECE: usize = RELAY_BYTES as usize / 2;
+
+/// `range` of `file`, which lies within it. Nothing is read before it is asked for.
+///
+/// What the system has in its cache is read at once; for the rest a thread waits, and the system reads ahead meanwhile. Were
+/// a thread asked for each piece, a relay of a gigabyte would take 1.1 s of CPU instead of 0.4.
+pub(super) fn read(
+    file: File,
+    range: ByteRange,
+) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+    stream::try_unfold(
+        (Arc::new(file), range.start),
+        move |(file, at)| async move {
+            let left = range.end - at;
+            if left == 0 {
+                return Ok(None);
+            }
+            let mut piece = BytesMut::zeroed(usize::try_from(left).unwrap_or(PIECE).min(PIECE));
+            let (got, mut piece) = match read_cached(&file, at, &mut piece) {
+                Some(got) => (got, piece),
+                None => {
+                    let file = file.clone();
+                    let waiting = move || Ok((read_waiting(&file, at, &mut piece)?, piece));
+                    blocking(waiting).await.map_err(read_error)?
+                }
+            };
+            if got == 0 {
+                return Err(Error::internal("the file became shorter while it was read"));
+            }
+            piece.truncate(got);
+            Ok(Some((piece.freeze(), (file, at + got as u64))))
+        },
+    )
+}
+
+/// What the page cache holds of a piece (`RWF_NOWAIT`, preadv2(2)). `None` if it holds nothing, if the file system cannot
+/// tell, and at an end of the file, which kernels 5.9 and 5.10 told of files that went on.
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, at: u64, piece: &mut [u8]) -> Option<usize> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let mut pieces = [io::IoSliceMut::new(piece)];
+    // Whatever error it is, the read that waits tells it better.
+    let got = preadv2(file, &mut pieces, at, ReadWriteFlags::NOWAIT).ok()?;
+    (got > 0).then_some(got)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_: &File, _: u64, _: &mut [u8]) -> Option<usize> {
+    None
+}
+
+/// Nobody else reads this file at the same time.
+fn read_waiting(mut file: &File, at: u64, piece: &mut [u8]) -> io::Result<usize> {
+    file.seek(SeekFrom::Start(at))?;
+    file.read(piece)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use futures::TryStreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_cache_does_not_hold_is_read_as_well_as_what_it_holds() {
+        let bytes: Vec<u8> = (0..10 * PIECE + 5).map(|i| (i / 7) as u8).collect();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), &bytes).expect("written");
+        let range = ByteRange {
+            start: 3,
+            end: bytes.len() as u64 - 1,
+        };
+        for cached in [true, false] {
+            let file = File::open(file.path()).expect("opened");
+            if !cached {
+                // A file system in memory ignores this, and the second pass is the first again.
+                file.sync_all().expect("flushed");
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("dropped");
+            }
+            let pieces: Vec<Bytes> = read(file, range).try_collect().await.expect("read");
+            assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
+            assert!(pieces.concat() == bytes[3..bytes.len() - 1], "{cached}");
+        }
+    }
+}
