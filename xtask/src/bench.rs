@@ -9,7 +9,7 @@ use crate::tools::{Peers, target};
 
 /// Builds what is measured and what measures, and runs it. `flags` are those of `xtask/bench`, and `--out FILE`.
 ///
-/// A whole run writes `docs/performance.md`. Whatever is less than that, `--quick`, fewer rounds or a choice of cases, writes below the
+/// A whole run writes `docs/performance.md`, and the table of the README. Whatever is less than that, `--quick`, fewer rounds or a choice of cases, writes below the
 /// target folder unless it is told otherwise, so that it does not take the place of a whole run by accident.
 pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
     let target = target(root);
@@ -20,11 +20,14 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
         true => root.join("docs/performance.md"),
         false => target.join("bench/performance.md"),
     };
+    // The README shows what the document has, never what some other run had.
+    let mut readme = whole.then(|| root.join("README.md"));
     let mut passed = Vec::new();
     let mut rest = flags.iter();
     while let Some(flag) = rest.next() {
         match *flag {
             "--out" => {
+                readme = None;
                 let file = rest.next();
                 out =
                     PathBuf::from(file.ok_or_else(|| Failure::usage("xtask: --out needs a file"))?);
@@ -56,7 +59,8 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
     let source = root.join("xtask/bench/node/server.js");
     fs::copy(&source, &server)
         .map_err(|error| Failure::new(format!("xtask: {}: {error}", source.display())))?;
-    run(Command::new(built.join("release/attache-bench"))
+    let mut bench = Command::new(built.join("release/attache-bench"));
+    bench
         .arg("run")
         .args(passed)
         .env("ATTACHE_BENCH_ATTACHE", target.join("release/attache"))
@@ -69,5 +73,9 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
         .env("ATTACHE_BENCH_NODE", &peers.node)
         .env("ATTACHE_BENCH_NODE_SERVER", &peers.node_packages)
         .env("ATTACHE_BENCH_NOTES", root.join("xtask/bench/notes"))
-        .env("ATTACHE_BENCH_OUT", out))
+        .env("ATTACHE_BENCH_OUT", out);
+    if let Some(readme) = readme {
+        bench.env("ATTACHE_BENCH_README", readme);
+    }
+    run(&mut bench)
 }

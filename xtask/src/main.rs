@@ -22,7 +22,8 @@ cargo xtask <command>
   fuzz [--seconds N]
                   installs cargo-fuzz, then runs each fuzz target for N seconds (60)
   bench [--quick] [FLAG VALUE]...
-                  installs what attache is measured beside, builds a release, measures, and writes docs/performance.md;
+                  installs what attache is measured beside, builds a release, measures, and writes docs/performance.md
+                  and the table of the README;
                   --quick is smaller and writes target/bench/performance.md. --out FILE, --rounds N,
                   --cases redirect,relay-4k,...,rest, --peers nginx,rclone,..., --before BINARY (another attache)
   soak [--minutes N] [--debug]
@@ -40,6 +41,10 @@ fn main() -> ExitCode {
         .collect::<Vec<_>>()
         .as_slice()
     {
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
+            say(USAGE);
+            Ok(())
+        }
         ["test"] => test(&[]),
         ["test", "--", rest @ ..] => test(rest),
         ["ci"] => ci(),
@@ -54,10 +59,6 @@ fn main() -> ExitCode {
             None => Err(Failure::usage(USAGE)),
         },
         ["bench", flags @ ..] => bench::bench(&workspace(), flags),
-        ["help" | "--help" | "-h"] => {
-            say(USAGE);
-            Ok(())
-        }
         _ => Err(Failure::usage(USAGE)),
     };
     match outcome {

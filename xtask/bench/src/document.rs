@@ -38,7 +38,70 @@ pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
     machine(&mut text, places)?;
     std::fs::write(&places.out, text)?;
     eprintln!("bench: wrote {}", places.out.display());
+    if let Some(readme) = &places.readme {
+        let text = std::fs::read_to_string(readme)?;
+        std::fs::write(readme, with_table(&text, &short_table(plan, results))?)?;
+        eprintln!("bench: wrote the table of {}", readme.display());
+    }
     Ok(())
+}
+
+/// Around the table in the README.
+const TABLE_BEGINS: &str = "<!-- written by cargo xtask bench -->\n";
+const TABLE_ENDS: &str = "<!-- to here -->\n";
+
+fn with_table(text: &str, table: &str) -> Outcome<String> {
+    let (before, rest) = text
+        .split_once(TABLE_BEGINS)
+        .ok_or("the README has no place for the table")?;
+    let (_, after) = rest
+        .split_once(TABLE_ENDS)
+        .ok_or("the table of the README has no end")?;
+    Ok(format!("{before}{TABLE_BEGINS}{table}{TABLE_ENDS}{after}"))
+}
+
+/// What of the document the README shows.
+fn short_table(plan: &Plan, results: &Results) -> String {
+    const COSTS: [Case; 3] = [Case::Redirect, Case::Relay64K, Case::RelayLarge];
+    let mut text = String::from("|");
+    for case in COSTS {
+        let unit = if case.is_large() { "s per GB" } else { "µs" };
+        let _ = write!(text, " | {}, {unit}", case.title(plan));
+    }
+    text.push_str(" | memory of a slow reader | kept for a client that left |\n| --- | --- | --- | --- | --- | --- |\n");
+    // Node as an application would write it, and as the same with `pipeline()` where the first hangs.
+    for peer in [
+        Peer::Attache,
+        Peer::Nginx,
+        Peer::Rclone,
+        Peer::NodeSingleton,
+        Peer::NodePiped,
+        Peer::NodeRequest,
+    ] {
+        let _ = write!(text, "| {}", peer.name());
+        for case in COSTS {
+            let samples = results.samples.get(&(case, peer));
+            let cell = samples.map(|samples| figure(plan, case, cost(samples).median));
+            let _ = write!(text, " | {}", cell.as_deref().unwrap_or("–"));
+        }
+        let slow = results.slow.get(&peer);
+        let slow = slow.map(|slow| format!("{} KiB", slow.bytes_each / KIB));
+        let left = results.left.get(&peer);
+        let left = left.map(|left| format!("{:.1} KiB", left.bytes_each as f64 / KIB as f64));
+        let cell = |cell: &Option<String>| cell.clone().unwrap_or("–".to_owned());
+        let _ = writeln!(text, " | {} | {} |", cell(&slow), cell(&left));
+    }
+    text
+}
+
+/// A cost in the unit of its case.
+fn figure(plan: &Plan, case: Case, cost: f64) -> String {
+    let (scale, digits) = match case.is_large() {
+        true => (1e9 / case.size(plan) as f64, 2),
+        false => (1e6, 0),
+    };
+    let value = cost * scale;
+    format!("{value:.*}", digits.max(usize::from(value < 20.0)))
 }
 
 fn head(text: &mut String, plan: &Plan, results: &Results) {
@@ -242,10 +305,9 @@ fn case_section(
         .iter()
         .find(|row| row.0 == Peer::Attache)
         .map(|row| row.2.median);
-    let size = case.size(plan);
-    let (unit, scale) = match case.is_large() {
-        true => ("CPU s per GB (10⁹ bytes)", 1e9 / size as f64),
-        false => ("CPU µs per request", 1e6),
+    let unit = match case.is_large() {
+        true => "CPU s per GB (10⁹ bytes)",
+        false => "CPU µs per request",
     };
     let title = case.title(plan);
     let mut text = format!("## {}\n\n", sentence(&title));
@@ -255,14 +317,7 @@ fn case_section(
     );
     let mut plotted = Vec::new();
     for (peer, samples, cost) in &rows {
-        let digits = if case.is_large() { 2 } else { 0 };
-        let figure = |value: f64| {
-            format!(
-                "{:.*}",
-                digits.max(usize::from(value * scale < 20.0)),
-                value * scale
-            )
-        };
+        let figure = |value| figure(plan, case, value);
         let mut walls: Vec<f64> = samples.iter().map(|sample| sample.wall).collect();
         walls.sort_by(f64::total_cmp);
         let against = ours.map_or(String::new(), |ours| format!("{:.2}", cost.median / ours));

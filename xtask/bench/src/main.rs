@@ -33,6 +33,8 @@ pub struct Places {
     pub notes: PathBuf,
     /// The document to write; its plots go into a folder beside it.
     pub out: PathBuf,
+    /// Whose table is written, too.
+    pub readme: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -88,6 +90,7 @@ impl Places {
             node_server: place("NODE_SERVER")?,
             notes: place("NOTES")?,
             out: place("OUT")?,
+            readme: place("README").ok(),
         })
     }
 }
