@@ -115,26 +115,26 @@ impl Inner {
     ) -> azure_core::Result<http::Request<Full<Bytes>>> {
         // Keys need no escapes.
         let url = format!("{}/{}", self.container_url, key.as_str());
-        let mut request = http::Request::get(url).body(Full::default());
-        if let Ok(request) = &mut request {
-            let headers = request.headers_mut();
-            headers.insert(X_MS_VERSION, PROTOCOL);
-            headers.insert(USER_AGENT, AGENT);
-            if let Some(range) = range {
-                let last = range.end.saturating_sub(1);
-                headers.insert(RANGE, value(format!("bytes={}-{last}", range.start))?);
-            }
-            if let Some(version) = version {
-                headers.insert(IF_MATCH, version.clone());
-            }
-            if let Some(context) = trace::Context::current() {
-                headers.insert(X_MS_CLIENT_REQUEST_ID, value(context.request_id())?);
-                if let Some(traceparent) = context.traceparent() {
-                    headers.insert(TRACEPARENT, value(traceparent)?);
-                }
+        let mut request = http::Request::get(url)
+            .body(Full::default())
+            .map_err(|error| AzureError::new(AzureErrorKind::Other, error))?;
+        let headers = request.headers_mut();
+        headers.insert(X_MS_VERSION, PROTOCOL);
+        headers.insert(USER_AGENT, AGENT);
+        if let Some(range) = range {
+            let last = range.end.saturating_sub(1);
+            headers.insert(RANGE, value(format!("bytes={}-{last}", range.start))?);
+        }
+        if let Some(version) = version {
+            headers.insert(IF_MATCH, version.clone());
+        }
+        if let Some(context) = trace::Context::current() {
+            headers.insert(X_MS_CLIENT_REQUEST_ID, value(context.request_id())?);
+            if let Some(traceparent) = context.traceparent() {
+                headers.insert(TRACEPARENT, value(traceparent)?);
             }
         }
-        request.map_err(|error| AzureError::new(AzureErrorKind::Other, error))
+        Ok(request)
     }
 }
 
@@ -218,11 +218,9 @@ impl Opened {
 
     /// Of the whole blob: an answer that has a part tells it beside that of the part.
     pub(super) fn md5(&self) -> Option<Hex<16>> {
-        let own = (!self.partial).then_some("content-md5");
-        let text = ["x-ms-blob-content-md5"]
-            .into_iter()
-            .chain(own)
-            .find_map(|name| self.headers.get(name))?;
+        let whole = self.headers.get("x-ms-blob-content-md5");
+        let own = self.headers.get("content-md5");
+        let text = whole.or(own.filter(|_| !self.partial))?;
         let md5 = crate::base64::decode(text.to_str().ok()?)?;
         Some(Hex(md5.try_into().ok()?))
     }
