@@ -186,9 +186,13 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
         _ if share >= MANY => Level::Trouble,
         _ => Level::Attention,
     };
+    let operations = match *number {
+        1 => "operation",
+        _ => "operations",
+    };
     say(
         level,
-        format!("In the last minutes {number} operations failed, because {what}."),
+        format!("In the last minutes {number} {operations} failed, because {what}."),
         advice,
     );
 }

@@ -23,6 +23,8 @@ const minutes = (value) => (value === null || value === undefined ? "–" : form
 
 const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 const TIME_STEPS = [1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200];
+// Times of day are shown to the minute: shorter steps would show one twice.
+const CLOCK_STEPS = [60, 300, 600, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200];
 
 /** Each chart: its title, how its values read, and its lines: a name, and a sample's value. */
 const CHARTS = [
@@ -177,7 +179,7 @@ function options(chart, box) {
     height: HEIGHT,
     scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
-      { ...axis, values: (_, times) => times.map((time) => format.clock(new Date(time * 1000))) },
+      { ...axis, incrs: CLOCK_STEPS, values: (_, times) => times.map((time) => format.clock(new Date(time * 1000))) },
       { ...axis, size: 76, incrs: chart.steps, values: (_, values) => values.map(chart.read) },
     ],
     legend: { markers: { width: 3, dash: (_, series) => BORDERS[series - 1] } },
