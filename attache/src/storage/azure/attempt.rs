@@ -29,10 +29,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Of requests through Microsoft's client.
 pub(super) fn retry_options() -> RetryOptions {
     RetryOptions::exponential(ExponentialRetryOptions {
+        // Doubled once before the first wait already.
+        initial_delay: (FIRST_WAIT / 2).try_into().unwrap_or_default(),
         max_retries: RETRIES,
         max_total_elapsed: RETRY_FOR.try_into().unwrap_or_default(),
         max_delay: LONGEST_WAIT.try_into().unwrap_or_default(),
-        ..ExponentialRetryOptions::default()
     })
 }
 
@@ -74,8 +75,24 @@ pub(super) struct Retries {
 }
 
 impl Retries {
+    /// Makes an attempt, and counts how it went. `span` is told the status of the answer.
+    pub(super) async fn watch<T>(
+        &self,
+        span: Span,
+        attempt: impl Future<Output = azure_core::Result<T>>,
+        status: impl FnOnce(&T) -> u16,
+    ) -> azure_core::Result<T> {
+        let outcome = attempt.instrument(span.clone()).await;
+        let seen = outcome.as_ref().map(status);
+        if let Ok(status) = seen {
+            span.record("http.response.status_code", status);
+        }
+        self.note(seen);
+        outcome
+    }
+
     /// Counts an attempt by the status of its answer, or by why there was none.
-    pub(super) fn note(&self, outcome: Result<u16, &azure_core::Error>) {
+    fn note(&self, outcome: Result<u16, &azure_core::Error>) {
         let count = match outcome {
             Ok(429 | 503) => &self.throttled,
             Ok(408 | 500..=599) => &self.failed,
@@ -98,6 +115,18 @@ pub(super) fn span(method: &str, path: &str) -> Span {
     )
 }
 
+/// Whom a request is for, as headers. Set before it is signed: a signature covers the first.
+pub(super) fn trace_headers() -> impl Iterator<Item = (&'static str, String)> {
+    let context = trace::Context::current();
+    let context = context.as_ref();
+    let id = context.map(|context| context.request_id().to_owned());
+    let traceparent = context.and_then(|context| context.traceparent());
+    let traceparent = traceparent.map(str::to_owned);
+    [("x-ms-client-request-id", id), ("traceparent", traceparent)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+}
+
 /// Makes the service verify a Put Blob; the crate offers this for blocks only.
 #[derive(Debug)]
 pub(super) struct WholeCrc(pub(super) u64);
@@ -118,24 +147,14 @@ impl Policy for Watch {
             let crc = crate::base64::encode(crc.0.to_le_bytes());
             request.insert_header("x-ms-content-crc64", crc);
         }
-        // Before the request is signed: the signature covers both.
-        if let Some(context) = trace::Context::current() {
-            request.insert_header("x-ms-client-request-id", context.request_id().to_owned());
-            if let Some(traceparent) = context.traceparent() {
-                request.insert_header("traceparent", traceparent.to_owned());
-            }
+        for (name, value) in trace_headers() {
+            request.insert_header(name, value);
         }
         let span = span(request.method().as_str(), request.url().path());
-        let outcome = next[0]
-            .send(ctx, request, &next[1..])
-            .instrument(span.clone())
-            .await;
-        let seen = outcome.as_ref().map(|answer| u16::from(answer.status()));
-        if let Ok(status) = seen {
-            span.record("http.response.status_code", status);
-        }
-        self.0.note(seen);
-        outcome
+        let attempt = next[0].send(ctx, request, &next[1..]);
+        self.0
+            .watch(span, attempt, |answer| answer.status().into())
+            .await
     }
 }
 

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE, USER_AGENT};
 use http_body_util::Full;
-use tracing::Instrument as _;
 
 use super::attempt::{self, wait_before_retry};
 use super::credential::Bearer;
@@ -22,17 +21,11 @@ use super::{Inner, METADATA};
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::lease::Held;
 use crate::secret::Secret;
-use crate::trace;
-
-/// The version of the REST protocol, as Microsoft's client has it.
-const PROTOCOL: HeaderValue = HeaderValue::from_static("2026-04-06");
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
 
 const X_MS_VERSION: HeaderName = HeaderName::from_static("x-ms-version");
 const X_MS_DATE: HeaderName = HeaderName::from_static("x-ms-date");
-const X_MS_CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Who we are.
 pub(super) enum Authority {
@@ -86,13 +79,13 @@ impl Inner {
             let mut request = self.get_request(key, range, version)?;
             let seen = self.authority.authorise(&mut request).await?;
             let span = attempt::span("GET", request.uri().path());
-            let outcome = self.transport.send(request).instrument(span.clone()).await;
-            let status = outcome.as_ref().map(|answer| answer.status().as_u16());
-            if let Ok(status) = status {
-                span.record("http.response.status_code", status);
-            }
-            self.retries.note(status);
-            let (head, body) = outcome?.into_parts();
+            let answer = self
+                .retries
+                .watch(span, self.transport.send(request), |answer| {
+                    answer.status().as_u16()
+                })
+                .await?;
+            let (head, body) = answer.into_parts();
             match head.status.as_u16() {
                 status @ (200 | 206) => {
                     return Ok(Opened {
@@ -119,7 +112,7 @@ impl Inner {
             .body(Full::default())
             .map_err(|error| AzureError::new(AzureErrorKind::Other, error))?;
         let headers = request.headers_mut();
-        headers.insert(X_MS_VERSION, PROTOCOL);
+        headers.insert(X_MS_VERSION, self.protocol.clone());
         headers.insert(USER_AGENT, AGENT);
         if let Some(range) = range {
             let last = range.end.saturating_sub(1);
@@ -128,11 +121,8 @@ impl Inner {
         if let Some(version) = version {
             headers.insert(IF_MATCH, version.clone());
         }
-        if let Some(context) = trace::Context::current() {
-            headers.insert(X_MS_CLIENT_REQUEST_ID, value(context.request_id())?);
-            if let Some(traceparent) = context.traceparent() {
-                headers.insert(TRACEPARENT, value(traceparent)?);
-            }
+        for (name, text) in attempt::trace_headers() {
+            headers.insert(name, value(text)?);
         }
         Ok(request)
     }
@@ -242,7 +232,6 @@ async fn refusal(head: &http::response::Parts, body: Answer) -> AzureError {
     }
 }
 
-fn value(text: impl AsRef<str>) -> azure_core::Result<HeaderValue> {
-    HeaderValue::from_str(text.as_ref())
-        .map_err(|error| AzureError::new(AzureErrorKind::Other, error))
+fn value(text: String) -> azure_core::Result<HeaderValue> {
+    HeaderValue::try_from(text).map_err(|error| AzureError::new(AzureErrorKind::Other, error))
 }

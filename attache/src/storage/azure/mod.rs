@@ -27,6 +27,7 @@ use azure_storage_blob::models::{
 use azure_storage_blob::{BlobClient, BlobServiceClient, BlobServiceClientOptions};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -84,6 +85,8 @@ struct Inner {
     transport: Arc<Transport>,
     retries: Arc<Retries>,
     authority: Authority,
+    /// The version of the REST protocol, as Microsoft's client has it.
+    protocol: HeaderValue,
     /// Where blobs are, without a `/` at its end.
     container_url: String,
     signer: Signer,
@@ -143,6 +146,8 @@ impl AzureStorage {
                 transport.counts().clone(),
             )),
         });
+        let protocol = HeaderValue::try_from(BlobServiceClientOptions::default().version)
+            .map_err(|_| Error::internal("azure: the version of the protocol is no header"))?;
         let client = client()?;
         let container = client.blob_container_client(&target.container);
         Ok(Self(Arc::new(Inner {
@@ -152,6 +157,7 @@ impl AzureStorage {
             transport,
             retries,
             authority,
+            protocol,
             signer,
         })))
     }
