@@ -77,10 +77,8 @@ impl World {
 
     /// Of attachments, to all clients so far.
     fn bytes_sent(&self) -> u64 {
-        let metrics = self.server.get("/metrics").text();
-        let name = "attache_transferred_bytes_total{direction=\"out\"} ";
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap().parse().unwrap()
+        self.server
+            .figure("attache_transferred_bytes_total{direction=\"out\"}")
     }
 
     fn descriptors(&self) -> usize {

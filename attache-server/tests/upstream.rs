@@ -347,12 +347,9 @@ async fn a_bad_new_configuration_leaves_the_old_one_running_and_says_why() {
         );
         assert_eq!(world.generation(), 1);
         // The watcher may have seen some of them, too.
-        let figures = String::from_utf8(world.server.get("/metrics").body).unwrap();
-        let count: u64 = figures
-            .lines()
-            .find_map(|line| line.strip_prefix("attache_config_reloads_total{outcome=\"failed\"} "))
-            .and_then(|count| count.parse().ok())
-            .unwrap();
+        let count = world
+            .server
+            .figure("attache_config_reloads_total{outcome=\"failed\"}");
         assert!(count >= failed, "{count}");
     })
     .await;

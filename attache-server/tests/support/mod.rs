@@ -150,6 +150,15 @@ impl Server {
         self.request("GET", target, &[], b"")
     }
 
+    /// What `/metrics` says of one series, labels included.
+    pub fn figure(&self, series: &str) -> u64 {
+        let figures = self.get("/metrics").text();
+        let value = figures
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap().parse().unwrap()
+    }
+
     /// Uploads a raw body; the answer's JSON.
     pub fn put(&self, query: &str, content_type: &str, body: &[u8]) -> serde_json::Value {
         let target = format!("/v1/attachments?{query}");
