@@ -84,12 +84,10 @@ fn short_table(plan: &Plan, results: &Results) -> String {
             let cell = samples.map(|samples| figure(plan, case, cost(samples).median));
             let _ = write!(text, " | {}", cell.as_deref().unwrap_or("–"));
         }
-        let slow = results.slow.get(&peer);
-        let slow = slow.map(|slow| format!("{} KiB", slow.bytes_each / KIB));
-        let left = results.left.get(&peer);
-        let left = left.map(|left| format!("{:.1} KiB", left.bytes_each as f64 / KIB as f64));
-        let cell = |cell: &Option<String>| cell.clone().unwrap_or("–".to_owned());
-        let _ = writeln!(text, " | {} | {} |", cell(&slow), cell(&left));
+        let (slow, left) = (results.slow.get(&peer), results.left.get(&peer));
+        let slow = slow.map_or("–".to_owned(), |slow| kib(slow.bytes_each));
+        let left = left.map_or("–".to_owned(), |left| tenths_of_kib(left.bytes_each));
+        let _ = writeln!(text, " | {slow} | {left} |");
     }
     text
 }
@@ -227,7 +225,7 @@ fn all_targets(plan: &Plan, results: &Results) -> Vec<Target> {
             word: "slow-readers",
             what: format!("resident memory for each of {} slow readers", slow.readers),
             bound: "at most 96 KiB".to_owned(),
-            measured: format!("{} KiB", slow.bytes_each / KIB),
+            measured: kib(slow.bytes_each),
             met: slow.bytes_each <= 96 * KIB,
         });
     }
@@ -433,13 +431,11 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
         if *peer == Peer::AttacheWithoutMd5 {
             continue;
         }
-        let each = slow.map_or("–".to_owned(), |slow| {
-            format!("{} KiB", slow.bytes_each / KIB)
-        });
+        let each = slow.map_or("–".to_owned(), |slow| kib(slow.bytes_each));
         let readers = slow.map_or("broke off".to_owned(), |slow| slow.readers.to_string());
         let kept = left.map_or("broke off | – | –".to_owned(), |left| {
-            let kib = left.bytes_each as f64 / KIB as f64;
-            format!("{kib:.1} KiB | {} | {}", left.descriptors, left.reads)
+            let kept = tenths_of_kib(left.bytes_each);
+            format!("{kept} | {} | {}", left.descriptors, left.reads)
         });
         let _ = writeln!(text, "| {} | {readers} | {each} | {kept} |", peer.name());
         if let Some(slow) = slow {
@@ -544,6 +540,14 @@ fn machine(text: &mut String, places: &Places) -> Outcome<()> {
          choose; `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
     );
     Ok(())
+}
+
+fn kib(bytes: u64) -> String {
+    format!("{} KiB", bytes / KIB)
+}
+
+fn tenths_of_kib(bytes: u64) -> String {
+    format!("{:.1} KiB", bytes as f64 / KIB as f64)
 }
 
 fn mib(bytes: u64) -> String {
