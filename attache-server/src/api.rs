@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::{Caller, session};
 use crate::connection::Peer;
-use crate::extract::{Json, Query};
+use crate::extract::{Json, Query, json_of_stranger};
 use crate::respond::{Failure, Problem};
 use crate::upload::{self, Incoming, UploadQuery};
 
@@ -593,6 +593,9 @@ pub(crate) async fn session(caller: Caller) -> Response {
     ([(CACHE_CONTROL, "no-store")], json).into_response()
 }
 
+/// Longest body of a sign-in; the longest token, a JSON Web Token, has 8 KiB and does not sign in.
+const MAX_SIGN_IN: usize = 1024;
+
 /// A token to sign in with.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -608,8 +611,9 @@ pub(crate) async fn sign_in(
     Extension(peer): Extension<Peer>,
     uri: Uri,
     headers: HeaderMap,
-    Json(SignInJson { token }): Json<SignInJson>,
+    body: Body,
 ) -> Answer<Response> {
+    let SignInJson { token } = json_of_stranger(body, MAX_SIGN_IN).await?;
     let outcome = app.auth()?.token(&token);
     let who = outcome
         .as_ref()

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use attache::config::AuthMode;
 use attache::history::SAMPLE_EVERY;
-use attache::{Attache, Config, Error, ErrorKind, Result};
+use attache::{Attache, Error, ErrorKind, Result};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use http::header::{HeaderName, HeaderValue};
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +31,7 @@ use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
 use crate::connection::{Connection, Peer};
 use crate::limits::{self, Limits, Met};
-use crate::reload::{Reloader, Source};
+use crate::reload::{Loaded, Reloader, Source};
 use crate::respond::{Failure, plain_problem};
 use crate::{api, deliver, otlp, web};
 
@@ -108,10 +108,14 @@ impl Shared {
 }
 
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
-pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
-    let reloader = Reloader::new(source, config.clone())?;
+pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
+    let config = loaded.config.clone();
     raise_descriptors();
     let listener = listen(config.server.listen).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
+    let reloader = Reloader::new(source, loaded, address)?;
     let attache = Attache::open(config.clone()).await?;
     let folder = config.data_folder();
     let tokens = tokio::task::spawn_blocking(move || Tokens::open(&folder)).await;
@@ -136,9 +140,6 @@ pub(crate) async fn serve(config: Config, source: Source) -> Result<()> {
         reloader,
         stopping: CancellationToken::new(),
     }));
-    let address = listener
-        .local_addr()
-        .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
     // Before anybody learns that it runs: an early SIGHUP would end the process.
     let hangup = signal_stream(SignalKind::hangup())?;
     announce(address, app.reloader.tls.current().is_some());
@@ -374,6 +375,18 @@ fn router(app: App) -> Router {
 /// Paths that somebody asks to learn whether we are alive: they must not fail because we are busy.
 const VITAL: [&str; 2] = ["/healthz", "/readyz"];
 
+/// What an operator looks at, and does, while a server is full. None of it waits for somebody who is not one.
+const OPERATORS: [&str; 5] = [
+    "/v1/admin/",
+    "/v1/status",
+    "/metrics",
+    "/status",
+    "/assets/",
+];
+
+/// Where a token is exchanged for a cookie.
+const SIGN_IN: &str = "/v1/session";
+
 /// Refuses what is more than a client, or all of them, may ask for.
 async fn within_limits(
     State(app): State<App>,
@@ -390,7 +403,20 @@ async fn within_limits(
     if let Err(wait) = app.limits.client(&config.limits, client) {
         return app.limited(Met::ClientRate, Some(wait)).into_response();
     }
-    match app.limits.begin(&config.limits) {
+    let path = request.uri().path();
+    // Before it has a name, a sign-in waits for a body. So it takes no place of the others.
+    if path == SIGN_IN && request.method() == Method::POST {
+        let place = app.limits.sign_in();
+        return tokio::select! {
+            response = next.run(request) => response,
+            () = place.given_up() => app.limited(Met::SignIns, None).into_response(),
+        };
+    }
+    let operator = OPERATORS.iter().any(|front| path.starts_with(front));
+    let begun = app
+        .limits
+        .begin(&config.limits, &config.server, client, operator);
+    match begun {
         Ok(_running) => next.run(request).await,
         Err(met) => app.limited(met, None).into_response(),
     }

@@ -1,14 +1,30 @@
 //! Reading queries and JSON bodies, with errors that say what to do.
+//!
+//! A body is copied into one buffer as its pieces come. A piece is a slice of the buffer that the connection read into, and
+//! keeps all of it: a sender of single bytes would have us hold kilobytes for each.
 
+use std::time::Duration;
+
+use attache::budget::Budget;
 use attache::{Error, ErrorKind};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use futures::StreamExt as _;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
+use crate::app::App;
 use crate::respond::Failure;
 
 /// Largest JSON body: a thousand ids with room to spare.
 const MAX_JSON: usize = 256 * 1024;
+
+/// Up to here a body costs no permit: about what the request itself takes.
+const FREE_BYTES: usize = 4 * 1024;
+
+/// How long a JSON body may take from its first byte to its last. Everybody who means it sends it in one piece; 256 KiB in
+/// this time are 26 KiB/s.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A query string. Unknown keys are errors, so that a typo is not silently ignored.
 pub(crate) struct Query<T>(pub(crate) T);
@@ -22,33 +38,71 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
             .map_err(|rejection| {
                 let text = std::error::Error::source(&rejection)
                     .map_or_else(|| rejection.to_string(), ToString::to_string);
-                Failure(Error::bad_request(format!(
-                    "the query cannot be read: {text}"
-                )))
+                Failure(Error::bad_request(format!("cannot read the query: {text}")))
             })
     }
 }
 
-/// A JSON body; an empty one is read as `{}`.
+/// A JSON body of at most 256 KiB; an empty one is read as `{}`. For handlers that know their caller before they read: put
+/// it after the [`Caller`](crate::auth::Caller). A body above 4 KiB holds a permit of the transfer memory while it is read.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let bytes = axum::body::to_bytes(request.into_body(), MAX_JSON)
-            .await
-            .map_err(|_| {
-                Failure(Error::new(
-                    ErrorKind::TooLarge,
-                    format!("the JSON body is larger than {MAX_JSON} bytes, or broke off"),
-                ))
-            })?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text).map(Self).map_err(|error| {
-            Failure(Error::bad_request(format!(
-                "the JSON body cannot be read: {error}"
-            )))
-        })
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let budget = app.attache.parts().budget.clone();
+        let bytes = collect(request.into_body(), MAX_JSON, Some(&budget)).await?;
+        Ok(Self(json(&bytes)?))
     }
+}
+
+/// Reads the JSON body of somebody who is not known yet: at most `limit` bytes.
+pub(crate) async fn json_of_stranger<T: DeserializeOwned>(
+    body: Body,
+    limit: usize,
+) -> attache::Result<T> {
+    json(&collect(body, limit, None).await?)
+}
+
+/// The whole body, copied, within [`BODY_TIME`]. With a `budget`, a body above [`FREE_BYTES`] waits for a permit.
+async fn collect(body: Body, limit: usize, budget: Option<&Budget>) -> attache::Result<Vec<u8>> {
+    let reading = async {
+        let (mut bytes, mut permit) = (Vec::new(), None);
+        let mut body = body.into_data_stream();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| {
+                Error::new(ErrorKind::ClientGone, "the JSON body broke off").with_source(error)
+            })?;
+            let length = bytes.len() + piece.len();
+            if length > limit {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    format!("the JSON body is longer than {limit} bytes"),
+                ));
+            }
+            if let Some(budget) = budget.filter(|_| permit.is_none() && length > FREE_BYTES) {
+                permit = Some(budget.acquire(limit as u64).await?);
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(BODY_TIME, reading)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::ClientTimeout,
+                format!(
+                    "timed out: the JSON body was not complete within {} s",
+                    BODY_TIME.as_secs()
+                ),
+            ))
+        })
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> attache::Result<T> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| Error::bad_request(format!("cannot read the JSON body: {error}")))
 }

@@ -4,7 +4,7 @@
 //! Memory of transfers is bounded by the library; this bounds what surrounds it: connections, requests that run, and
 //! how fast they follow each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
 
 /// Clients and callers whose rate is remembered at a time. Those that have been quiet long enough are forgotten first;
 /// while that does not help, strangers share one rate.
@@ -25,12 +26,21 @@ const MAX_REMEMBERED: usize = 100_000;
 /// When somebody who met a full house may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Places beyond `limits.requests` for what an operator asks: a server that is full can still be looked at.
+const KEPT: usize = 16;
+
+/// Sign-ins that wait for their body. One takes milliseconds, so that 256 newer ones during it are an attack at a rate that
+/// no number of places would hold off.
+const SIGN_INS: usize = 256;
+
 /// The counts and rates of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     connections: AtomicUsize,
-    by_client: Mutex<HashMap<IpAddr, usize>>,
+    connections_of: PerClient,
     requests: AtomicUsize,
+    requests_of: PerClient,
+    sign_ins: Mutex<SignIns>,
     clients: Paces<IpAddr>,
     callers: Paces<Arc<str>>,
 }
@@ -41,6 +51,8 @@ pub(crate) enum Met {
     Connections,
     ClientConnections,
     Requests,
+    ClientRequests,
+    SignIns,
     ClientRate,
     CallerRate,
 }
@@ -51,6 +63,8 @@ impl Met {
             Self::Connections => "connections",
             Self::ClientConnections => "client_connections",
             Self::Requests => "requests",
+            Self::ClientRequests => "client_requests",
+            Self::SignIns => "sign_ins",
             Self::ClientRate => "client_rate",
             Self::CallerRate => "caller_rate",
         }
@@ -66,11 +80,54 @@ pub(crate) struct Admitted {
 
 /// A request that counts until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Running(Arc<Limits>);
+pub(crate) struct Running {
+    limits: Arc<Limits>,
+    client: Option<IpAddr>,
+}
+
+/// A sign-in that has a place until it is dropped, or until a newer one needs the place.
+#[derive(Debug)]
+pub(crate) struct SignIn {
+    limits: Arc<Limits>,
+    number: u64,
+    given_up: CancellationToken,
+}
+
+/// How many things each client has. Proxies in front and programs on the same machine are many clients in one, and are not
+/// counted.
+#[derive(Debug, Default)]
+struct PerClient(Mutex<HashMap<IpAddr, usize>>);
+
+#[derive(Debug, Default)]
+struct SignIns {
+    /// Oldest first.
+    waiting: VecDeque<(u64, CancellationToken)>,
+    next: u64,
+}
+
+impl PerClient {
+    /// Counts one more, unless there are `limit`.
+    fn add(&self, client: IpAddr, limit: usize) -> bool {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(client).or_default();
+        let room = *count < limit;
+        *count += usize::from(room);
+        room
+    }
+
+    fn remove(&self, client: IpAddr) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&client);
+            }
+        }
+    }
+}
 
 impl Limits {
-    /// Counts a connection in. Proxies in front and programs on the same machine are many clients in one, so only the
-    /// limit for all holds for them.
+    /// Counts a connection in. For proxies in front and programs on the same machine only the limit for all holds.
     ///
     /// # Errors
     ///
@@ -88,35 +145,68 @@ impl Limits {
         if self.connections.fetch_add(1, Ordering::Relaxed) >= config.connections {
             return Err(Met::Connections);
         }
-        let address = address.to_canonical();
-        if address.is_loopback() || server.trusts(address) {
-            return Ok(admitted);
+        if let Some(client) = countable(server, address) {
+            if !self
+                .connections_of
+                .add(client, config.connections_per_client)
+            {
+                return Err(Met::ClientConnections);
+            }
+            admitted.client = Some(client);
         }
-        let client = network(address);
-        let mut by_client = self
-            .by_client
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let count = by_client.entry(client).or_default();
-        if *count >= config.connections_per_client {
-            return Err(Met::ClientConnections);
-        }
-        *count += 1;
-        admitted.client = Some(client);
         Ok(admitted)
     }
 
-    /// Counts a request in.
+    /// Counts a request of `address` in. What an `operator` asks finds some places when all others are taken.
     ///
     /// # Errors
     ///
     /// The limit that was met.
-    pub(crate) fn begin(self: &Arc<Self>, config: &LimitsConfig) -> Result<Running, Met> {
-        let running = Running(self.clone());
-        match self.requests.fetch_add(1, Ordering::Relaxed) >= config.requests {
-            true => Err(Met::Requests),
-            false => Ok(running),
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        config: &LimitsConfig,
+        server: &ServerConfig,
+        address: IpAddr,
+        operator: bool,
+    ) -> Result<Running, Met> {
+        let mut running = Running {
+            limits: self.clone(),
+            client: None,
+        };
+        let kept = if operator { KEPT } else { 0 };
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= config.requests + kept {
+            return Err(Met::Requests);
         }
+        if let Some(client) = countable(server, address) {
+            if !self.requests_of.add(client, config.requests_per_client) {
+                return Err(Met::ClientRequests);
+            }
+            running.client = Some(client);
+        }
+        Ok(running)
+    }
+
+    /// A place for a sign-in. Nobody waits and nobody is turned away: when all places are taken, the sign-in that has
+    /// waited longest for its body gives up its own.
+    pub(crate) fn sign_in(self: &Arc<Self>) -> SignIn {
+        let mut sign_ins = self.sign_ins();
+        if sign_ins.waiting.len() >= SIGN_INS
+            && let Some((_, given_up)) = sign_ins.waiting.pop_front()
+        {
+            given_up.cancel();
+        }
+        let (number, given_up) = (sign_ins.next, CancellationToken::new());
+        sign_ins.next += 1;
+        sign_ins.waiting.push_back((number, given_up.clone()));
+        SignIn {
+            limits: self.clone(),
+            number,
+            given_up,
+        }
+    }
+
+    fn sign_ins(&self) -> std::sync::MutexGuard<'_, SignIns> {
+        self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this client may send a request now.
@@ -138,26 +228,40 @@ impl Limits {
     }
 }
 
+impl SignIn {
+    /// Waits until a newer sign-in needs the place.
+    pub(crate) async fn given_up(&self) {
+        self.given_up.cancelled().await;
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.limits.connections.fetch_sub(1, Ordering::Relaxed);
-        let Some(client) = self.client else {
-            return;
-        };
-        let by_client = &self.limits.by_client;
-        let mut by_client = by_client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_client.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                by_client.remove(&client);
-            }
+        if let Some(client) = self.client {
+            self.limits.connections_of.remove(client);
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.limits.requests.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = self.client {
+            self.limits.requests_of.remove(client);
+        }
+    }
+}
+
+impl Drop for SignIn {
+    fn drop(&mut self) {
+        let mut sign_ins = self.limits.sign_ins();
+        let place = sign_ins
+            .waiting
+            .binary_search_by_key(&self.number, |(number, _)| *number);
+        if let Ok(place) = place {
+            sign_ins.waiting.remove(place);
+        }
     }
 }
 
@@ -167,7 +271,9 @@ pub(crate) fn refusal(met: Met, wait: Option<Duration>) -> Error {
         Met::Connections | Met::ClientConnections => {
             (ErrorKind::Busy, "too many connections are open")
         }
-        Met::Requests => (ErrorKind::Busy, "too many requests run"),
+        Met::Requests | Met::ClientRequests | Met::SignIns => {
+            (ErrorKind::Busy, "too many requests are in progress")
+        }
         Met::ClientRate => (
             ErrorKind::TooManyRequests,
             "this client sends too many requests",
@@ -209,6 +315,12 @@ pub(crate) fn client(server: &ServerConfig, peer: IpAddr, headers: &HeaderMap) -
         }
     }
     client
+}
+
+/// The client that `address` counts as; `None` for one that is many.
+fn countable(server: &ServerConfig, address: IpAddr) -> Option<IpAddr> {
+    let address = address.to_canonical();
+    (!address.is_loopback() && !server.trusts(address)).then(|| network(address))
 }
 
 /// One client: an IPv4 address, or the 64 bits of an IPv6 one that a provider gives to one household (RFC 6177).
@@ -311,7 +423,45 @@ mod tests {
             .collect();
         drop(many);
         assert_eq!(limits.connections.load(Ordering::Relaxed), 0);
-        assert!(limits.by_client.lock().expect("whole").is_empty());
+        assert!(limits.connections_of.0.lock().expect("whole").is_empty());
+    }
+
+    #[test]
+    fn requests_are_counted_for_all_and_for_each_and_some_places_are_kept_for_operators() {
+        let mut config = Config::default();
+        config.limits.requests = 3;
+        config.limits.requests_per_client = 2;
+        let limits = Arc::new(Limits::default());
+        let begin = |text: &str, operator| {
+            let address = address(text);
+            limits.begin(&config.limits, &config.server, address, operator)
+        };
+        let held = (begin("192.0.2.1", false), begin("192.0.2.1", false));
+        assert_eq!(
+            begin("192.0.2.1", false).expect_err("a third"),
+            Met::ClientRequests
+        );
+        let other = begin("127.0.0.1", false).expect("another client");
+        assert_eq!(begin("127.0.0.1", false).expect_err("full"), Met::Requests);
+        let operators: Vec<_> = (0..KEPT).map(|_| begin("127.0.0.1", true)).collect();
+        assert!(operators.iter().all(Result::is_ok));
+        assert_eq!(begin("127.0.0.1", true).expect_err("full"), Met::Requests);
+        drop((held, other, operators));
+        assert_eq!(limits.requests.load(Ordering::Relaxed), 0);
+        assert!(limits.requests_of.0.lock().expect("whole").is_empty());
+    }
+
+    #[test]
+    fn the_sign_in_that_has_waited_longest_makes_room_for_a_new_one() {
+        let limits = Arc::new(Limits::default());
+        let mut held: Vec<SignIn> = (0..SIGN_INS).map(|_| limits.sign_in()).collect();
+        assert!(held.iter().all(|one| !one.given_up.is_cancelled()));
+        held.push(limits.sign_in());
+        let given_up = |one: &SignIn| one.given_up.is_cancelled();
+        assert_eq!(held.iter().filter(|one| given_up(one)).count(), 1);
+        assert!(given_up(&held[0]));
+        drop(held);
+        assert!(limits.sign_ins().waiting.is_empty());
     }
 
     #[test]

@@ -2,17 +2,30 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use attache::{Attache, Config, Error, ReloadReport, Result};
+use attache::{Attache, Config, Error, ErrorKind, ReloadReport, Result};
+use tokio::time::Instant;
 
 use crate::auth::Auth;
 use crate::tls::{self, Tls};
 
+mod allowed;
+
+pub(crate) use allowed::Trigger;
+
 /// How often files are looked at. Contents are compared, not times, so that renames and the symlink swaps of mounted
 /// secrets count, on every file system.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long what was found must stay as it is before it is taken: editors, `cp` and configuration management cut a file
+/// short before they write it.
+const SETTLES_IN: Duration = Duration::from_millis(500);
+
+/// How soon a configuration that could not be put to use is tried again; doubles with every failure.
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_LAST: Duration = Duration::from_secs(60);
 
 /// Where the configuration comes from, besides the environment.
 #[derive(Clone, Debug, Default)]
@@ -23,13 +36,23 @@ pub(crate) struct Source {
     pub(crate) listen: Option<SocketAddr>,
 }
 
+/// A configuration, and the text of its file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// `None` without a file.
+    pub(crate) text: Option<String>,
+}
+
 impl Source {
     /// Loads what is there now.
-    pub(crate) fn load(&self) -> Result<Config> {
+    pub(crate) fn load(&self) -> Result<Loaded> {
         let listen = self
             .listen
             .map(|address| ("server.listen", address.to_string()));
-        Config::load(self.file.as_deref(), listen.as_slice())
+        let text = self.file.as_deref().map(Config::read_file).transpose()?;
+        let config = Config::load_text(text.as_deref(), listen.as_slice())?;
+        Ok(Loaded { config, text })
     }
 }
 
@@ -37,79 +60,174 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Reloader {
     source: Source,
+    /// The address that is listened on, whatever the file says by now.
+    bound: SocketAddr,
     /// The certificate in use.
     pub(crate) tls: Tls,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The text of the file from which the configuration in effect was loaded.
+    in_effect: Option<String>,
     /// What was last tried, and so need not be tried again: a configuration, or the words of its faults.
-    tried: Mutex<Result<Config, String>>,
+    tried: Result<Loaded, String>,
+    /// What was tried could not be put to use, for a reason that may pass.
+    failing: Option<Failing>,
+}
+
+/// When, and for whom, a configuration is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    trigger: Trigger,
+    again: Instant,
+    wait: Duration,
 }
 
 impl Reloader {
     /// # Errors
     ///
     /// [`ErrorKind::Misconfigured`](attache::ErrorKind::Misconfigured) if the certificate cannot be used.
-    pub(crate) fn new(source: Source, config: Config) -> Result<Self> {
+    pub(crate) fn new(source: Source, loaded: Loaded, bound: SocketAddr) -> Result<Self> {
         Ok(Self {
             source,
-            tls: Tls::new(&config.server.tls)?,
-            tried: Mutex::new(Ok(config)),
+            bound,
+            tls: Tls::new(&loaded.config.server.tls)?,
+            state: Mutex::new(State {
+                in_effect: loaded.text.clone(),
+                tried: Ok(loaded),
+                failing: None,
+            }),
         })
     }
 
-    /// Loads and swaps in; the old configuration serves on if anything is wrong.
+    /// Loads and swaps in, for somebody who asked for it; the old configuration serves on if anything is wrong.
     pub(crate) async fn reload(&self, attache: &Attache) -> Result<ReloadReport> {
         let loaded = self.load().await;
-        self.apply(attache, loaded).await
+        self.apply(attache, loaded, Trigger::Asked).await
     }
 
-    /// Looks at the files until the future is dropped, and reloads when what they say has changed.
+    /// Looks at the files until the future is dropped, and reloads when what they say has changed and stays so for a
+    /// moment. What could not be put to use is tried again while it fails.
     pub(crate) async fn watch(&self, attache: &Attache) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let loaded = self.load().await;
-            let news = match (&loaded, &*self.tried()) {
-                (Ok(now), Ok(before)) => now != before,
-                (Err(now), Err(before)) => now.to_string() != *before,
-                _ => true,
-            };
-            if news {
-                tracing::info!("the configuration has changed");
-                // Logged where it is decided.
-                let _ = self.apply(attache, loaded).await;
+            let mut seen = self.load().await;
+            if self.wants(&seen).is_none() {
+                continue;
             }
+            // Somebody may still be writing.
+            loop {
+                tokio::time::sleep(SETTLES_IN).await;
+                let now = self.load().await;
+                let settled = same(&seen, &now);
+                seen = now;
+                if settled {
+                    break;
+                }
+            }
+            // Meanwhile it may have been taken on request, or put back.
+            let Some(trigger) = self.wants(&seen) else {
+                continue;
+            };
+            tracing::info!("the configuration has changed");
+            // Logged where it is decided.
+            let _ = self.apply(attache, seen, trigger).await;
         }
     }
 
-    async fn load(&self) -> Result<Config> {
+    /// For whom `seen` is to be tried now, if it is.
+    fn wants(&self, seen: &Result<Loaded>) -> Option<Trigger> {
+        let state = self.state();
+        if !same(seen, &as_result(&state.tried)) {
+            return Some(Trigger::Noticed);
+        }
+        let failing = state
+            .failing
+            .filter(|failing| failing.again <= Instant::now());
+        failing.map(|failing| failing.trigger)
+    }
+
+    async fn load(&self) -> Result<Loaded> {
         let source = self.source.clone();
         tokio::task::spawn_blocking(move || source.load())
             .await
             .unwrap_or_else(|error| Err(Error::internal("loading failed").with_source(error)))
     }
 
-    async fn apply(&self, attache: &Attache, loaded: Result<Config>) -> Result<ReloadReport> {
-        *self.tried() = match &loaded {
-            Ok(config) => Ok(config.clone()),
-            Err(error) => Err(error.to_string()),
+    async fn apply(
+        &self,
+        attache: &Attache,
+        loaded: Result<Loaded>,
+        trigger: Trigger,
+    ) -> Result<ReloadReport> {
+        let (in_effect, again) = {
+            let mut state = self.state();
+            let tried = match &loaded {
+                Ok(loaded) => Ok(loaded.clone()),
+                Err(error) => Err(error.to_string()),
+            };
+            let again = same(&as_result(&tried), &as_result(&state.tried));
+            state.tried = tried;
+            let failing = state.failing.take();
+            (state.in_effect.clone(), failing.filter(|_| again))
         };
         // Not in `load`, which looks every few seconds: this reads certificates and keys.
-        let checked = loaded.and_then(|config| {
-            Auth::check(&config.auth)?;
-            Ok((tls::load(&config.server.tls)?, config))
+        let checked = loaded.and_then(|loaded| {
+            let parts = attache.parts();
+            allowed::check(
+                trigger,
+                (&parts.config, in_effect.as_deref()),
+                &loaded,
+                self.bound,
+            )?;
+            Auth::check(&loaded.config.auth)?;
+            Ok((tls::load(&loaded.config.server.tls)?, loaded))
         });
-        match checked {
-            Ok((tls, config)) => {
-                let report = attache.reload(config).await?;
+        let (tls, loaded) = match checked {
+            Ok(checked) => checked,
+            // It would say the same again: only another file, or somebody who asks, makes a difference.
+            Err(error) => {
+                attache.reload_failed(&error);
+                return Err(error);
+            }
+        };
+        match attache.reload(loaded.config).await {
+            Ok(report) => {
                 self.tls.replace(tls);
+                self.state().in_effect = loaded.text;
                 Ok(report)
             }
             Err(error) => {
-                attache.reload_failed(&error);
+                let wait = again.map_or(RETRY_FIRST, |failing| (failing.wait * 2).min(RETRY_LAST));
+                self.state().failing = Some(Failing {
+                    trigger,
+                    again: Instant::now() + wait,
+                    wait,
+                });
                 Err(error)
             }
         }
     }
 
-    fn tried(&self) -> std::sync::MutexGuard<'_, Result<Config, String>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn as_result(tried: &Result<Loaded, String>) -> Result<Loaded> {
+    match tried {
+        Ok(loaded) => Ok(loaded.clone()),
+        Err(words) => Err(Error::new(ErrorKind::Misconfigured, words.clone())),
+    }
+}
+
+/// Whether both are the same configuration, or fail in the same words.
+fn same(one: &Result<Loaded>, other: &Result<Loaded>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(one), Err(other)) => one.to_string() == other.to_string(),
+        _ => false,
     }
 }

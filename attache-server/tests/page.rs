@@ -193,7 +193,7 @@ async fn the_status_page_says_whether_all_is_well_and_draws_what_was() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("attache.toml"), "").unwrap();
+    std::fs::write(folder.path().join("attache.toml"), "# Nothing yet.\n").unwrap();
     let server = Server::start_in(folder, &[], &["--config", "attache.toml"]);
     server.put("filename=a.txt", "text/plain", b"hello");
     let client = chromium.client();

@@ -3,7 +3,7 @@
 //! `KEYS` is the one definition of every key: how it is read, how it is shown, and thereby which keys exist. Environment
 //! wins over file over default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -248,6 +248,9 @@ pub struct LimitsConfig {
     pub connections_per_client: usize,
     /// Requests that are worked on at a time.
     pub requests: usize,
+    /// Of these, how many of one client: one address, or one /64 network of IPv6. Programs on this machine and proxies that
+    /// are trusted are many clients in one, so that this does not hold for them.
+    pub requests_per_client: usize,
     /// How long the head of a request may take to come, and a connection may be idle between two.
     pub head_timeout: Duration,
     /// Requests of one client.
@@ -562,6 +565,7 @@ impl Default for Config {
                 connections: 8192,
                 connections_per_client: 256,
                 requests: 4096,
+                requests_per_client: 1024,
                 head_timeout: Duration::from_secs(30),
                 client_rate: None,
                 caller_rate: None,
@@ -595,6 +599,39 @@ impl Config {
         })
     }
 
+    /// Puts back what is read at start only, so that nothing takes a configuration at its word that is not in effect;
+    /// returns the keys that differed.
+    pub(crate) fn keep_start_only(&mut self, running: &Self) -> Vec<&'static str> {
+        fn keep<T: Clone + PartialEq>(
+            (key, new, old): (&'static str, &mut T, &T),
+            changed: &mut Vec<&'static str>,
+        ) {
+            if new != old {
+                old.clone_into(new);
+                changed.push(key);
+            }
+        }
+        let mut changed = Vec::new();
+        let (server, old) = (&mut self.server, &running.server);
+        keep(
+            ("server.listen", &mut server.listen, &old.listen),
+            &mut changed,
+        );
+        keep(
+            ("catalog.url", &mut self.catalog, &running.catalog),
+            &mut changed,
+        );
+        keep(
+            (
+                "telemetry.otlp_endpoint",
+                &mut self.otlp_endpoint,
+                &running.otlp_endpoint,
+            ),
+            &mut changed,
+        );
+        changed
+    }
+
     /// The folder of what attache keeps for itself: the catalog, and the key of its links.
     pub fn data_folder(&self) -> PathBuf {
         match self.catalog.0.parent() {
@@ -610,17 +647,31 @@ impl Config {
     ///
     /// [`ErrorKind::Misconfigured`], with every fault on a line of its own.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self> {
-        let text = file
-            .map(|path| {
-                std::fs::read_to_string(path).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Misconfigured,
-                        format!("the configuration file cannot be read: {error}"),
-                    )
-                    .with_source(std::io::Error::other(path.display().to_string()))
-                })
-            })
-            .transpose()?;
+        let text = file.map(Self::read_file).transpose()?;
+        Self::load_text(text.as_deref(), overrides)
+    }
+
+    /// The text of a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if it cannot be read.
+    pub fn read_file(path: &Path) -> Result<String> {
+        std::fs::read_to_string(path).map_err(|error| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                format!("cannot read the configuration file: {error}"),
+            )
+            .with_source(std::io::Error::other(path.display().to_string()))
+        })
+    }
+
+    /// As [`load`](Self::load), from the text of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_text(text: Option<&str>, overrides: &[(&str, String)]) -> Result<Self> {
         let environment = std::env::vars_os()
             // A variable that is not text is not ours.
             .filter_map(|(name, value)| {
@@ -630,7 +681,7 @@ impl Config {
             let name = format!("ATTACHE_{}", key.to_ascii_uppercase().replace('.', "__"));
             (name, value.clone())
         });
-        Self::from_parts(text.as_deref(), environment.chain(overrides))
+        Self::from_parts(text, environment.chain(overrides))
     }
 
     /// Loads the text of a file, and an environment.
@@ -645,6 +696,12 @@ impl Config {
         let mut faults = Faults::default();
         let mut given: BTreeMap<&'static str, (Raw, String)> = BTreeMap::new();
         if let Some(text) = file {
+            // Cut short by an editor, a copy or a full disk, most likely; the defaults are for a first try on loopback.
+            if text.trim().is_empty() {
+                faults.add(
+                    "the file is empty; write what differs from the defaults into it, or name no file".to_owned(),
+                );
+            }
             match text.parse::<toml::Table>() {
                 Ok(table) => flatten("", &table, &mut given, &mut faults),
                 Err(error) => faults.add(format!(
@@ -781,6 +838,29 @@ impl Config {
             ));
         }
     }
+}
+
+/// The keys that the text of a file sets, such as `server.listen`; none if it is not TOML. They need not be known.
+pub fn keys_set_in(text: &str) -> BTreeSet<String> {
+    fn collect(front: &str, table: &toml::Table, keys: &mut BTreeSet<String>) {
+        for (name, value) in table {
+            let path = match front {
+                "" => name.clone(),
+                _ => format!("{front}.{name}"),
+            };
+            match value {
+                toml::Value::Table(inner) => collect(&path, inner, keys),
+                _ => {
+                    keys.insert(path);
+                }
+            }
+        }
+    }
+    let mut keys = BTreeSet::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        collect("", &table, &mut keys);
+    }
+    keys
 }
 
 #[derive(Default)]
@@ -976,6 +1056,7 @@ const KEYS: &[Key] = &[
     key!("limits.connections", limits.connections, count, shown),
     key!("limits.connections_per_client", limits.connections_per_client, count, shown),
     key!("limits.requests", limits.requests, count, shown),
+    key!("limits.requests_per_client", limits.requests_per_client, count, shown),
     key!("limits.head_timeout", limits.head_timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("limits.client_rate", limits.client_rate, rate, show_rate),
     key!("limits.caller_rate", limits.caller_rate, rate, show_rate),

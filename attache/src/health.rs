@@ -24,10 +24,23 @@ const GROWTH_PER_HOUR: f64 = 32.0 * 1024.0 * 1024.0;
 
 /// The most serious thing there is to say. `recent`: samples, newest first.
 pub fn assess(status: &Status, recent: &[Sample]) -> Health {
-    let mut found = vec![Health {
-        level: Level::Ok,
-        sentence: "All is well.".to_owned(),
-        advice: None,
+    let mut found = vec![match &status.configuration.open_on {
+        None => Health {
+            level: Level::Ok,
+            sentence: "All is well.".to_owned(),
+            advice: None,
+        },
+        Some(address) => Health {
+            level: Level::Ok,
+            sentence: format!(
+                "All is well. The server is open: everybody who reaches {address} may read, upload and delete."
+            ),
+            advice: Some(
+                "Programs and users of this machine reach it, and everybody whom a web server in front lets through. To \
+                 require authentication, set auth.mode."
+                    .to_owned(),
+            ),
+        },
     }];
     let mut say = |level, sentence: String, advice: &str| {
         found.push(Health {

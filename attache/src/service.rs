@@ -3,7 +3,7 @@
 //!
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::FutureExt as _;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use serde::Serialize;
@@ -403,9 +403,10 @@ impl Attache {
             new.size,
             body::sender_late,
         );
-        let first = first_bytes(&mut body).await?;
+        let Beginning { head, read } = beginning(&mut body).await?;
         let claim = new.content_type.as_deref();
-        let content_type = media::decide(claim, &flat(&first), new.filename.as_ref());
+        let content_type = media::decide(claim, &head, new.filename.as_ref());
+        drop(head);
         let filename = new
             .filename
             .unwrap_or_else(|| Filename::unnamed(media::extension(&content_type)));
@@ -457,7 +458,7 @@ impl Attache {
         };
         let guarded = Guarded {
             body,
-            first: first.into(),
+            first: read,
             catalog: self.0.catalog.clone(),
             cut: self.0.cut.clone(),
             id: id.clone(),
@@ -1084,18 +1085,9 @@ impl Attache {
         *self.last_reload() = Some(last);
     }
 
-    async fn swap(&self, config: Config) -> Result<ReloadReport> {
+    async fn swap(&self, mut config: Config) -> Result<ReloadReport> {
         let old = self.parts();
-        let mut start_only = Vec::new();
-        if old.config.server.listen != config.server.listen {
-            start_only.push("server.listen");
-        }
-        if old.config.catalog != config.catalog {
-            start_only.push("catalog.url");
-        }
-        if old.config.otlp_endpoint != config.otlp_endpoint {
-            start_only.push("telemetry.otlp_endpoint");
-        }
+        let start_only = config.keep_start_only(&old.config);
         let tls_changed = old.config.server.tls != config.server.tls;
         let metrics = self.0.metrics.clone();
         let built = tokio::task::spawn_blocking({
@@ -1232,28 +1224,43 @@ fn content(parts: &Parts, draft: &Draft, size: Option<u64>) -> Content {
     }
 }
 
-/// Reads until the type can be told.
-async fn first_bytes(body: &mut Body) -> Result<Vec<Bytes>> {
-    let mut first = Vec::new();
-    let mut length = 0;
-    while length < SNIFF_BYTES {
-        match body.next().await {
-            Some(chunk) => {
-                let chunk = chunk?;
-                length += chunk.len();
-                first.push(chunk);
-            }
-            None => break,
-        }
-    }
-    Ok(first)
+/// The beginning of a body, from which its type is told.
+struct Beginning {
+    /// At most [`SNIFF_BYTES`], whatever pieces they came in: the type must not depend on how a network cuts an upload.
+    head: Bytes,
+    /// Everything that was read.
+    read: VecDeque<Bytes>,
 }
 
-fn flat(chunks: &[Bytes]) -> Bytes {
-    match chunks {
-        [one] => one.clone(),
-        many => many.concat().into(),
+/// Reads until the type can be told.
+///
+/// What comes in small pieces is copied into one buffer: a piece keeps the whole buffer that the connection read into, so a
+/// sender of single bytes would have us hold 8,192 of those.
+async fn beginning(body: &mut Body) -> Result<Beginning> {
+    let mut copied = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        if copied.is_empty() && chunk.len() >= SNIFF_BYTES {
+            let head = chunk.slice(..SNIFF_BYTES);
+            let read = VecDeque::from([chunk]);
+            return Ok(Beginning { head, read });
+        }
+        copied.reserve(SNIFF_BYTES - copied.len());
+        let (here, rest) = chunk.split_at(chunk.len().min(SNIFF_BYTES - copied.len()));
+        copied.extend_from_slice(here);
+        if copied.len() == SNIFF_BYTES {
+            let (head, rest) = (copied.freeze(), chunk.slice_ref(rest));
+            let read = [head.clone(), rest];
+            let read = read.into_iter().filter(|piece| !piece.is_empty()).collect();
+            return Ok(Beginning { head, read });
+        }
     }
+    let head = copied.freeze();
+    let read = Some(head.clone()).filter(|head| !head.is_empty());
+    Ok(Beginning {
+        head,
+        read: read.into_iter().collect(),
+    })
 }
 
 /// An upload whose row may be pending. Unless it is settled, its end, a panic included, leaves it to the next sweep.
@@ -1289,7 +1296,7 @@ impl Drop for Pending<'_> {
 /// The bytes of an upload, with its share of the quota reserved ahead of them.
 struct Guarded {
     body: Body,
-    first: std::collections::VecDeque<Bytes>,
+    first: VecDeque<Bytes>,
     catalog: Arc<dyn Catalog>,
     cut: CancellationToken,
     id: AttachmentId,

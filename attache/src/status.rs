@@ -140,6 +140,10 @@ status! {
         fetches_failed: u64,
     }
     SigningStatus { urls: u64, failed: u64, per_second: f64 }
-    ConfigurationStatus { generation: u64, last_reload: Option<LastReload> }
+    ConfigurationStatus {
+        generation: u64,
+        last_reload: Option<LastReload>,
+        open_on: Option<String>,
+    }
     CatalogStatus { attachments: Option<u64>, bytes: Option<u64>, reserved_bytes: Option<u64> }
 }

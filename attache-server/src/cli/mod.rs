@@ -202,11 +202,11 @@ fn run(cli: Cli) -> Outcome {
                 file: file.map(Path::to_owned),
                 listen: serve.listen,
             };
-            let config = source.load()?;
-            start("info", config.otlp_endpoint.as_deref())?;
+            let loaded = source.load()?;
+            start("info", loaded.config.otlp_endpoint.as_deref())?;
             block_on(async {
                 otlp::send_from_here();
-                let outcome = app::serve(config, source).await;
+                let outcome = app::serve(loaded, source).await;
                 // While there is a runtime to send from.
                 let _ = tokio::task::spawn_blocking(otlp::flush).await;
                 outcome?;

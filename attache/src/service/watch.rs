@@ -6,6 +6,7 @@ use std::time::Instant;
 use time::OffsetDateTime;
 
 use super::{Attache, Before};
+use crate::config::AuthMode;
 use crate::health;
 use crate::history::{Sample, Window};
 use crate::metrics::{Reading, resident_bytes};
@@ -83,6 +84,11 @@ impl Attache {
             configuration: ConfigurationStatus {
                 generation: parts.generation,
                 last_reload: self.last_reload().clone(),
+                open_on: parts
+                    .config
+                    .auth
+                    .accepts(AuthMode::Open)
+                    .then(|| parts.config.server.listen.to_string()),
             },
             catalog: CatalogStatus {
                 attachments: reading.totals.map(|totals| totals.attachments),

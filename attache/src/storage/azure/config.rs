@@ -137,6 +137,13 @@ impl AzureConfig {
         }
     }
 
+    /// Where blobs are stored: account, container and endpoint, whether a key of its own or the connection string says so.
+    /// `None` if the section has faults.
+    pub fn place(&self) -> Option<(String, String, String)> {
+        let target = self.target().ok()?;
+        Some((target.account, target.container, target.endpoint.into()))
+    }
+
     pub(super) fn checked_target(&self) -> Result<Target> {
         self.target().map_err(|faults| {
             let text: Vec<String> = faults
