@@ -8,22 +8,26 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
-use crate::access::{OwnerPattern, Owners};
 use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Stored;
 
+mod listing;
+
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_attachments.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_attachments.sql"),
+    include_str!("../../migrations/sqlite/0002_kinds.sql"),
+];
 
 /// Writes that may wait in line. Whoever finds the line full waits for a place.
 const QUEUE: usize = 1024;
@@ -31,8 +35,18 @@ const QUEUE: usize = 1024;
 /// Writes that are committed together.
 const BATCH: usize = 64;
 
-/// Connections for reading.
+/// Connections for looking up rows, which takes microseconds.
 const READERS: usize = 4;
+
+/// Connections for reading many rows: listings, verifications, sweeps. However many of these run, a look-up does not wait
+/// for them.
+const LISTERS: usize = 2;
+
+/// How long reading many rows may take; far longer than any page of a listing.
+const LIST_TIME: Duration = Duration::from_secs(10);
+
+/// How many of SQLite's instructions pass between two looks whether a read shall end. About 0.1 ms.
+const LOOK_EVERY: std::ffi::c_int = 10_000;
 
 /// How long one process waits for another one's write transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,8 +60,15 @@ pub struct SqliteCatalog {
 
 struct Shared {
     worker: Worker,
-    readers: Mutex<Vec<Connection>>,
-    reading: Arc<Semaphore>,
+    lookups: Readers,
+    lists: Readers,
+}
+
+/// Connections for reading, each for one reader at a time.
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+    size: usize,
 }
 
 /// This process, as long as it lives: a file that it holds a lock on. The system frees the lock when the process ends,
@@ -59,8 +80,8 @@ struct Worker {
     _lock: File,
 }
 
-/// Runs inside the transaction; what it returns is called with the outcome of the commit.
-type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+/// Runs inside the transaction, or gets to know why there is none; what it returns is called with the outcome of the commit.
+type Write = Box<dyn FnOnce(rusqlite::Result<&Connection>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(rusqlite::Result<()>) + Send>;
 
 impl SqliteCatalog {
@@ -93,10 +114,8 @@ impl SqliteCatalog {
             )),
             MigrateError::Sqlite(error) => wrong(error.to_string()),
         })?;
-        let readers = (0..READERS)
-            .map(|_| connect(path))
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map_err(|error| wrong(error.to_string()))?;
+        let readers = |size| Readers::open(path, size).map_err(|error| wrong(error.to_string()));
+        let (lookups, lists) = (readers(READERS)?, readers(LISTERS)?);
         let worker = Worker::register(path).map_err(|error| wrong(error.to_string()))?;
         let (writes, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -106,8 +125,8 @@ impl SqliteCatalog {
         Ok(Self {
             shared: Arc::new(Shared {
                 worker,
-                readers: Mutex::new(readers),
-                reading: Arc::new(Semaphore::new(READERS)),
+                lookups,
+                lists,
             }),
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(thread)),
@@ -126,8 +145,10 @@ impl SqliteCatalog {
             .clone()
             .ok_or_else(closed)?;
         let (answer, outcome) = oneshot::channel();
-        let write: Write = Box::new(move |connection| {
-            let done = savepoint(connection, work);
+        let write: Write = Box::new(move |transaction| {
+            let done = transaction
+                .map_err(Failure::Sqlite)
+                .and_then(|connection| savepoint(connection, work));
             Box::new(move |committed| {
                 let done = committed.map_err(Failure::Sqlite).and(done);
                 // Nobody listens if the caller's future was dropped.
@@ -141,47 +162,114 @@ impl SqliteCatalog {
             .map_err(|failure| failure.into_error(operation))
     }
 
+    /// Looks something up.
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T> {
-        let reading = self.shared.reading.clone();
-        let turn = reading.acquire_owned().await.map_err(|_| closed())?;
+        let turns = self.shared.lookups.turns.clone();
+        let turn = turns.acquire_owned().await.map_err(|_| closed())?;
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || {
-            // The turn ends with the work, not with the caller: whoever is next finds a connection.
+            // The turn ends with the work, not with the caller: the next one finds a connection.
             let _turn = turn;
-            let pool = || {
-                shared
-                    .readers
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-            };
-            let connection = pool().pop().ok_or_else(closed)?;
-            let outcome = work(&connection);
-            pool().push(connection);
-            outcome.map_err(|failure| failure.into_error(operation))
+            shared
+                .lookups
+                .with(operation, |connection| work(connection))
         })
         .await
         .unwrap_or_else(|error| Err(Error::internal("a catalog read failed").with_source(error)))
+    }
+
+    /// Reads many rows. Ends soon after this future is dropped, and after [`LIST_TIME`].
+    async fn read_many<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let turns = self.shared.lists.turns.clone();
+        let turn = tokio::time::timeout(LIST_TIME, turns.acquire_owned()).await;
+        let turn = turn.map_err(|_| too_long())?.map_err(|_| closed())?;
+        let shared = self.shared.clone();
+        let wanted = Arc::new(());
+        let dropped = Arc::downgrade(&wanted);
+        let outcome = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let start = Instant::now();
+            let end = move || dropped.strong_count() == 0 || start.elapsed() > LIST_TIME;
+            shared.lists.with(operation, |connection| {
+                connection.progress_handler(LOOK_EVERY, Some(end))?;
+                let outcome = work(connection);
+                connection.progress_handler(0, None::<fn() -> bool>)?;
+                outcome
+            })
+        })
+        .await
+        .unwrap_or_else(|error| Err(Error::internal("a catalog read failed").with_source(error)));
+        drop(wanted);
+        outcome
+    }
+}
+
+impl Readers {
+    fn open(path: &Path, size: usize) -> rusqlite::Result<Self> {
+        let idle = (0..size).map(|_| connect(path));
+        Ok(Self {
+            idle: Mutex::new(idle.collect::<rusqlite::Result<Vec<_>>>()?),
+            turns: Arc::new(Semaphore::new(size)),
+            size,
+        })
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only for somebody who holds a turn.
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut connection = self.idle().pop().ok_or_else(closed)?;
+        let outcome = work(&mut connection);
+        self.idle().push(connection);
+        outcome.map_err(|failure| failure.into_error(operation))
+    }
+
+    /// Waits for reads that run; those that wait for a turn, and all later ones, are refused.
+    async fn close(&self) -> Vec<Connection> {
+        let all = u32::try_from(self.size).unwrap_or(u32::MAX);
+        let _turns = self.turns.acquire_many(all).await;
+        self.turns.close();
+        std::mem::take(&mut *self.idle())
     }
 }
 
 /// The writer thread: ends when the last sender is gone and the queue is empty.
 fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Write>) {
-    let mut answers = Vec::with_capacity(BATCH);
+    let mut answers: Vec<Answer> = Vec::with_capacity(BATCH);
     while let Some(first) = queue.blocking_recv() {
-        let committed = (|| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            answers.push(first(&transaction));
-            while answers.len() < BATCH {
-                let Ok(next) = queue.try_recv() else { break };
-                answers.push(next(&transaction));
+        let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+            Ok(transaction) => {
+                answers.push(first(Ok(&transaction)));
+                while answers.len() < BATCH {
+                    let Ok(next) = queue.try_recv() else { break };
+                    answers.push(next(Ok(&transaction)));
+                }
+                transaction.commit()
             }
-            transaction.commit()
-        })();
+            Err(error) => {
+                tracing::warn!(%error, "cannot write to the catalog");
+                // Everybody who waits has waited for the same thing, and would again.
+                answers.push(first(Err(again(&error))));
+                while let Ok(next) = queue.try_recv() {
+                    answers.push(next(Err(again(&error))));
+                }
+                Ok(())
+            }
+        };
         for answer in answers.drain(..) {
             answer(match &committed {
                 Ok(()) => Ok(()),
@@ -436,33 +524,8 @@ impl Catalog for SqliteCatalog {
 
     async fn list(&self, page: &Page) -> Result<Vec<Attachment>> {
         let page = page.clone();
-        self.read("list", move |connection| {
-            let (after_ms, after_id) = match &page.after {
-                Some((ms, id)) => (*ms, id.as_str()),
-                None => (i64::MAX, ""),
-            };
-            let mut parameters: Vec<&dyn ToSql> = vec![&after_ms, &after_id, &page.limit];
-            let owner = page.owner.as_ref().map(|owner| owner.as_str());
-            let mut wanted = String::new();
-            if let Some(owner) = &owner {
-                parameters.push(owner);
-                wanted.push_str(" AND owner = ?4");
-            }
-            let (seen, bounds) = visible(&page.visible, parameters.len());
-            parameters.extend(bounds.iter().map(|bound| bound as &dyn ToSql));
-            let sql = format!(
-                "SELECT {COLUMNS} FROM attachments WHERE state = 'ready' AND (created_at_ms, id) < (?1, ?2){wanted}{seen} \
-                 ORDER BY created_at_ms DESC, id DESC LIMIT ?3"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(parameters.as_slice(), |row| Ok(attachment(row)))?;
-            let mut list = Vec::new();
-            for row in rows {
-                list.push(row??);
-            }
-            Ok(list)
-        })
-        .await
+        self.read_many("list", move |connection| listing::page(connection, &page))
+            .await
     }
 
     async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
@@ -518,7 +581,7 @@ impl Catalog for SqliteCatalog {
     ) -> Result<Vec<Unfinished>> {
         let after = after.map_or_else(String::new, ToString::to_string);
         let shared = self.shared.clone();
-        self.read("unfinished", move |connection| {
+        self.read_many("unfinished", move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT id, object_key, state, worker FROM attachments WHERE state <> 'ready' AND id > ?1 ORDER BY id",
             )?;
@@ -548,7 +611,7 @@ impl Catalog for SqliteCatalog {
 
     async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
         let after = after.map_or_else(String::new, ToString::to_string);
-        self.read("walk", move |connection| {
+        self.read_many("walk", move |connection| {
             // The column's collation is BINARY: bytes, as the keys themselves are ordered.
             let sql = format!(
                 "SELECT {COLUMNS} FROM attachments WHERE state = 'ready' AND object_key > ?1 \
@@ -668,20 +731,10 @@ impl Catalog for SqliteCatalog {
         if let Some(thread) = take() {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
-        // Reads that run end; those that wait, and all later ones, are refused.
-        let reading = &self.shared.reading;
-        let all = u32::try_from(READERS).unwrap_or(u32::MAX);
-        let _turns = reading.acquire_many(all).await;
-        reading.close();
-        let shared = self.shared.clone();
-        let close = move || {
-            let mut readers = shared
-                .readers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            readers.clear();
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
+        let shared = &self.shared;
+        let mut connections = shared.lookups.close().await;
+        connections.extend(shared.lists.close().await);
+        let _ = tokio::task::spawn_blocking(move || drop(connections)).await;
     }
 }
 
@@ -786,35 +839,6 @@ fn select_one() -> String {
 const COLUMNS: &str =
     "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by";
 
-/// The condition that leaves what `owners` allow, and its parameters, which follow `before` others.
-fn visible(owners: &Owners, before: usize) -> (String, Vec<String>) {
-    if owners.are_all() {
-        return (String::new(), Vec::new());
-    }
-    let (mut conditions, mut bounds) = (Vec::new(), Vec::new());
-    for pattern in owners.patterns() {
-        let next = before + bounds.len() + 1;
-        match pattern {
-            OwnerPattern::All => {}
-            OwnerPattern::One(owner) => {
-                conditions.push(format!("owner = ?{next}"));
-                bounds.push(owner.as_str().to_owned());
-            }
-            // Owners are ASCII below 0x7f, so what begins with the prefix lies before the prefix with that after it. The
-            // index of owners serves this, unlike LIKE.
-            OwnerPattern::Prefix(prefix) => {
-                conditions.push(format!("(owner >= ?{next} AND owner < ?{})", next + 1));
-                bounds.push(prefix.clone());
-                bounds.push(format!("{prefix}\x7f"));
-            }
-        }
-    }
-    match conditions.is_empty() {
-        true => (" AND FALSE".to_owned(), bounds),
-        false => (format!(" AND ({})", conditions.join(" OR ")), bounds),
-    }
-}
-
 fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
     let optional = |column: usize| row.get::<_, Option<String>>(column);
     let created_at_ms: i64 = row.get(8)?;
@@ -871,10 +895,11 @@ impl Failure {
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                 Error::new(
                     ErrorKind::Busy,
-                    "another process holds the catalog for too long; try again",
+                    "another program holds the write lock of the catalog; try again",
                 )
                 .retry_after(Duration::from_secs(2))
             }
+            Some(rusqlite::ErrorCode::OperationInterrupted) => too_long(),
             _ => Error::internal("the catalog failed"),
         };
         error.with_source(sqlite).during(operation, "catalog")
@@ -891,6 +916,17 @@ impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!(
+            "timed out: reading the catalog took longer than {} s",
+            LIST_TIME.as_secs()
+        ),
+    )
+    .retry_after(Duration::from_secs(5))
 }
 
 fn closed() -> Error {
