@@ -97,7 +97,7 @@ fn a_stranger_stays_a_stranger_wherever_the_file_is_cut() {
 fn the_watcher_takes_no_file_that_was_cut_short() {
     let world = World::start();
     for (text, why) in [
-        ("", "the file is empty"),
+        ("", "file is empty"),
         (&WHOLE[..WHOLE.find("[storage").unwrap()], "cut short"),
         (&WHOLE[..WHOLE.find("0\n[storage").unwrap()], "cut short"),
         (

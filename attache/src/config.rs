@@ -655,15 +655,22 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Misconfigured`] if it cannot be read.
+    /// [`ErrorKind::Misconfigured`] if it cannot be read, or is empty: then an editor, a copy or a full disk has cut it
+    /// short, most likely, and the defaults are for a first try on loopback.
     pub fn read_file(path: &Path) -> Result<String> {
-        std::fs::read_to_string(path).map_err(|error| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                format!("cannot read the configuration file: {error}"),
-            )
-            .with_source(std::io::Error::other(path.display().to_string()))
-        })
+        let wrong = |what: String| {
+            Error::new(ErrorKind::Misconfigured, what)
+                .with_source(std::io::Error::other(path.display().to_string()))
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| wrong(format!("cannot read the configuration file: {error}")))?;
+        match text.trim().is_empty() {
+            true => Err(wrong(
+                "the configuration file is empty; write into it what differs from the defaults, or name no file"
+                    .to_owned(),
+            )),
+            false => Ok(text),
+        }
     }
 
     /// As [`load`](Self::load), from the text of the file.
@@ -696,12 +703,6 @@ impl Config {
         let mut faults = Faults::default();
         let mut given: BTreeMap<&'static str, (Raw, String)> = BTreeMap::new();
         if let Some(text) = file {
-            // Cut short by an editor, a copy or a full disk, most likely; the defaults are for a first try on loopback.
-            if text.trim().is_empty() {
-                faults.add(
-                    "the file is empty; write what differs from the defaults into it, or name no file".to_owned(),
-                );
-            }
             match text.parse::<toml::Table>() {
                 Ok(table) => flatten("", &table, &mut given, &mut faults),
                 Err(error) => faults.add(format!(

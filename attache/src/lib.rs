@@ -21,6 +21,7 @@ pub mod links;
 pub mod media;
 pub mod metrics;
 pub mod network;
+pub mod private;
 pub mod ranges;
 pub mod secret;
 mod service;

@@ -20,7 +20,7 @@ use crate::filename::Disposition;
 use crate::secret::SignedUrl;
 
 /// Name of the file that holds the key.
-const KEY_FILE: &str = "link.key";
+pub const KEY_FILE: &str = "link.key";
 
 /// Signs and checks links.
 pub struct LinkKey(Zeroizing<[u8; 32]>);
@@ -66,13 +66,14 @@ impl LinkKey {
                 ),
             )
         };
-        std::fs::create_dir_all(folder).map_err(wrong)?;
+        crate::private::make_folder(folder).map_err(wrong)?;
         if !path.exists() {
             // tempfile makes files that only their owner can read.
             let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
             let fresh = Zeroizing::new(rand::random::<[u8; 32]>());
             file.write_all(&*fresh).map_err(wrong)?;
             file.as_file().sync_all().map_err(wrong)?;
+            crate::private::give(file.as_file(), folder).map_err(wrong)?;
             match file.persist_noclobber(&path) {
                 Ok(_) => {}
                 Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {}

@@ -948,7 +948,8 @@ impl Attache {
                 // One that turned out to be stored may have been seen, and stays.
                 Ok(_) => true,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    self.clean_up(&parts, &id, true, &mut report).await
+                    // Its sender was told that it failed.
+                    self.clean_up(&parts, &id, true, None, &mut report).await
                 }
                 Err(error) => return Err(error),
             };
@@ -966,7 +967,8 @@ impl Attache {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for row in page {
-                self.clean_up(&parts, &row.id, row.upload, &mut report)
+                let key = row.upload.then_some(&row.key);
+                self.clean_up(&parts, &row.id, row.upload, key, &mut report)
                     .await;
             }
         }
@@ -983,29 +985,39 @@ impl Attache {
         Ok(report)
     }
 
-    /// Removes bytes and row of what was interrupted, and counts it; `false` if that failed.
+    /// Finishes what was interrupted, and counts it; `false` if that failed.
+    ///
+    /// An upload whose bytes are whole in the store, under `key`, becomes an attachment: if this catalog is a copy from a
+    /// backup, its sender was told that it is one. Everything else is removed, bytes first.
     async fn clean_up(
         &self,
         parts: &Parts,
         id: &AttachmentId,
         upload: bool,
+        key: Option<&ObjectKey>,
         report: &mut SweepReport,
     ) -> bool {
         let outcome = async {
             let _turn = self.turn(id).await;
+            if let Some(key) = key
+                && self.complete(parts, id, key).await?
+            {
+                return Ok(Swept::Completed);
+            }
             // Somebody else was faster.
             let Some(key) = self.0.catalog.retire(id).await? else {
-                return Ok(false);
+                return Ok(Swept::Nothing);
             };
             // A retired row may be a failed upload, whose parts nobody sees: discard takes both.
             parts.storage.discard(&key).await?;
             self.0.catalog.forget(id).await?;
-            Ok(true)
+            Ok(Swept::Removed)
         };
         match outcome.await {
-            Ok(true) if upload => report.uploads_removed += 1,
-            Ok(true) => report.deletions_finished += 1,
-            Ok(false) => {}
+            Ok(Swept::Completed) => report.uploads_completed += 1,
+            Ok(Swept::Removed) if upload => report.uploads_removed += 1,
+            Ok(Swept::Removed) => report.deletions_finished += 1,
+            Ok(Swept::Nothing) => {}
             Err(error) => {
                 let error: Error = error;
                 report.failed += 1;
@@ -1014,6 +1026,40 @@ impl Attache {
             }
         }
         true
+    }
+
+    /// Makes an interrupted upload an attachment if its bytes are in the store. They are there only when they are whole.
+    async fn complete(&self, parts: &Parts, id: &AttachmentId, key: &ObjectKey) -> Result<bool> {
+        let object = match parts.storage.get(key, None).await {
+            Ok(object) => object,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let info = &object.info;
+        let stored = match (info.sha256, info.crc64) {
+            (Some(sha256), Some(crc64)) => Stored {
+                size: info.size,
+                sha256: Some(sha256),
+                md5: info.md5,
+                crc64: Some(crc64),
+            },
+            // Whoever copied the object has lost what lay beside it.
+            _ => {
+                let _permit = parts.budget.acquire(RELAY_BYTES).await?;
+                let mut body = object.body.hashed(true);
+                while let Some(chunk) = body.next().await {
+                    chunk?;
+                }
+                body.digests()
+                    .ok_or_else(|| Error::internal("the body ended without digests"))?
+            }
+        };
+        match self.0.catalog.commit(id, &stored).await {
+            Ok(_) => Ok(true),
+            // Swept or deleted by somebody else meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Compares the store with the catalog: one item for every key that either knows, in ascending order, with what is
@@ -1187,6 +1233,15 @@ impl Attache {
             outcome.err().map_or("ok", |error| error.kind().code()),
         );
     }
+}
+
+/// What a sweep did with a row.
+enum Swept {
+    /// Its bytes are whole; it is an attachment.
+    Completed,
+    Removed,
+    /// There is no such row any more.
+    Nothing,
 }
 
 /// How long `close` waits for uploads that it cut to clean up after themselves.

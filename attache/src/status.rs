@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SweepReport {
+    /// Interrupted uploads whose bytes were whole in the store: they are attachments now.
+    pub uploads_completed: u64,
     /// Interrupted uploads that were removed.
     pub uploads_removed: u64,
     /// Interrupted deletions that were finished.

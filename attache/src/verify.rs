@@ -117,6 +117,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     async fn run(&self, mut found: mpsc::Sender<Verified>) -> Result<()> {
+        // A damaged index would show rows to be missing that are there.
+        self.catalog.check().await?;
         let mut rows = std::pin::pin!(self.rows().peekable());
         let mut objects = std::pin::pin!(self.objects().peekable());
         loop {

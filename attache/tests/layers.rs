@@ -17,17 +17,18 @@ const ARROWS: &str = "
     body -> attachment error
     lease -> error
     metrics -> catalog error storage
-    links -> attachment base64 error filename secret
+    links -> attachment base64 error filename private secret
     network ->
+    private ->
     ranges -> attachment body error
     upload -> body budget error storage
     storage -> attachment body budget error filename latency secret
     storage/memory -> attachment body error storage
-    storage/local -> attachment body budget error storage
+    storage/local -> attachment body budget error private storage
     storage/azure -> attachment base64 body bounded error latency lease links secret storage trace upload
     catalog -> access attachment error filename storage
     catalog/recent -> attachment bounded catalog error storage
-    catalog/sqlite -> access attachment catalog error storage
+    catalog/sqlite -> access attachment catalog error private storage
     latency ->
     trace ->
     history ->

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use attache::access::{Owners, Scopes};
+use attache::private;
 use attache::secret::Secret;
 use attache::{Error, ErrorKind, Result};
 use base64::Engine as _;
@@ -40,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const NOTE_EVERY: u32 = 60;
 
 /// Name of the database, beside the catalog.
-const FILE: &str = "tokens.db";
+pub(crate) const FILE: &str = "tokens.db";
 
 /// The part of a token that is no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -343,18 +344,8 @@ impl Tokens {
 
     /// The database, made if need be, for its owner's eyes only.
     fn make(&self) -> Result<Connection> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let made = self
-            .path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| {
-                std::fs::OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o600)
-                    .open(&self.path)
-            });
+        let made = private::make_folder(self.path.parent().unwrap_or(Path::new("")))
+            .and_then(|()| private::open_file(&self.path));
         made.map_err(|error| self.wrong(error))?;
         self.connect()?
             .ok_or_else(|| Error::internal("the database of tokens vanished"))

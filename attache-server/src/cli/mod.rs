@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::reload::Source;
 use crate::{app, otlp, telemetry};
 
+mod backup;
 mod check;
 mod get;
 mod health;
@@ -84,6 +85,8 @@ running transfers finish within server.shutdown_grace; a second one cuts them.")
     Health(health::Health),
     Sweep(remove::Sweep),
     Verify(verify::Verify),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Token(token::TokenCommand),
     /// Print the effective configuration as TOML: defaults, file and environment together.
     ///
@@ -228,6 +231,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Ls(ls) => read_store(file, async |store| ls.run(store).await),
         Command::Rm(rm) => read_store(file, async |store| rm.run(store).await),
         Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
+        Command::Backup(backup) => backup.run(&stored(file)?),
+        Command::Restore(restore) => restore.run(stored(file)?),
         Command::Token(token) => token.run(&Config::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }

@@ -113,6 +113,7 @@ fn summary(report: &SweepReport) -> String {
         return "nothing to do".to_owned();
     }
     [
+        (report.uploads_completed, "interrupted upload", "completed"),
         (report.uploads_removed, "interrupted upload", "removed"),
         (
             report.deletions_finished,

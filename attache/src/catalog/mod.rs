@@ -104,6 +104,15 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// and says the same is success.
     async fn restore(&self, attachment: &Attachment) -> Result<()>;
 
+    /// Whether the database is whole; reads all of it, which takes about a second for a million attachments.
+    ///
+    /// # Errors
+    ///
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured), saying what is damaged.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;
 

@@ -158,6 +158,10 @@ impl Catalog for Recent {
         self.behind.restore(attachment).await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.behind.check().await
+    }
+
     async fn totals(&self) -> Result<Totals> {
         self.behind.totals().await
     }

@@ -16,12 +16,18 @@ use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
+use copy::damage;
+
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 use crate::storage::Stored;
 
+mod copy;
 mod listing;
+
+pub use copy::{check, copy, totals};
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
 const MIGRATIONS: [&str; 2] = [
@@ -100,13 +106,26 @@ impl SqliteCatalog {
                 ),
             )
         };
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(folder).map_err(|error| wrong(error.to_string()))?;
-        }
+        private::make_folder(path.parent().unwrap_or(Path::new("")))
+            .map_err(|error| wrong(error.to_string()))?;
+        private::open_file(path).map_err(|error| wrong(error.to_string()))?;
+        // Before it is opened, which would go on with what a crash has left.
+        let unclean = is_left_over(path);
+        let worker = Worker::register(path).map_err(|error| wrong(error.to_string()))?;
         let mut writer = connect(path).map_err(|error| wrong(error.to_string()))?;
+        if unclean && worker.is_alone() {
+            let damage = damage(&writer).map_err(|error| wrong(error.to_string()))?;
+            if let Some(damage) = damage {
+                return Err(Error::new(
+                    ErrorKind::Misconfigured,
+                    format!(
+                        "the catalog {} is damaged: {damage}. Move it away, with its -wal and -shm, and run `attache \
+                         restore` with a backup, or start without it and run `attache verify --repair`",
+                        path.display()
+                    ),
+                ));
+            }
+        }
         migrate(&mut writer).map_err(|error| match error {
             MigrateError::Newer(version) => wrong(format!(
                 "it has version {version}, but this attache knows {}",
@@ -116,7 +135,6 @@ impl SqliteCatalog {
         })?;
         let readers = |size| Readers::open(path, size).map_err(|error| wrong(error.to_string()));
         let (lookups, lists) = (readers(READERS)?, readers(LISTERS)?);
-        let worker = Worker::register(path).map_err(|error| wrong(error.to_string()))?;
         let (writes, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("catalog-writer".to_owned())
@@ -303,6 +321,13 @@ fn savepoint<T>(
     outcome
 }
 
+/// Whether a process that had the catalog open ended without closing it: its log is still there.
+fn is_left_over(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -348,13 +373,13 @@ impl Worker {
         let mut folder = catalog.as_os_str().to_owned();
         folder.push("-workers");
         let folder = PathBuf::from(folder);
-        std::fs::create_dir_all(&folder)?;
+        private::make_folder(&folder)?;
         let id = Uuid::now_v7().simple().to_string();
         let path = folder.join(&id);
         // Locked under a name that names no process, then renamed: no moment in which it exists unlocked.
         let draft = folder.join(format!(".{id}"));
         let lock = loop {
-            let lock = File::create(&draft)?;
+            let lock = private::open_file(&draft)?;
             // Another process may take the draft for that of a dead one before it is locked; then once more.
             match lock.try_lock() {
                 Ok(()) => {}
@@ -386,6 +411,18 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether no other process has the catalog open.
+    fn is_alone(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir(&self.folder) else {
+            return false;
+        };
+        !entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            name.to_str()
+                .is_none_or(|name| name != self.id && self.is_alive(name))
+        })
     }
 
     /// Whether the process that `id` names is alive. Cleans up after a dead one.
@@ -685,6 +722,18 @@ impl Catalog for SqliteCatalog {
                 )?
                 .execute([size])?;
             Ok(())
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.read_many("check", |connection| match damage(connection)? {
+            None => Ok(()),
+            Some(damage) => Err(Error::new(
+                ErrorKind::Misconfigured,
+                format!("the catalog is damaged: {damage}; `attache restore` puts a backup back"),
+            )
+            .into()),
         })
         .await
     }

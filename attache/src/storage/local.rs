@@ -23,6 +23,7 @@ use super::{
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::body::{Body, Digests};
 use crate::error::{Error, ErrorKind, Result};
+use crate::private;
 
 mod reading;
 
@@ -87,10 +88,10 @@ impl LocalStorage {
             .during("open", "local storage")
         };
         for folder in FOLDERS {
-            fs::create_dir_all(config.root.join(folder)).map_err(wrong)?;
-            fs::create_dir_all(config.root.join(FACTS).join(folder)).map_err(wrong)?;
+            private::make_folder(&config.root.join(folder)).map_err(wrong)?;
+            private::make_folder(&config.root.join(FACTS).join(folder)).map_err(wrong)?;
         }
-        fs::create_dir_all(config.root.join(TEMP)).map_err(wrong)?;
+        private::make_folder(&config.root.join(TEMP)).map_err(wrong)?;
         let root = config.root.canonicalize().map_err(wrong)?;
         for made in [root.join(FACTS), root.clone()] {
             sync_folder(&made).map_err(wrong)?;
@@ -339,6 +340,7 @@ fn locked_temp(folder: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFil
         let file = builder.tempfile_in(folder)?;
         // `tidy` may have seen the file before the lock; then it is gone, and the next one will do.
         if file.as_file().try_lock().is_ok() && file.path().exists() {
+            private::give(file.as_file(), folder)?;
             return Ok(file);
         }
     }

@@ -1,0 +1,292 @@
+//! Backups of what attache keeps beside the store: the catalog, the tokens, the key of links and sessions.
+//!
+//! Attachments themselves are copied by whatever copies files, or by the store. Copied *after* the catalog, they are all
+//! there that the catalog names; what is there besides carries its own metadata, and comes back by `attache verify --repair`.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use attache::attachment::Hex;
+use attache::catalog::sqlite;
+use attache::{Config, Error, ErrorKind, Result, links, private};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use crate::auth::tokens;
+
+/// Written last: a folder without it is not a backup.
+const MANIFEST: &str = "manifest.json";
+
+/// Of the form of the manifest.
+const VERSION: u32 = 1;
+
+/// The catalog's name in a backup, whatever `catalog.url` calls it.
+const CATALOG: &str = "attache.db";
+
+/// What a backup holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    version: u32,
+    /// The version of attache that made it.
+    attache: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) made_at: OffsetDateTime,
+    /// Attachments in the catalog, and their bytes.
+    pub(crate) attachments: u64,
+    pub(crate) bytes: u64,
+    pub(crate) files: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    size: u64,
+    sha256: String,
+}
+
+/// A file that is backed up: its name in the backup, and its place in the data folder.
+struct Kept {
+    name: &'static str,
+    place: PathBuf,
+    database: bool,
+}
+
+/// The catalog comes last: while it is missing, a restore was not finished.
+fn kept(config: &Config) -> [Kept; 3] {
+    let folder = config.data_folder();
+    [
+        Kept {
+            name: links::KEY_FILE,
+            place: folder.join(links::KEY_FILE),
+            database: false,
+        },
+        Kept {
+            name: tokens::FILE,
+            place: folder.join(tokens::FILE),
+            database: true,
+        },
+        Kept {
+            name: CATALOG,
+            place: config.catalog.0.clone(),
+            database: true,
+        },
+    ]
+}
+
+/// Copies catalog, tokens and keys into `to`, a folder that is empty or does not exist, while a server runs or not. The
+/// copies are checked and on disk when this returns.
+///
+/// # Errors
+///
+/// [`ErrorKind::Misconfigured`], saying what cannot be read or written. Nothing that could pass for a backup is left.
+pub(crate) fn backup(config: &Config, to: &Path) -> Result<Manifest> {
+    if !config.catalog.0.exists() {
+        return Err(fault(format!(
+            "there is no catalog at {}; is this the right folder, or is --config missing?",
+            config.catalog.0.display()
+        )));
+    }
+    let wrong = |error: io::Error| fault(format!("cannot write to {}: {error}", to.display()));
+    private::make_folder(to).map_err(wrong)?;
+    if fs::read_dir(to).map_err(wrong)?.next().is_some() {
+        return Err(fault(format!(
+            "{} is not empty; a backup wants a folder of its own",
+            to.display()
+        )));
+    }
+    let mut made = Vec::new();
+    let outcome = copy_all(config, to, &mut made);
+    if outcome.is_err() {
+        for path in made {
+            let _ = fs::remove_file(path);
+        }
+    }
+    outcome
+}
+
+fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manifest> {
+    let mut files = Vec::new();
+    for Kept {
+        name,
+        place,
+        database,
+    } in kept(config)
+    {
+        // Tokens and key are made when they are first needed.
+        if !place.exists() {
+            continue;
+        }
+        let copy = to.join(name);
+        made.push(copy.clone());
+        match database {
+            true => sqlite::copy(&place, &copy)?,
+            false => copy_file(&place, &copy).map_err(|error| {
+                fault(format!(
+                    "cannot copy {} to {}: {error}",
+                    place.display(),
+                    copy.display()
+                ))
+            })?,
+        }
+        files.push(entry(name, &copy)?);
+    }
+    let (attachments, bytes) = sqlite::totals(&to.join(CATALOG))?;
+    let manifest = Manifest {
+        version: VERSION,
+        attache: env!("CARGO_PKG_VERSION").to_owned(),
+        made_at: OffsetDateTime::now_utc(),
+        attachments,
+        bytes,
+        files,
+    };
+    let path = to.join(MANIFEST);
+    made.push(path.clone());
+    let written = serde_json::to_vec_pretty(&manifest)
+        .map_err(io::Error::other)
+        .and_then(|json| {
+            let mut file = private::open_file(&path)?;
+            file.write_all(&json)?;
+            file.sync_all()?;
+            fs::File::open(to)?.sync_all()
+        });
+    written.map_err(|error| fault(format!("cannot write {}: {error}", path.display())))?;
+    Ok(manifest)
+}
+
+/// Puts a backup back. The data folder must hold no catalog, tokens or keys yet, unless they are those of this very backup:
+/// a restore that was interrupted may be repeated.
+///
+/// # Errors
+///
+/// [`ErrorKind::Misconfigured`]: the backup is not whole, or something is in its place. Nothing was changed then, except by
+/// a disk that failed midway.
+pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
+    let manifest = read_manifest(from)?;
+    let places = kept(config);
+    let mut wanted = Vec::new();
+    for file in &manifest.files {
+        let place = places.iter().find(|place| place.name == file.name);
+        let place = place.ok_or_else(|| {
+            fault(format!(
+                "{} names {:?}, which this version of attache does not know; use the version that made it",
+                from.join(MANIFEST).display(),
+                file.name
+            ))
+        })?;
+        let copy = from.join(place.name);
+        if entry(place.name, &copy)?.sha256 != file.sha256 {
+            return Err(fault(format!(
+                "{} is not the file that was backed up: its SHA-256 differs from the one in {MANIFEST}",
+                copy.display()
+            )));
+        }
+        if place.database {
+            sqlite::check(&copy)?;
+        }
+        wanted.push((place, copy, &file.sha256));
+    }
+    for place in &places {
+        let of_backup = wanted.iter().find(|(wanted, ..)| wanted.name == place.name);
+        for path in with_log(place) {
+            let same = path == place.place
+                && of_backup.is_some_and(|(_, _, sha256)| {
+                    entry(place.name, &path).is_ok_and(|found| found.sha256 == **sha256)
+                });
+            if path.exists() && !same {
+                return Err(fault(format!(
+                    "{} exists, and a restore replaces nothing; stop attache, and move the catalog, its -wal and -shm, \
+                     tokens.db and link.key away",
+                    path.display()
+                )));
+            }
+        }
+    }
+    for (place, copy, _) in wanted {
+        put_back(&copy, &place.place)
+            .map_err(|error| fault(format!("cannot write {}: {error}", place.place.display())))?;
+    }
+    Ok(manifest)
+}
+
+fn read_manifest(from: &Path) -> Result<Manifest> {
+    let path = from.join(MANIFEST);
+    let manifest: Manifest = fs::read(&path)
+        .and_then(|json| serde_json::from_slice(&json).map_err(io::Error::other))
+        .map_err(|error| {
+            fault(format!(
+                "{} is not a backup, or one that was not finished: cannot read {MANIFEST}: {error}",
+                from.display()
+            ))
+        })?;
+    if manifest.version != VERSION {
+        return Err(fault(format!(
+            "{} has version {}, but this attache knows {VERSION}",
+            path.display(),
+            manifest.version
+        )));
+    }
+    Ok(manifest)
+}
+
+/// The file, and what SQLite would take for its log: put beside another database, a log damages it.
+fn with_log(kept: &Kept) -> Vec<PathBuf> {
+    let mut paths = vec![kept.place.clone()];
+    if kept.database {
+        paths.extend(["-wal", "-shm", "-journal"].map(|end| {
+            let mut path = kept.place.as_os_str().to_owned();
+            path.push(end);
+            PathBuf::from(path)
+        }));
+    }
+    paths
+}
+
+fn entry(name: &str, path: &Path) -> Result<Entry> {
+    let read = || -> io::Result<(u64, Hex<32>)> {
+        let mut file = fs::File::open(path)?;
+        let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 64 * 1024]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok((size, Hex(hash.finalize().into()))),
+                length => {
+                    hash.update(&buffer[..length]);
+                    size += length as u64;
+                }
+            }
+        }
+    };
+    let (size, sha256) =
+        read().map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
+    Ok(Entry {
+        name: name.to_owned(),
+        size,
+        sha256: sha256.to_string(),
+    })
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut file = private::open_file(to)?;
+    io::copy(&mut fs::File::open(from)?, &mut file)?;
+    file.sync_all()
+}
+
+/// Copies beside its place and renames, so that no half of a file is ever in its place.
+fn put_back(copy: &Path, place: &Path) -> io::Result<()> {
+    let folder = match place.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    private::make_folder(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    io::copy(&mut fs::File::open(copy)?, &mut file)?;
+    file.as_file().sync_all()?;
+    private::give(file.as_file(), folder)?;
+    file.persist(place).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+fn fault(what: String) -> Error {
+    Error::new(ErrorKind::Misconfigured, what)
+}
