@@ -8,11 +8,11 @@ use attache::attachment::Owner;
 use attache::catalog::Page;
 use attache::history::Window;
 use attache::{
-    Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_PAGE,
+    Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_OWNED, MAX_PAGE,
     ReloadReport, SweepReport,
 };
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Out};
 use base64::Engine as _;
@@ -25,7 +25,7 @@ use time::macros::format_description;
 
 use crate::app::App;
 use crate::audit::{self, Action};
-use crate::auth::{Caller, session};
+use crate::auth::{self, Caller, origin, session};
 use crate::connection::Peer;
 use crate::extract::{Json, Query, json_of_stranger};
 use crate::respond::{Failure, Problem};
@@ -112,8 +112,17 @@ pub(crate) async fn upload(
     let (incoming, rest) = Incoming::new(&headers, body);
     let outcome = async {
         let caller = caller.map_err(|Failure(error)| error)?;
-        caller.need(Scope::Write)?;
-        let mut upload = upload::read(query, &headers, incoming).await?;
+        let read = async {
+            caller.need(Scope::Write)?;
+            upload::read(query, &headers, incoming).await
+        };
+        let mut upload = match read.await {
+            Ok(upload) => upload,
+            refused => {
+                audit::record(&caller, Action::Upload, "", &refused);
+                return Err(refused.err().unwrap_or_else(|| Error::internal("refused")));
+            }
+        };
         let outcome = match caller.may_write(upload.new.owner.as_ref()) {
             Ok(()) => {
                 let key = upload.new.idempotency_key.take();
@@ -301,6 +310,9 @@ pub(crate) struct DeleteJson {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct DeletedJson {
     results: Vec<DeletedOne>,
+    /// There may be more of this owner: send the request again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -351,6 +363,7 @@ pub(crate) async fn delete_all(
     for (id, outcome) in &done {
         audit::record(&caller, Action::Delete, id.as_str(), outcome);
     }
+    let more = done.len() >= MAX_OWNED;
     let results = done
         .into_iter()
         .chain(absent)
@@ -368,7 +381,7 @@ pub(crate) async fn delete_all(
             }),
         })
         .collect();
-    Ok(Out(DeletedJson { results }))
+    Ok(Out(DeletedJson { results, more }))
 }
 
 /// What a temporary URL shall be.
@@ -436,27 +449,35 @@ pub(crate) async fn url(
     Ok(([(CACHE_CONTROL, "no-store")], Out(json)).into_response())
 }
 
-/// The base of absolute links: the configured one, or the host that the client used.
+/// The base of absolute links: the host that the client used, if it is one of `server.hosts` or nothing is configured;
+/// otherwise `server.public_url`, or the first of `server.hosts`.
 fn base_url(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> String {
     let config = &app.attache.parts().config;
-    if let Some(base) = &config.server.public_url {
-        return base.clone();
-    }
-    let host = headers
+    let server = &config.server;
+    let used = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         // HTTP/2 has it in the target.
         .or_else(|| uri.authority().map(|authority| authority.as_str()))
-        .filter(|host| host.parse::<http::uri::Authority>().is_ok())
-        .map_or_else(|| config.server.listen.to_string(), str::to_owned);
-    let forwarded = headers
-        .get("x-forwarded-proto")
-        .filter(|_| config.server.trusts(peer.address));
-    let secure = match forwarded {
-        Some(scheme) => scheme == "https",
-        None => peer.secure,
+        .filter(|host| host.parse::<http::uri::Authority>().is_ok());
+    let is_ours = used.is_some_and(|used| {
+        server
+            .hosts
+            .iter()
+            .any(|host| host.eq_ignore_ascii_case(used))
+    });
+    if let Some(base) = server.public_url.as_ref().filter(|_| !is_ours) {
+        return base.clone();
+    }
+    let host = used
+        .filter(|_| is_ours || server.hosts.is_empty())
+        .or(server.hosts.first().map(String::as_str))
+        .map_or_else(|| server.listen.to_string(), str::to_owned);
+    let scheme = if peer.is_secure(&config.server, headers) {
+        "https"
+    } else {
+        "http"
     };
-    let scheme = if secure { "https" } else { "http" };
     format!("{scheme}://{host}")
 }
 
@@ -609,36 +630,43 @@ pub(crate) struct SignInJson {
 pub(crate) async fn sign_in(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Answer<Response> {
+    let (head, body) = request.into_parts();
+    // A page of another site could sign its reader in as somebody else.
+    origin::check(&app, &head, false)?;
+    let json = head.headers.get(CONTENT_TYPE).is_none_or(|content_type| {
+        let essence = content_type.to_str().unwrap_or_default().split(';').next();
+        essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    });
+    if !json {
+        return Err(Error::bad_request("a sign-in is application/json").into());
+    }
     let SignInJson { token } = json_of_stranger(body, MAX_SIGN_IN).await?;
     let outcome = app.auth()?.token(&token);
-    let who = outcome
-        .as_ref()
-        .map_or("unknown", |(_, caller)| &*caller.name);
-    audit::record_as(who, Action::SignIn, "", &outcome);
+    match &outcome {
+        Ok((_, caller)) => audit::record(caller, Action::SignIn, "", &outcome),
+        Err(_) => audit::refused(Action::SignIn, &outcome),
+    }
     let (id, caller) = outcome?;
-    let cookie = session::cookie(
-        app.attache.links(),
-        &id,
-        is_secure(&app, peer, &uri, &headers),
-    );
+    let secure = is_secure(&app, peer, &head.uri, &head.headers);
+    let cookie = session::cookie(app.attache.links(), &id, secure);
     let headers = [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())];
     Ok((headers, Out(SessionJson::from(caller))).into_response())
 }
 
-/// Sign out.
+/// Sign out. The cookie opens nothing after that, wherever a copy of it is.
 #[utoipa::path(delete, path = "/v1/session", tag = "operation", responses((status = 204, description = "Signed out")))]
 pub(crate) async fn sign_out(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let cookie = session::no_cookie(is_secure(&app, peer, &uri, &headers));
-    (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
+    request: Request,
+) -> Answer<Response> {
+    let (head, _) = request.into_parts();
+    origin::check(&app, &head, false)?;
+    app.sign_out(auth::sessions(&app, &head.headers)).await?;
+    let cookie = session::no_cookie(is_secure(&app, peer, &head.uri, &head.headers));
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }
 
 /// Whether whoever asks does so over https, as far as we can tell.
@@ -652,22 +680,35 @@ pub(crate) async fn healthz() -> Out<BTreeMap<&'static str, &'static str>> {
     Out(BTreeMap::from([("status", "ok")]))
 }
 
-/// Storage and catalog can be used.
+/// Storage and catalog can be used. Asked of them at most once a second; details are for callers with the scope `admin`.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, description = "They can"), (status = 503, body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn readyz(State(app): State<App>) -> Answer<Out<BTreeMap<&'static str, String>>> {
+pub(crate) async fn readyz(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+) -> Answer<Out<BTreeMap<&'static str, String>>> {
     if app.is_stopping() {
         return Err(Error::new(ErrorKind::Busy, "the server is shutting down").into());
     }
-    match app.attache.ready().await {
-        Ok(probe) => Ok(Out(BTreeMap::from([
-            ("status", "ok".to_owned()),
-            ("storage", probe.summary),
-        ]))),
+    let operator = caller.is_ok_and(|caller| caller.need(Scope::Admin).is_ok());
+    match app.readiness.look(&app.attache).await {
+        Ok(summary) => {
+            let mut told = BTreeMap::from([("status", "ok".to_owned())]);
+            if operator {
+                told.insert("storage", summary);
+            }
+            Ok(Out(told))
+        }
         // Whatever the reason, the answer to "are you ready" is 503.
-        Err(error) => Err(Error::new(ErrorKind::UpstreamUnavailable, error.detail())
-            .with_source(error)
-            .into()),
+        Err(error) => Err(Error::new(
+            ErrorKind::UpstreamUnavailable,
+            match operator {
+                true => error.detail(),
+                false => "storage or catalog cannot be used; the log says why, and so does `attache check`",
+            },
+        )
+        .retry_after(Duration::from_secs(1))
+        .into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server: routes, middleware in their order, and a graceful stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +12,14 @@ use attache::{Attache, Error, ErrorKind, Result};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json, Router};
-use http::header::{HeaderName, HeaderValue};
-use http::{Method, StatusCode, Uri};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -27,16 +29,21 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::allocator::allocated_bytes;
+use crate::auth::session::Ended;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
 use crate::connection::{Connection, Peer};
 use crate::limits::{self, Limits, Met};
+use crate::readiness::Readiness;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::respond::{Failure, plain_problem};
-use crate::{api, deliver, otlp, web};
+use crate::{api, audit, deliver, otlp, web};
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Connections beyond the limit that are told so at a time. More are closed without a word.
+const REFUSALS: usize = 64;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -48,6 +55,7 @@ pub(crate) struct Shared {
     auth: ArcSwap<Auth>,
     tokens: Arc<Tokens>,
     limits: Arc<Limits>,
+    pub(crate) readiness: Arc<Readiness>,
     stopping: CancellationToken,
 }
 
@@ -101,6 +109,17 @@ impl Shared {
         Ok(fresh)
     }
 
+    /// Ends the sessions that a request carries, everywhere where these tokens are good.
+    pub(crate) async fn sign_out(&self, sessions: Vec<Ended>) -> Result<()> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let tokens = self.tokens.clone();
+        tokio::task::spawn_blocking(move || tokens.end_sessions(&sessions))
+            .await
+            .map_err(|error| Error::internal("signing out failed").with_source(error))?
+    }
+
     /// The server is about to end; it takes no new work.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.is_cancelled()
@@ -110,6 +129,9 @@ impl Shared {
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
 pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
     let config = loaded.config.clone();
+    for remark in config.remarks() {
+        tracing::warn!("{remark}");
+    }
     raise_descriptors();
     let listener = listen(config.server.listen).await?;
     let address = listener
@@ -137,6 +159,7 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
         auth: ArcSwap::from_pointee(auth),
         tokens,
         limits: Arc::default(),
+        readiness: Arc::default(),
         reloader,
         stopping: CancellationToken::new(),
     }));
@@ -208,6 +231,7 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
     let router = router(app.clone());
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -226,8 +250,12 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                     Ok(admitted) => admitted,
                     Err(met) => {
                         app.attache.metrics().limited(met.as_str());
-                        // A fresh socket takes as much without waiting; whoever speaks TLS gets an end.
-                        let _ = stream.try_write(limits::NO_ROOM);
+                        if let Ok(place) = refusals.clone().try_acquire_owned() {
+                            connections.spawn(async move {
+                                limits::refuse(stream).await;
+                                drop(place);
+                            });
+                        }
                         continue;
                     }
                 };
@@ -346,10 +374,14 @@ fn router(app: App) -> Router {
         .routes(routes!(deliver::download))
         .split_for_parts();
     openapi.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    // Strangers may ask for it as often as they like, so it is made once.
+    let openapi = Bytes::from(serde_json::to_vec(&openapi).unwrap_or_default());
     router
         .route(
             "/openapi.json",
-            axum::routing::get(async move || Json(openapi)),
+            axum::routing::get(async move || {
+                ([(CONTENT_TYPE, "application/json")], openapi.clone())
+            }),
         )
         .route("/", axum::routing::get(web::index))
         .route("/status", axum::routing::get(web::status))
@@ -387,6 +419,35 @@ const OPERATORS: [&str; 5] = [
 /// Where a token is exchanged for a cookie.
 const SIGN_IN: &str = "/v1/session";
 
+/// What is wrong with the host that a request names: there must be one, and one alone (RFC 9112 section 3.2, RFC 9113 section
+/// 8.3.1), because links and the origin of pages are told by it, and whoever is in front of us may read another one.
+fn host_fault(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Some("the request has more than one Host");
+    }
+    let target = uri.authority().map(|authority| authority.as_str());
+    let host = match host.map(HeaderValue::to_str) {
+        Some(Ok(host)) => Some(host),
+        Some(Err(_)) => return Some("Host is not a host name"),
+        None => None,
+    };
+    if version == Version::HTTP_2 {
+        if let (Some(target), Some(host)) = (target, host)
+            && !target.eq_ignore_ascii_case(host)
+        {
+            return Some("Host and :authority differ");
+        }
+    } else if version != Version::HTTP_10 && host.is_none() {
+        return Some("the request has no Host");
+    }
+    let named = host.or(target).unwrap_or_default();
+    let plain =
+        named.is_empty() || (!named.contains('@') && named.parse::<http::uri::Authority>().is_ok());
+    (!plain).then_some("Host is not a host name")
+}
+
 /// Refuses what is more than a client, or all of them, may ask for.
 async fn within_limits(
     State(app): State<App>,
@@ -394,12 +455,21 @@ async fn within_limits(
     request: Request,
     next: Next,
 ) -> Response {
+    if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
+        return Failure(Error::bad_request(what)).into_response();
+    }
+    let parts = app.attache.parts();
+    let config = &parts.config;
+    let client = limits::client(&config.server, peer.address, request.headers());
+    audit::of_client(client, within_limits_of(&app, client, request, next)).await
+}
+
+async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Next) -> Response {
     if VITAL.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     let parts = app.attache.parts();
     let config = &parts.config;
-    let client = limits::client(&config.server, peer.address, request.headers());
     if let Err(wait) = app.limits.client(&config.limits, client) {
         return app.limited(Met::ClientRate, Some(wait)).into_response();
     }
@@ -437,7 +507,7 @@ async fn with_request_id(request: Request, next: Next) -> Response {
                     .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })
         .map(str::to_owned);
-    let id = brought.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+    let id = brought.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
     let value = HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static(""));
     // Copied for the log alone, which mostly is not that talkative. Not `tracing::enabled!`: where layers have filters of
     // their own it leaves a mark, and the next line of this thread is lost.

@@ -1,6 +1,7 @@
 //! Connections of clients, from their first byte to their last: a client that says nothing, or takes nothing, for too long
 //! is cut, so that nobody can hold a connection or a download open.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -10,9 +11,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use http::Version;
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -21,6 +25,7 @@ use rustix::net::RecvFlags;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
@@ -63,14 +68,27 @@ impl Connection {
         let head_timeout = self.head_timeout;
         // Boxed where it is needed no more: what lasts as long as the connection is small.
         let greeting = Box::pin(self.greet(router, watcher));
-        let Some(Some(Serving { asked, mut ended })) =
-            stopping.run_until_cancelled_owned(greeting).await
+        let Some(Some(Serving {
+            asked,
+            streams,
+            mut ended,
+        })) = stopping.run_until_cancelled_owned(greeting).await
         else {
             return;
         };
         let outcome = match tokio::time::timeout(head_timeout, &mut ended).await {
             Ok(outcome) => outcome,
-            Err(_) if asked.load(Ordering::Relaxed) => ended.await,
+            Err(_) if asked.load(Ordering::Relaxed) => match streams {
+                // hyper's limit for heads holds between two requests, too.
+                None => ended.await,
+                Some(streams) => tokio::select! {
+                    outcome = &mut ended => outcome,
+                    () = streams.idle_for(head_timeout) => {
+                        tracing::debug!("a client asks for nothing more");
+                        return;
+                    }
+                },
+            },
             Err(_) => {
                 tracing::debug!("a client asked for nothing");
                 return;
@@ -125,6 +143,8 @@ impl Connection {
 struct Serving {
     /// Whether a request came.
     asked: Arc<AtomicBool>,
+    /// Those of HTTP/2.
+    streams: Option<Arc<Streams>>,
     ended: BoxFuture<'static, Result<(), Box<dyn std::error::Error + Send + Sync>>>,
 }
 
@@ -143,18 +163,103 @@ impl Begin {
     {
         let (peer, router) = (self.peer, self.router);
         let asked = Arc::new(AtomicBool::new(false));
+        let streams = (version == Version::HTTP_2).then(Arc::<Streams>::default);
         let service = hyper::service::service_fn({
-            let asked = asked.clone();
+            let (asked, streams) = (asked.clone(), streams.clone());
             move |mut request: hyper::Request<Incoming>| {
                 asked.store(true, Ordering::Relaxed);
                 request.extensions_mut().insert(peer.clone());
-                router.clone().call(request)
+                let open = streams.as_ref().map(Streams::open);
+                let response = router.clone().call(request);
+                async move {
+                    let response = response.await?;
+                    Ok::<_, Infallible>(match open {
+                        None => response,
+                        Some(open) => {
+                            response.map(|body| Body::new(Answering { body, _open: open }))
+                        }
+                    })
+                }
             }
         });
         let builder = builder(version, self.head_timeout);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let ended = Box::pin(self.watcher.watch(connection.into_owned()));
-        Serving { asked, ended }
+        Serving {
+            asked,
+            streams,
+            ended,
+        }
+    }
+}
+
+/// The streams of an HTTP/2 connection. One that answers pings and asks for nothing would otherwise never end: pings tell
+/// that a client is there, and not that it wants something.
+#[derive(Debug)]
+struct Streams {
+    open: watch::Sender<usize>,
+}
+
+/// A request from its head to the end of its response.
+struct Open(Arc<Streams>);
+
+/// A response whose stream is open until its last byte is on its way.
+struct Answering {
+    body: Body,
+    _open: Open,
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            open: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Streams {
+    fn open(self: &Arc<Self>) -> Open {
+        self.open.send_modify(|open| *open += 1);
+        Open(self.clone())
+    }
+
+    /// Waits until no stream was open for `limit`.
+    async fn idle_for(&self, limit: Duration) {
+        let mut open = self.open.subscribe();
+        loop {
+            // The sender is ours, so it is there.
+            let _ = open.wait_for(|open| *open == 0).await;
+            match tokio::time::timeout(limit, open.changed()).await {
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 
@@ -192,6 +297,23 @@ pub(crate) struct Peer {
     pub(crate) secure: bool,
     /// Whether it takes what is written to it.
     pub(crate) valve: Arc<Valve>,
+}
+
+impl Peer {
+    /// Whether the client asks over https: of us, or, as a proxy that is trusted says, of the proxy.
+    pub(crate) fn is_secure(
+        &self,
+        server: &attache::config::ServerConfig,
+        headers: &http::HeaderMap,
+    ) -> bool {
+        let forwarded = headers
+            .get("x-forwarded-proto")
+            .filter(|_| server.trusts(self.address));
+        match forwarded {
+            Some(scheme) => scheme == "https",
+            None => self.secure,
+        }
+    }
 }
 
 /// Closed while a client's socket takes nothing: what is on its way to the client then need not be fetched yet.

@@ -5,7 +5,7 @@
 //! how fast they follow each other.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +17,8 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::HeaderMap;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Clients and callers whose rate is remembered at a time. Those that have been quiet long enough are forgotten first;
@@ -26,8 +28,13 @@ const MAX_REMEMBERED: usize = 100_000;
 /// When somebody who met a full house may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Places beyond `limits.requests` for what an operator asks: a server that is full can still be looked at.
-const KEPT: usize = 16;
+/// Places beyond a limit, for health checks and for what an operator asks: a server that is full can still be looked at.
+const fn kept(limit: usize) -> usize {
+    match limit / 64 {
+        few @ 0..16 => few,
+        _ => 16,
+    }
+}
 
 /// Sign-ins that wait for their body. One takes milliseconds, so that 256 newer ones during it are an attack at a rate that
 /// no number of places would hold off.
@@ -127,7 +134,8 @@ impl PerClient {
 }
 
 impl Limits {
-    /// Counts a connection in. For proxies in front and programs on the same machine only the limit for all holds.
+    /// Counts a connection in. For proxies in front and programs on the same machine only the limit for all holds, and the
+    /// latter have a few places beyond it, so that a health check does not take full for dead.
     ///
     /// # Errors
     ///
@@ -142,7 +150,12 @@ impl Limits {
             limits: self.clone(),
             client: None,
         };
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= config.connections {
+        let here = if address.to_canonical().is_loopback() {
+            kept(config.connections)
+        } else {
+            0
+        };
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= config.connections + here {
             return Err(Met::Connections);
         }
         if let Some(client) = countable(server, address) {
@@ -173,8 +186,8 @@ impl Limits {
             limits: self.clone(),
             client: None,
         };
-        let kept = if operator { KEPT } else { 0 };
-        if self.requests.fetch_add(1, Ordering::Relaxed) >= config.requests + kept {
+        let more = if operator { kept(config.requests) } else { 0 };
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= config.requests + more {
             return Err(Met::Requests);
         }
         if let Some(client) = countable(server, address) {
@@ -287,8 +300,17 @@ pub(crate) fn refusal(met: Met, wait: Option<Duration>) -> Error {
         .retry_after(wait.unwrap_or(RETRY_AFTER))
 }
 
-/// What a connection gets that is not even read.
-pub(crate) const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+/// Tells a connection that there is no room for it. Reads its request first: a client that is answered before it has asked
+/// takes that for a fault. Whoever speaks TLS gets an end.
+pub(crate) async fn refuse(mut stream: TcpStream) {
+    let mut head = [0; 4096];
+    let _ = tokio::time::timeout(RETRY_AFTER, stream.read(&mut head)).await;
+    // A fresh socket takes as much without waiting.
+    let _ = stream.try_write(NO_ROOM);
+}
+
+/// What a connection gets for which there is no room.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
 content-length: 120\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"busy\",\"detail\":\"too many connections are open\"}";
 
@@ -306,7 +328,7 @@ pub(crate) fn client(server: &ServerConfig, peer: IpAddr, headers: &HeaderMap) -
         .collect();
     let mut client = peer;
     for entry in lines.join(",").rsplit(',') {
-        let Ok(address) = entry.trim().parse::<IpAddr>() else {
+        let Some(address) = forwarded_address(entry.trim()) else {
             break;
         };
         client = address.to_canonical();
@@ -315,6 +337,13 @@ pub(crate) fn client(server: &ServerConfig, peer: IpAddr, headers: &HeaderMap) -
         }
     }
     client
+}
+
+/// An entry of `X-Forwarded-For`: an address, which some gateways write with a port, or an IPv6 one in brackets.
+fn forwarded_address(entry: &str) -> Option<IpAddr> {
+    let bare = entry.trim_start_matches('[').trim_end_matches(']');
+    let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare.parse().ok().or_else(with_port)
 }
 
 /// The client that `address` counts as; `None` for one that is many.
@@ -429,21 +458,22 @@ mod tests {
     #[test]
     fn requests_are_counted_for_all_and_for_each_and_some_places_are_kept_for_operators() {
         let mut config = Config::default();
-        config.limits.requests = 3;
-        config.limits.requests_per_client = 2;
+        config.limits.requests = 128;
+        config.limits.requests_per_client = 127;
         let limits = Arc::new(Limits::default());
         let begin = |text: &str, operator| {
             let address = address(text);
             limits.begin(&config.limits, &config.server, address, operator)
         };
-        let held = (begin("192.0.2.1", false), begin("192.0.2.1", false));
+        let held: Vec<_> = (0..127).map(|_| begin("192.0.2.1", false)).collect();
+        assert!(held.iter().all(Result::is_ok));
         assert_eq!(
             begin("192.0.2.1", false).expect_err("a third"),
             Met::ClientRequests
         );
         let other = begin("127.0.0.1", false).expect("another client");
         assert_eq!(begin("127.0.0.1", false).expect_err("full"), Met::Requests);
-        let operators: Vec<_> = (0..KEPT).map(|_| begin("127.0.0.1", true)).collect();
+        let operators: Vec<_> = (0..kept(128)).map(|_| begin("127.0.0.1", true)).collect();
         assert!(operators.iter().all(Result::is_ok));
         assert_eq!(begin("127.0.0.1", true).expect_err("full"), Met::Requests);
         drop((held, other, operators));
@@ -508,6 +538,13 @@ mod tests {
             "203.0.113.9",
             "several lines"
         );
+        assert_eq!(
+            asks("10.0.0.1", &["203.0.113.9:41234"]),
+            "203.0.113.9",
+            "a port"
+        );
+        assert_eq!(asks("10.0.0.1", &["[2001:db8::9]:41234"]), "2001:db8::9");
+        assert_eq!(asks("10.0.0.1", &["[2001:db8::9]"]), "2001:db8::9");
         assert_eq!(asks("10.0.0.1", &["203.0.113.9, unknown"]), "10.0.0.1");
         assert_eq!(asks("10.0.0.1", &[]), "10.0.0.1");
     }

@@ -14,6 +14,7 @@ mod extract;
 mod limits;
 mod otlp;
 mod outgoing;
+mod readiness;
 mod reload;
 mod respond;
 mod telemetry;

@@ -48,7 +48,14 @@ pub(crate) fn start(default_filter: &str, otlp_endpoint: Option<&str>) -> Result
         .with(log)
         .with(spans)
         .try_init()
-        .map_err(|error| format!("logging cannot be started: {error}"))
+        .map_err(|error| format!("cannot start logging: {error}"))?;
+    // A line of the log like any other, as JSON where that is asked for.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let payload = panic.payload_as_str().unwrap_or_default();
+        tracing::error!(target: "panic", place, "{payload}");
+    }));
+    Ok(())
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {

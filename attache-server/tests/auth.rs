@@ -1075,3 +1075,196 @@ fn an_application_cannot_send_us_elsewhere() {
         .assert_problem(404, "not_found", "a redirect is no yes");
     assert_eq!((application.asked(), elsewhere.asked()), (1, 0));
 }
+
+#[test]
+fn tokens_with_a_head_or_a_subject_that_could_mean_something_else_open_nothing() {
+    let signer = Signer::new();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("keys.json"), signer.keys().to_string()).unwrap();
+    let mut variables = JWT.to_vec();
+    variables.push(("ATTACHE_AUTH__JWT__JWKS_FILE", "keys.json"));
+    let server = Server::start_in(folder, &variables, &[]);
+    let status = |token: &str| As(&server, token).get("/v1/session").status;
+    let head = |more: &[(&str, serde_json::Value)]| {
+        let mut head = json!({"alg": "EdDSA", "kid": "ed"});
+        for (key, value) in more {
+            head[*key] = value.clone();
+        }
+        signer.sign(&head, &claims())
+    };
+    let with = |key: &str, value: serde_json::Value| {
+        let mut claims = claims();
+        claims[key] = value;
+        signer.sign(&json!({"alg": "EdDSA", "kid": "ed"}), &claims)
+    };
+    for good in [
+        head(&[("typ", json!("JWT"))]),
+        head(&[("typ", json!("at+jwt"))]),
+        head(&[("typ", json!("application/at+jwt"))]),
+        with("scp", json!(["delete"])),
+        with("sub", json!("u".repeat(255))),
+    ] {
+        assert_eq!(status(&good), 200, "{good}");
+    }
+    for bad in [
+        head(&[("crit", json!(["b64"])), ("b64", json!(true))]),
+        head(&[("typ", json!("logout+jwt"))]),
+        with("iss", json!([ISSUER, "https://elsewhere.example"])),
+        with("sub", json!("")),
+        with("sub", json!("user-7\u{0}")),
+        with("sub", json!("u".repeat(256))),
+        with(
+            "owner",
+            json!((0..257).map(|n| format!("page:{n}")).collect::<Vec<_>>()),
+        ),
+    ] {
+        assert_eq!(status(&bad), 401, "{bad}");
+    }
+    let both = As(&server, &with("scp", json!("delete")))
+        .get("/v1/session")
+        .json();
+    assert_eq!(both["scopes"], json!(["read", "write", "delete"]));
+}
+
+#[test]
+fn a_page_of_another_site_can_neither_sign_somebody_in_nor_out() {
+    let (server, all) = start();
+    let body = json!({"token": all}).to_string();
+    let own = format!("http://{}", server.address);
+    let secure = format!("https://{}", server.address);
+    let post =
+        |headers: &[(&str, &str)]| server.request("POST", "/v1/session", headers, body.as_bytes());
+    for foreign in [
+        [("origin", "https://evil.example")],
+        [("origin", "null")],
+        [("sec-fetch-site", "cross-site")],
+        [("sec-fetch-site", "same-site")],
+        // The same host by another scheme is another origin.
+        [("origin", secure.as_str())],
+    ] {
+        post(&foreign).assert_problem(403, "forbidden", &format!("{foreign:?}"));
+    }
+    post(&[("content-type", "text/plain")]).assert_problem(
+        400,
+        "bad_request",
+        "what forms can send",
+    );
+    let signed_in = post(&[
+        ("origin", &own),
+        ("content-type", "application/json; charset=utf-8"),
+    ]);
+    assert_eq!(signed_in.status, 200, "{}", signed_in.text());
+    let cookie = signed_in.header("set-cookie").unwrap();
+    let session = cookie.split(';').next().unwrap().to_owned();
+    let get = || {
+        server
+            .request("GET", "/v1/session", &[("cookie", &session)], b"")
+            .status
+    };
+    assert_eq!(get(), 200);
+    let foreign = [
+        ("cookie", session.as_str()),
+        ("origin", "https://evil.example"),
+    ];
+    server
+        .request("DELETE", "/v1/session", &foreign, b"")
+        .assert_problem(403, "forbidden", "signing out");
+    assert_eq!(get(), 200);
+}
+
+#[test]
+fn a_session_that_was_signed_out_of_is_over_wherever_its_cookie_was_copied_to() {
+    let (mut server, all) = start();
+    let body = json!({"token": all}).to_string();
+    let sign_in = |server: &Server| {
+        let signed_in = server.request("POST", "/v1/session", &[], body.as_bytes());
+        let cookie = signed_in.header("set-cookie").unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    };
+    let get = |server: &Server, cookie: &str| {
+        server
+            .request("GET", "/v1/session", &[("cookie", cookie)], b"")
+            .status
+    };
+    let (first, second) = (sign_in(&server), sign_in(&server));
+    assert_ne!(first, second);
+    let out = server.request("DELETE", "/v1/session", &[("cookie", &first)], b"");
+    assert_eq!(out.status, 204);
+    assert_eq!(get(&server, &first), 401);
+    assert_eq!(get(&server, &second), 200, "another one goes on");
+    server.restart(&[MODE]);
+    assert_eq!(get(&server, &first), 401, "after a restart, too");
+    assert_eq!(get(&server, &second), 200);
+}
+
+#[test]
+fn the_audit_log_says_from_where_and_strangers_cannot_fill_it() {
+    let (server, all) = start_with(&[
+        ("ATTACHE_LOG", "info"),
+        ("ATTACHE_LOG_FORMAT", "json"),
+        ("ATTACHE_SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+    ]);
+    let bearer = format!("Bearer {all}");
+    let from = [
+        ("authorization", bearer.as_str()),
+        ("x-forwarded-for", "203.0.113.9:4711"),
+    ];
+    let put = server.request("POST", "/v1/attachments?filename=a", &from, b"x");
+    assert_eq!(put.status, 201);
+    let refused = server.request(
+        "POST",
+        "/v1/attachments?filename=a&owner=nonsense",
+        &from,
+        b"x",
+    );
+    assert_eq!(refused.status, 400);
+    for _ in 0..200 {
+        let wrong = [
+            ("authorization", "Bearer att_0123456789abcdef_wrong"),
+            ("x-forwarded-for", "198.51.100.7"),
+        ];
+        assert_eq!(
+            server.request("GET", "/v1/attachments", &wrong, b"").status,
+            401
+        );
+    }
+    let log = server.log();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &serde_json::Value| line["target"] == "audit")
+        .collect();
+    let of = |action: &str| {
+        lines
+            .iter()
+            .filter(|line| line["action"] == action)
+            .collect::<Vec<_>>()
+    };
+    let uploads = of("upload");
+    assert_eq!(uploads.len(), 2, "{log}");
+    assert!(
+        uploads.iter().all(|line| line["client"] == "203.0.113.9"),
+        "{uploads:?}"
+    );
+    assert_eq!(uploads[1]["outcome"], "bad_request");
+    let tries = of("authenticate");
+    assert_eq!(tries.len(), 60, "{}", tries.len());
+    assert!(
+        tries
+            .iter()
+            .all(|line| line["client"] == "198.51.100.7" && line["outcome"] == "unauthorized")
+    );
+}
+
+#[test]
+fn who_is_not_an_operator_learns_whether_the_server_is_ready_and_no_more() {
+    let (server, all) = start();
+    assert_eq!(server.get("/readyz").json(), json!({"status": "ok"}));
+    let told = As(&server, &all).get("/readyz").json();
+    assert!(
+        told["storage"]
+            .as_str()
+            .is_some_and(|text| text.contains("local")),
+        "{told}"
+    );
+}

@@ -156,20 +156,18 @@ fn a_scanner_that_is_down_fails_as_configured() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let (short, _) = clamd();
     let down = [
-        (format!("tcp://{}", silent.local_addr().unwrap()), 10),
-        (format!("tcp://{gone}"), 10),
-        (short, 5_000_000),
+        format!("tcp://{}", silent.local_addr().unwrap()),
+        format!("tcp://{gone}"),
     ];
-    for (address, size) in &down {
+    for address in &down {
         for (when_down, status) in [("refuse", 503), ("accept", 201)] {
             let server = Server::start(&[
                 ("ATTACHE_HOOKS__CLAMD", address),
                 ("ATTACHE_HOOKS__TIMEOUT", "500ms"),
                 ("ATTACHE_HOOKS__WHEN_DOWN", when_down),
             ]);
-            let answer = upload(&server, &noise(*size));
+            let answer = upload(&server, &noise(10));
             assert_eq!(
                 answer.status,
                 status,
@@ -189,6 +187,23 @@ fn a_scanner_that_is_down_fails_as_configured() {
             }
             assert!(inspections(&server, "clamd", "failed"));
         }
+    }
+}
+
+#[test]
+fn a_file_that_the_scanner_finds_too_long_is_refused_whatever_a_scanner_that_is_down_means() {
+    let (address, _) = clamd();
+    for when_down in ["refuse", "accept"] {
+        let server = Server::start(&[
+            ("ATTACHE_HOOKS__CLAMD", &address),
+            ("ATTACHE_HOOKS__WHEN_DOWN", when_down),
+        ]);
+        let answer = upload(&server, &noise(5_000_000));
+        answer.assert_problem(413, "too_large", when_down);
+        assert!(answer.header("retry-after").is_none());
+        server.assert_empty(when_down);
+        assert!(inspections(&server, "clamd", "refused"));
+        assert!(!inspections(&server, "clamd", "failed"));
     }
 }
 

@@ -394,3 +394,63 @@ fn who_connects_and_asks_for_nothing_is_given_up_whatever_it_began_to_say() {
         assert!(ended, "{beginning:?} holds a connection");
     }
 }
+
+#[test]
+fn a_request_names_one_host_and_nothing_but_a_host() {
+    let server = Server::start(&[]);
+    for (what, head) in [
+        ("none", "GET /healthz HTTP/1.1\r\n"),
+        ("two", "GET /healthz HTTP/1.1\r\nhost: a\r\nhost: a\r\n"),
+        (
+            "two that differ",
+            "GET /v1/attachments HTTP/1.1\r\nhost: a\r\nhost: b\r\n",
+        ),
+        (
+            "a user",
+            "GET /healthz HTTP/1.1\r\nhost: user:password@a\r\n",
+        ),
+        ("a path", "GET /healthz HTTP/1.1\r\nhost: a/b\r\n"),
+    ] {
+        let text = exchange(
+            &server,
+            format!("{head}connection: close\r\n\r\n").as_bytes(),
+        );
+        assert!(text.starts_with("HTTP/1.1 400"), "{what}: {text}");
+    }
+    for good in ["a", "a.example:8080", "[::1]:8080", "127.0.0.1"] {
+        let head = format!("GET /healthz HTTP/1.1\r\nhost: {good}\r\nconnection: close\r\n\r\n");
+        assert!(
+            exchange(&server, head.as_bytes()).starts_with("HTTP/1.1 200"),
+            "{good}"
+        );
+    }
+    let old = exchange(&server, b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_of_http2_that_asks_for_nothing_more_is_given_up_though_it_answers_pings() {
+    let server = Server::start(&[("ATTACHE_LIMITS__HEAD_TIMEOUT", "1s")]);
+    let stream = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let mut ended = tokio::spawn(connection);
+    for _ in 0..2 {
+        let mut client = client.clone().ready().await.unwrap();
+        let get = http::Request::get("http://a/healthz").body(()).unwrap();
+        let (answer, _) = client.send_request(get, true).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        while let Some(bytes) = body.data().await {
+            bytes.unwrap();
+        }
+    }
+    let start = Instant::now();
+    let gone = tokio::time::timeout(Duration::from_secs(10), &mut ended).await;
+    assert!(gone.is_ok(), "it holds a connection");
+    assert!(
+        start.elapsed() >= Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
+}

@@ -175,3 +175,29 @@ fn limits_that_make_no_sense_are_named() {
         assert!(said.contains(key), "{key}: {said}");
     }
 }
+
+#[test]
+fn a_server_that_is_full_is_alive() {
+    let server = Server::start(&[("ATTACHE_LIMITS__CONNECTIONS", "3")]);
+    let mut idle: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    for stream in &mut idle {
+        write!(stream, "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert_eq!(read_answer(stream).status, 200);
+    }
+    let health = |arguments: &[&str]| {
+        let url = format!("http://{}", server.address);
+        command(server.folder.path(), &[])
+            .args(["health", "--url", &url])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let alive = health(&[]);
+    assert_eq!(alive.status.code(), Some(0), "{alive:?}");
+    assert!(
+        String::from_utf8_lossy(&alive.stderr).contains("full"),
+        "{alive:?}"
+    );
+    // But not for more work.
+    assert_eq!(health(&["--ready"]).status.code(), Some(1));
+}

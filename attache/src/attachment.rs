@@ -4,10 +4,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::error::{Error, Result};
 use crate::filename::Filename;
@@ -17,10 +18,20 @@ use crate::filename::Filename;
 #[serde(try_from = "String", into = "String")]
 pub struct AttachmentId(String);
 
+/// A UUID of version 7 (RFC 9562): unique, and in the order of time. A clock that is before 1970, as that of a machine without
+/// a battery is at its start, costs the order alone.
+pub fn unique() -> Uuid {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    match since_1970 {
+        Ok(_) => Uuid::now_v7(),
+        Err(_) => Uuid::new_v7(Timestamp::from_unix(NoContext, 0, 0)),
+    }
+}
+
 impl AttachmentId {
     /// A new id (UUIDv7, RFC 9562 section 5.7): sorts by time, cannot be guessed from others (74 random bits).
     pub fn generate() -> Self {
-        Self(Uuid::now_v7().hyphenated().to_string())
+        Self(unique().hyphenated().to_string())
     }
 
     /// The id as text.

@@ -105,8 +105,19 @@ struct Pace {
     size: u64,
     /// The nearer of the two limits, armed while a chunk is awaited.
     timer: Pin<Box<Sleep>>,
-    armed: bool,
+    armed: Option<Instant>,
+    floor: Option<Floor>,
     late: fn(&'static str) -> Error,
+}
+
+/// What must come in a stretch of waiting.
+struct Floor {
+    bytes: u64,
+    stretch: Duration,
+    /// How long this stretch has been waited for bytes. Time in which nobody asked for any does not count.
+    waited: Duration,
+    /// What had come when it began.
+    from: u64,
 }
 
 impl Body {
@@ -190,9 +201,25 @@ impl Body {
             allowance,
             size: size.unwrap_or(0),
             timer: Box::pin(tokio::time::sleep_until(started + idle)),
-            armed: false,
+            armed: None,
+            floor: None,
             late,
         });
+        self
+    }
+
+    /// Ends a [paced](Self::paced) body whose bytes come too slowly, too: `bytes` must come in each two idle limits of
+    /// waiting. A limit of the whole time alone believes whatever length was announced.
+    #[must_use]
+    pub fn no_slower_than(mut self, bytes: u64) -> Self {
+        if let Some(pace) = &mut self.pace {
+            pace.floor = Some(Floor {
+                bytes,
+                stretch: pace.idle * 2,
+                waited: Duration::ZERO,
+                from: 0,
+            });
+        }
         self
     }
 
@@ -305,7 +332,7 @@ impl Stream for Body {
                 }),
             };
             if let Some(pace) = &mut this.pace {
-                pace.armed = false;
+                pace.came();
             }
             return Poll::Ready(match outcome {
                 Ok(Some(chunk)) => Some(Ok(chunk)),
@@ -323,20 +350,47 @@ impl Stream for Body {
 }
 
 impl Pace {
+    /// The wait is over.
+    fn came(&mut self) {
+        if let (Some(since), Some(floor)) = (self.armed.take(), &mut self.floor) {
+            floor.waited += since.elapsed();
+        }
+    }
+
     fn poll_late(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<Error> {
         let deadline = self.started + self.allowance.of(self.size.max(received));
-        if !self.armed {
-            self.armed = true;
-            let limit = (Instant::now() + self.idle).min(deadline);
-            self.timer.as_mut().reset(limit);
+        loop {
+            let since = match self.armed {
+                Some(since) => since,
+                None => {
+                    let now = Instant::now();
+                    let mut limit = (now + self.idle).min(deadline);
+                    if let Some(floor) = &self.floor {
+                        limit = limit.min(now + floor.stretch.saturating_sub(floor.waited));
+                    }
+                    self.timer.as_mut().reset(limit);
+                    *self.armed.insert(now)
+                }
+            };
+            if std::future::Future::poll(self.timer.as_mut(), cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Poll::Ready((self.late)("the whole transfer took longer than its limit"));
+            }
+            if now >= since + self.idle {
+                return Poll::Ready((self.late)("no byte came for longer than the idle limit"));
+            }
+            // The end of a stretch.
+            self.came();
+            if let Some(floor) = &mut self.floor {
+                if received - floor.from < floor.bytes {
+                    return Poll::Ready((self.late)("the bytes come too slowly"));
+                }
+                (floor.from, floor.waited) = (received, Duration::ZERO);
+            }
         }
-        std::future::Future::poll(self.timer.as_mut(), cx).map(|()| {
-            (self.late)(if Instant::now() >= deadline {
-                "the whole transfer took longer than its limit"
-            } else {
-                "no byte came for longer than the idle limit"
-            })
-        })
     }
 }
 
@@ -529,6 +583,45 @@ mod tests {
         let error = body.next().await.expect("an error").expect_err("late");
         assert_eq!(error.kind(), ErrorKind::ClientTimeout);
         assert_eq!(before.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_drips_is_given_up_and_one_that_is_slow_is_not() {
+        let dripping = |bytes: usize, every: Duration| {
+            let drip = futures::stream::unfold((), move |()| async move {
+                tokio::time::sleep(every).await;
+                Some((Ok(Bytes::from(vec![0; bytes])), ()))
+            });
+            let (idle, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+            let allowance = Allowance { base: day, rate: 1 };
+            Body::new(drip.take(1000))
+                .paced(idle, allowance, Some(1 << 30), sender_late)
+                .no_slower_than(64 * 1024)
+        };
+        // What a limit of the whole time, which believes the announced gigabyte, would let go on for a day.
+        let start = Instant::now();
+        let mut body = dripping(1, Duration::from_secs(1));
+        let error = loop {
+            match body.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break error,
+                None => panic!("it came to its end"),
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::ClientTimeout);
+        let after = start.elapsed().as_secs();
+        assert!((119..=121).contains(&after), "{after}");
+        // Half a minute of silence now and then is a network, not an attack.
+        let mut body = dripping(64 * 1024, Duration::from_secs(50));
+        for _ in 0..1000 {
+            body.next().await.expect("a chunk").expect("in time");
+        }
+        // Nor does it count how long nobody asked.
+        let mut body = dripping(1024, Duration::from_secs(1));
+        for _ in 0..100 {
+            body.next().await.expect("a chunk").expect("in time");
+            tokio::time::sleep(Duration::from_secs(600)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,6 +65,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Base of links; from the request if unset.
     pub public_url: Option<String>,
+    /// Other names, with a port where it is not the usual one, under which it is reached: links for who uses one have it.
+    pub hosts: Vec<String>,
     /// How long running transfers may finish after SIGTERM or SIGINT.
     pub shutdown_grace: Duration,
     /// Web servers in front, by the address from which they connect: they are believed, and may be delegated to.
@@ -415,6 +417,11 @@ impl AuthConfig {
         if self.mode.is_empty() {
             faults.add("auth.mode must not be empty".to_owned());
         }
+        if self.accepts(AuthMode::Open) && self.mode.len() > 1 {
+            faults.add(
+                "auth.mode holds \"open\" beside others, but \"open\" asks nobody; remove it, or the others".to_owned(),
+            );
+        }
         let mut needed = |mode: AuthMode, key: &str, missing: bool| {
             if self.accepts(mode) && missing {
                 faults.add(format!("auth.mode \"{}\" needs {key}", mode.as_str()));
@@ -511,6 +518,7 @@ impl Default for Config {
             server: ServerConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 public_url: None,
+                hosts: Vec::new(),
                 shutdown_grace: Duration::from_secs(30),
                 trusted_proxies: Vec::new(),
                 tls: TlsConfig::default(),
@@ -632,6 +640,76 @@ impl Config {
         changed
     }
 
+    /// What is allowed, but most likely not meant; a sentence each, for the log and for `attache check`.
+    pub fn remarks(&self) -> Vec<String> {
+        let (server, limits, upload) = (&self.server, &self.limits, &self.upload);
+        let whole_internet =
+            |network: &Network| matches!(network.to_string().as_str(), "0.0.0.0/0" | "::/0");
+        let beyond = !server.listen.ip().is_loopback();
+        let behind = !server.trusted_proxies.is_empty();
+        let secure = server.tls.certificate_file.is_some();
+        let jwt = &self.auth.jwt;
+        let jwt_is_set = jwt.issuer.is_some() || jwt.jwks_file.is_some() || jwt.jwks_url.is_some();
+        let mode = self.delivery_mode();
+        let of_upload = upload
+            .block_bytes
+            .saturating_mul(upload.concurrency as u64 + 1);
+        [
+            (
+                server.trusted_proxies.iter().any(whole_internet),
+                "server.trusted_proxies holds every address, so that every client may say who it is",
+            ),
+            (
+                mode == DeliveryMode::Delegate && !behind,
+                "delivery.mode is \"delegate\", but server.trusted_proxies is empty, so that everything is relayed",
+            ),
+            (
+                mode == DeliveryMode::Redirect && self.storage.backend != Backend::Azure,
+                "delivery.mode is \"redirect\", but this store cannot sign URLs, so that everything is relayed",
+            ),
+            (
+                matches!((upload.total_bytes, upload.max_file_bytes), (Some(total), Some(file)) if total < file),
+                "upload.total_bytes is less than upload.max_file_bytes",
+            ),
+            (
+                limits.connections_per_client > limits.connections,
+                "limits.connections_per_client is more than limits.connections",
+            ),
+            (
+                limits.requests_per_client > limits.requests,
+                "limits.requests_per_client is more than limits.requests",
+            ),
+            (
+                limits.head_timeout < Duration::from_secs(1),
+                "limits.head_timeout is so short that clients with slow networks are cut off",
+            ),
+            (
+                of_upload > self.transfer_bytes,
+                "upload.block_bytes times upload.concurrency is more than memory.transfer_bytes; blocks will be smaller",
+            ),
+            (
+                jwt_is_set && !self.auth.accepts(AuthMode::Jwt),
+                "auth.jwt is set, but auth.mode does not hold \"jwt\"",
+            ),
+            (
+                self.auth.forward.url.is_some() && !self.auth.accepts(AuthMode::Forward),
+                "auth.forward.url is set, but auth.mode does not hold \"forward\"",
+            ),
+            (
+                beyond && !secure && !behind,
+                "server.listen is not loopback and server.tls is not set: tokens and files travel in the clear",
+            ),
+            (
+                server.public_url.is_none() && server.hosts.is_empty() && (beyond || secure || behind),
+                "server.public_url is not set, so that links have whatever host a client names",
+            ),
+        ]
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, remark)| remark.to_owned())
+        .collect()
+    }
+
     /// The folder of what attache keeps for itself: the catalog, and the key of its links.
     pub fn data_folder(&self) -> PathBuf {
         match self.catalog.0.parent() {
@@ -721,6 +799,10 @@ impl Config {
             let Some(rest) = name.strip_prefix("ATTACHE_") else {
                 continue;
             };
+            // An empty variable is an unset one, but not where the default lets everybody in.
+            if value.is_empty() && rest == "AUTH__MODE" {
+                faults.add("auth.mode must not be empty (from ATTACHE_AUTH__MODE)".to_owned());
+            }
             if NOT_KEYS.iter().any(|other| rest.starts_with(other)) || value.is_empty() {
                 continue;
             }
@@ -729,6 +811,7 @@ impl Config {
                 Some(key) => {
                     given.insert(key.path, (Raw::Text(value.clone()), name.clone()));
                 }
+                None if is_of_a_service(rest) => {}
                 None => faults.unknown(&path, name),
             }
         }
@@ -828,6 +911,9 @@ impl Config {
         }
         if !(1..=64).contains(&self.upload.concurrency) {
             faults.add("upload.concurrency must be between 1 and 64".to_owned());
+        }
+        if self.upload.max_file_bytes == Some(0) {
+            faults.add("upload.max_file_bytes is 0, which refuses every file; set \"unlimited\" for no limit".to_owned());
         }
         self.auth.check(faults);
         if self.auth.accepts(AuthMode::Open) && !self.server.listen.ip().is_loopback() {
@@ -979,6 +1065,30 @@ const PLAIN_NAMES: &[(&str, &str)] = &[
 /// Variables of ours that are no keys: the path of the file, the log filter, and what our tests use.
 const NOT_KEYS: &[&str] = &["CONFIG", "LOG", "TEST_"];
 
+/// Whether Kubernetes makes a variable of this name for a service whose name begins with "attache", in every pod beside it:
+/// `ATTACHE_SERVICE_HOST`, `ATTACHE_PORT`, `ATTACHE_PORT_8080_TCP_ADDR`
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>). No key looks like that.
+fn is_of_a_service(name: &str) -> bool {
+    let has = |end: &str| name == end || name.ends_with(&format!("_{end}"));
+    let service_port = format!("_{name}").contains("_SERVICE_PORT_");
+    let port = format!("_{name}")
+        .split_once("_PORT_")
+        .is_some_and(|(_, rest)| {
+            let mut parts = rest.split('_');
+            let number = parts
+                .next()
+                .is_some_and(|number| number.parse::<u16>().is_ok());
+            let protocol = parts
+                .next()
+                .is_some_and(|word| matches!(word, "TCP" | "UDP" | "SCTP"));
+            let end = parts
+                .next()
+                .is_none_or(|word| matches!(word, "PROTO" | "PORT" | "ADDR"));
+            number && protocol && end && parts.next().is_none()
+        });
+    has("SERVICE_HOST") || has("SERVICE_PORT") || has("PORT") || service_port || port
+}
+
 struct Key {
     path: &'static str,
     read: fn(&mut Config, &Raw) -> Result<(), String>,
@@ -1006,6 +1116,7 @@ macro_rules! key {
 const KEYS: &[Key] = &[
     key!("server.listen", server.listen, |raw| parsed(raw, "an address and a port, such as \"127.0.0.1:8080\""), |v| quoted(v)),
     key!("server.public_url", server.public_url, |raw| public_url(raw.text()?).map(Some), optional),
+    key!("server.hosts", server.hosts, hosts, |v| list(v)),
     key!("server.shutdown_grace", server.shutdown_grace, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("server.trusted_proxies", server.trusted_proxies, networks, show_networks),
     key!("server.tls.certificate_file", server.tls.certificate_file, some_path, optional_path),
@@ -1046,11 +1157,11 @@ const KEYS: &[Key] = &[
     key!("catalog.url", catalog, |raw| raw.text()?.parse(), |v| quoted(v)),
     key!("auth.mode", auth.mode, auth_modes, |v: &Vec<AuthMode>| Some(format!("{:?}", v.iter().map(|mode| mode.as_str()).collect::<Vec<_>>()))),
     key!("auth.jwt.jwks_file", auth.jwt.jwks_file, some_path, optional_path),
-    key!("auth.jwt.jwks_url", auth.jwt.jwks_url, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("auth.jwt.jwks_url", auth.jwt.jwks_url, |raw| http_url(raw.text()?).map(Some), show_url),
     key!("auth.jwt.issuer", auth.jwt.issuer, text, optional),
     key!("auth.jwt.audience", auth.jwt.audience, text, optional),
     key!("auth.jwt.leeway", auth.jwt.leeway, |raw| short(raw.text()?), |v| quoted(show_duration(*v))),
-    key!("auth.forward.url", auth.forward.url, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("auth.forward.url", auth.forward.url, |raw| guarded_url(raw.text()?).map(Some), show_url),
     key!("auth.forward.headers", auth.forward.headers, header_names, |v| Some(format!("{v:?}"))),
     key!("auth.forward.timeout", auth.forward.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("auth.forward.cache", auth.forward.cache, |raw| short(raw.text()?), |v| quoted(show_duration(*v))),
@@ -1062,10 +1173,10 @@ const KEYS: &[Key] = &[
     key!("limits.client_rate", limits.client_rate, rate, show_rate),
     key!("limits.caller_rate", limits.caller_rate, rate, show_rate),
     key!("hooks.clamd", hooks.clamd, |raw| raw.text()?.trim().parse().map(Some), optional),
-    key!("hooks.webhook", hooks.webhook, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("hooks.webhook", hooks.webhook, |raw| http_url(raw.text()?).map(Some), show_url),
     key!("hooks.timeout", hooks.timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("hooks.when_down", hooks.when_down, |raw| word(raw, WHEN_DOWN), |v| spelled(*v, WHEN_DOWN)),
-    key!("telemetry.otlp_endpoint", otlp_endpoint, |raw| http_url(raw.text()?).map(Some), optional),
+    key!("telemetry.otlp_endpoint", otlp_endpoint, |raw| http_url(raw.text()?).map(Some), show_url),
 ];
 
 const BACKENDS: &[(&str, Backend)] = &[
@@ -1250,6 +1361,39 @@ fn show_bytes(bytes: u64) -> String {
         )
 }
 
+/// Whether the host part of a URL holds a user name or a password: it would be printed, and is not used anyway.
+fn has_user(uri: &http::Uri) -> bool {
+    uri.authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+}
+
+/// A URL without its query, which may be a secret.
+fn show_url(url: &Option<String>) -> Option<String> {
+    let url = url.as_ref()?;
+    match url.split_once('?') {
+        Some((front, _)) => quoted(format!("{front}?redacted")),
+        None => quoted(url),
+    }
+}
+
+/// As [`http_url`], for what travels with secrets: over https, unless it stays on this machine.
+fn guarded_url(text: &str) -> Result<String, String> {
+    let url = http_url(text)?;
+    let uri: http::Uri = url.parse().map_err(|_| "must be a URL".to_owned())?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let here = host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    match here || uri.scheme_str() == Some("https") {
+        true => Ok(url),
+        false => Err(
+            "must be https, because the cookies of readers are sent there; http is for loopback"
+                .to_owned(),
+        ),
+    }
+}
+
 fn public_url(text: &str) -> Result<String, String> {
     let uri: http::Uri = text
         .parse()
@@ -1257,12 +1401,26 @@ fn public_url(text: &str) -> Result<String, String> {
     if !matches!(uri.scheme_str(), Some("http" | "https"))
         || uri.authority().is_none()
         || uri.query().is_some()
+        || has_user(&uri)
     {
         return Err(format!(
-            "is \"{text}\", but must be a URL such as \"https://files.example.org\", without a query"
+            "must be a URL such as \"https://files.example.org\", without user name, password and query"
         ));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn hosts(raw: &Raw) -> Result<Vec<String>, String> {
+    let hosts = raw.list();
+    match hosts.iter().find(|host| {
+        let parsed = host.parse::<http::uri::Authority>();
+        parsed.map_or(true, |parsed| parsed.as_str().contains('@'))
+    }) {
+        Some(wrong) => Err(format!(
+            "holds \"{wrong}\", but must hold names such as \"files.example.org\" or \"files.internal:8080\""
+        )),
+        None => Ok(hosts),
+    }
 }
 
 fn networks(raw: &Raw) -> Result<Vec<Network>, String> {
@@ -1279,7 +1437,8 @@ fn show_networks(networks: &Vec<Network>) -> Option<String> {
 }
 
 fn internal_prefix(text: &str) -> Result<String, String> {
-    if text.starts_with('/') && text.ends_with('/') && !text.contains("..") && text.is_ascii() {
+    let plain = text.starts_with('/') && text.ends_with('/') && text.len() > 1 && text.is_ascii();
+    if plain && !text.contains("..") && !text.contains("//") {
         Ok(text.to_owned())
     } else {
         Err("must begin and end with a slash, such as \"/internal/\"".to_owned())
@@ -1326,12 +1485,16 @@ fn short(text: &str) -> Result<Duration, String> {
 fn http_url(text: &str) -> Result<String, String> {
     let text = text.trim();
     let known = text.parse::<http::Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some()
+            && !has_user(&uri)
     });
     match known {
         true => Ok(text.to_owned()),
         // Never shown: a URL may hold a password.
-        false => Err("must be a URL such as \"https://app.example.org/may-read\"".to_owned()),
+        false => Err(
+            "must be a URL such as \"https://app.example.org/may-read\", without user name and password".to_owned(),
+        ),
     }
 }
 
@@ -1341,7 +1504,14 @@ fn header_names(raw: &Raw) -> Result<Vec<String>, String> {
         .map(|name| {
             name.parse::<http::HeaderName>()
                 .map(|name| name.as_str().to_owned())
-                .map_err(|_| format!("holds \"{name}\", which is no name of a header"))
+                .map_err(|_| format!("holds \"{name}\", which is not a header name"))
+                .and_then(|name| {
+                    match name.starts_with("x-attache-") || name.starts_with("x-forwarded-") {
+                        // Ours, and the reader's would come before it.
+                        true => Err(format!("holds \"{name}\", which attache sets itself")),
+                        false => Ok(name),
+                    }
+                })
         })
         .collect()
 }
@@ -1430,6 +1600,93 @@ mod tests {
             "delivery.url_lifetime must be between 5s and 2h",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_urls_are_refused_and_queries_are_not_shown() {
+        for key in [
+            "ATTACHE_AUTH__FORWARD__URL",
+            "ATTACHE_AUTH__JWT__JWKS_URL",
+            "ATTACHE_HOOKS__WEBHOOK",
+            "ATTACHE_TELEMETRY__OTLP_ENDPOINT",
+            "ATTACHE_SERVER__PUBLIC_URL",
+        ] {
+            let error = load("", &[(key, "https://user:hunter2@app.example.org/")]).expect_err(key);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+            assert!(error.to_string().contains("without user name"), "{error}");
+        }
+        let hook = [(
+            "ATTACHE_HOOKS__WEBHOOK",
+            "https://app.example.org/inspect?key=hunter2",
+        )];
+        let config = load("", &hook).expect("valid");
+        assert_eq!(config.hooks.webhook.as_deref(), Some(hook[0].1));
+        assert!(
+            !config.to_toml().contains("hunter2"),
+            "{}",
+            config.to_toml()
+        );
+        // Cookies of readers go there.
+        let forward = |url| load("", &[("ATTACHE_AUTH__FORWARD__URL", url)]);
+        forward("http://127.0.0.1:3000/may-read").expect("loopback");
+        forward("https://app.example.org/may-read").expect("https");
+        forward("http://app.example.org/may-read").expect_err("in the clear");
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_and_what_is_odd_is_remarked() {
+        for (file, environment) in [
+            ("[auth]\nmode = [\"open\", \"token\"]", ("X", "")),
+            ("", ("ATTACHE_AUTH__MODE", "")),
+            ("[upload]\nmax_file_bytes = 0", ("X", "")),
+            ("[delivery]\ninternal_prefix = \"//\"", ("X", "")),
+        ] {
+            load(file, &[environment]).expect_err(file);
+        }
+        assert_eq!(Config::default().remarks(), Vec::<String>::new());
+        for file in [
+            "[server]\ntrusted_proxies = [\"0.0.0.0/0\"]\npublic_url = \"https://a\"",
+            "[delivery]\nmode = \"delegate\"",
+            "[delivery]\nmode = \"redirect\"",
+            "[upload]\nmax_file_bytes = 2\ntotal_bytes = 1",
+            "[limits]\nconnections = 1",
+            "[limits]\nrequests = 1",
+            "[limits]\nhead_timeout = \"1ms\"",
+            "[memory]\ntransfer_bytes = \"4MiB\"",
+            "[auth.jwt]\nissuer = \"a\"",
+            "[auth]\nmode = [\"token\"]\n[server]\nlisten = \"0.0.0.0:80\"\npublic_url = \"https://a\"",
+            "[server]\ntrusted_proxies = [\"10.0.0.1\"]",
+        ] {
+            let config = load(file, &[]).expect(file);
+            assert_eq!(config.remarks().len(), 1, "{file}: {:?}", config.remarks());
+        }
+    }
+
+    #[test]
+    fn variables_that_kubernetes_makes_for_a_service_are_no_keys_and_no_faults() {
+        for name in [
+            "ATTACHE_PORT",
+            "ATTACHE_SERVICE_HOST",
+            "ATTACHE_SERVICE_PORT",
+            "ATTACHE_SERVICE_PORT_HTTP",
+            "ATTACHE_PORT_8080_TCP",
+            "ATTACHE_PORT_8080_TCP_PROTO",
+            "ATTACHE_PORT_8080_TCP_PORT",
+            "ATTACHE_PORT_8080_TCP_ADDR",
+            "ATTACHE_FILES_SERVICE_HOST",
+            "ATTACHE_FILES_PORT_443_TCP_ADDR",
+        ] {
+            load("", &[(name, "tcp://10.96.0.1:8080")]).expect(name);
+        }
+        for name in [
+            "ATTACHE_SERVER_LISTEN",
+            "ATTACHE_PORT_8080",
+            "ATTACHE_SERVER__PORT_HTTP",
+            "ATTACHE_TRANSPORT",
+        ] {
+            let error = load("", &[(name, "8080")]).expect_err(name);
+            assert!(error.to_string().contains(name), "{error}");
         }
     }
 

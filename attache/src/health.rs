@@ -56,6 +56,14 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
             "Look at the log, and at the disk and the permissions of the file that catalog.url names.",
         );
     }
+    if !status.storage.in_place {
+        say(
+            Level::Trouble,
+            "The folder of the store is empty, but the catalog names attachments: a disk is not mounted, or was wiped."
+                .to_owned(),
+            "Mount it. If the files are lost, put a copy back; nothing can be uploaded until then.",
+        );
+    }
     for lease in &status.leases {
         let what = match lease.name {
             "entra_token" => "The access token",

@@ -80,6 +80,21 @@ impl LinkKey {
                 Err(error) => return Err(wrong(error.error)),
             }
         }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&path)
+                .map_err(wrong)?
+                .permissions()
+                .mode();
+            if mode & 0o077 != 0 {
+                tracing::warn!(
+                    mode = format!("{:o}", mode & 0o777),
+                    "others on this machine can read link.key, and so make links and sessions: chmod 600 it, and delete it to \
+                     end those that were made"
+                );
+            }
+        }
         let bytes = Zeroizing::new(std::fs::read(&path).map_err(wrong)?);
         let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
             Error::new(

@@ -52,11 +52,18 @@ mod watch;
 
 use relay::{Held, Relay};
 
-/// How much of the quota an upload of unknown length reserves at a time.
+/// How much of the quota an upload reserves at a time, ahead of the bytes that have come: whoever announces a gigabyte and
+/// sends little takes little away from the others.
 const RESERVE_STEP: u64 = 8 * 1024 * 1024;
+
+/// What must come of an upload within two idle limits: 546 bytes a second by default, less than the slowest of mobile networks.
+const MIN_SPEED: u64 = 64 * 1024;
 
 /// Most ids of one bulk deletion.
 pub const MAX_BULK: usize = 1000;
+
+/// Most attachments that one deletion of an owner deletes.
+pub const MAX_OWNED: usize = 10 * MAX_BULK;
 
 /// Most attachments of one page of a listing.
 pub const MAX_PAGE: u32 = 1000;
@@ -385,6 +392,12 @@ impl Attache {
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
         stream: &mut StreamGuard,
     ) -> Result<Uploaded> {
+        if !parts.storage.is_in_place(false).await? {
+            let totals = self.0.catalog.totals().await?;
+            if !parts.storage.is_in_place(totals.attachments == 0).await? {
+                return Err(missing_disk(totals.attachments));
+            }
+        }
         let limits = &parts.config.upload;
         if let (Some(size), Some(max)) = (new.size, limits.max_file_bytes)
             && size > max
@@ -397,12 +410,14 @@ impl Attache {
         let body = body
             .inspect(move |chunk| passed(chunk.as_ref().map_or(0, Bytes::len)))
             .take_until(async move { cut.cancelled().await });
-        let mut body = Body::new(body).paced(
-            limits.idle_timeout,
-            limits.timeout,
-            new.size,
-            body::sender_late,
-        );
+        let mut body = Body::new(body)
+            .paced(
+                limits.idle_timeout,
+                limits.timeout,
+                new.size,
+                body::sender_late,
+            )
+            .no_slower_than(MIN_SPEED);
         let Beginning { head, read } = beginning(&mut body).await?;
         let claim = new.content_type.as_deref();
         let content_type = media::decide(claim, &head, new.filename.as_ref());
@@ -421,7 +436,8 @@ impl Attache {
             content_type,
             created_by: new.created_by,
             created_at: whole_millis(OffsetDateTime::now_utc()),
-            reserve: new.size.unwrap_or(0),
+            size: new.size,
+            reserve: new.size.unwrap_or(0).min(RESERVE_STEP),
             quota,
             idempotency_key: new.idempotency_key,
         };
@@ -463,6 +479,7 @@ impl Attache {
             cut: self.0.cut.clone(),
             id: id.clone(),
             quota,
+            size: new.size,
             taken: 0,
             reserved: draft.reserve,
             asked: asked.clone(),
@@ -863,8 +880,8 @@ impl Attache {
         Ok(results)
     }
 
-    /// Deletes everything that hangs on `owner`; a result for each, in pages of [`MAX_PAGE`], until nothing is left or
-    /// a page brings no progress.
+    /// Deletes what belongs to `owner`; a result for each, in pages of [`MAX_PAGE`], until nothing is left or a page brings no
+    /// progress, but at most [`MAX_OWNED`]: whoever gets as many asks again.
     ///
     /// # Errors
     ///
@@ -884,7 +901,7 @@ impl Attache {
             let done = self.delete_all(ids).await?;
             let progress = done.iter().any(|(_, outcome)| outcome.is_ok());
             results.extend(done);
-            if last || !progress {
+            if last || !progress || results.len() >= MAX_OWNED {
                 return Ok(results);
             }
         }
@@ -1086,7 +1103,12 @@ impl Attache {
     /// What is wrong, naming the setting to change.
     pub async fn ready(&self) -> Result<Probe> {
         self.0.catalog.probe().await?;
-        self.parts().storage.probe().await
+        let storage = self.parts().storage.clone();
+        let totals = self.0.catalog.totals().await?;
+        if !storage.is_in_place(totals.attachments == 0).await? {
+            return Err(missing_disk(totals.attachments));
+        }
+        storage.probe().await
     }
 
     /// Swaps in a new configuration. Builds what changed, probes it with one authenticated call, and only then swaps;
@@ -1356,6 +1378,7 @@ struct Guarded {
     cut: CancellationToken,
     id: AttachmentId,
     quota: Option<u64>,
+    size: Option<u64>,
     taken: u64,
     reserved: u64,
     /// Whether the storage asked for a byte.
@@ -1396,6 +1419,7 @@ impl Guarded {
             return Ok(());
         }
         let ahead = need + RESERVE_STEP;
+        let ahead = self.size.map_or(ahead, |size| ahead.min(size.max(need)));
         match self.catalog.reserve(&self.id, ahead, self.quota).await {
             Ok(()) => self.reserved = ahead,
             Err(error) if error.kind() == ErrorKind::QuotaExceeded => {
@@ -1413,6 +1437,17 @@ fn lost(error: Error, attachment: &Attachment) -> Error {
     Error::internal("the bytes of this attachment are not whole in the store; run `attache verify`")
         .with_source(error)
         .during("deliver", attachment.id.as_str())
+}
+
+/// The catalog names attachments, and the store is empty.
+fn missing_disk(attachments: u64) -> Error {
+    Error::new(
+        ErrorKind::UpstreamUnavailable,
+        format!(
+            "the catalog names {attachments} attachments, but storage.local.root is an empty folder: is its disk mounted? If \
+             the files are lost, put a copy back, or make a folder \".attache\" in it"
+        ),
+    )
 }
 
 fn shutting_down() -> Error {

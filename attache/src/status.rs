@@ -100,6 +100,7 @@ pub struct Status {
     pub leases: Vec<LeaseStatus>,
     pub signing: SigningStatus,
     pub configuration: ConfigurationStatus,
+    pub storage: StorageStatus,
     pub catalog: CatalogStatus,
     pub sweep: Option<LastSweep>,
 }
@@ -147,5 +148,6 @@ status! {
         last_reload: Option<LastReload>,
         open_on: Option<String>,
     }
+    StorageStatus { in_place: bool }
     CatalogStatus { attachments: Option<u64>, bytes: Option<u64>, reserved_bytes: Option<u64> }
 }

@@ -232,6 +232,7 @@ async fn uploads_at_once_cannot_overshoot_the_quota_together(catalog: &Shared) {
     let tries = (0..50).map(|_| {
         let catalog = catalog.clone();
         let draft = Draft {
+            size: None,
             reserve: 10,
             quota: Some(100),
             ..draft()
@@ -268,6 +269,7 @@ async fn a_reservation_is_raised_within_the_quota_or_stays(catalog: &Shared) {
     let (a, b) = (draft(), draft());
     for draft in [&a, &b] {
         let draft = Draft {
+            size: None,
             reserve: 0,
             ..draft.clone()
         };
@@ -737,11 +739,14 @@ async fn what_is_committed_is_there_after_close_and_open() {
     let made = fill(&first, 5, |n| n).await;
     first.close().await;
     drop(first);
-    // All of it lies in one file: a backup by copying is whole.
+    // All of it is in one file, beside the space that is kept for deletions.
     let names: Vec<_> = std::fs::read_dir(folder.path())
         .expect("the folder")
         .map(|entry| entry.expect("an entry").file_name())
-        .filter(|name| !name.to_string_lossy().ends_with("-workers"))
+        .filter(|name| {
+            let name = name.to_string_lossy();
+            !name.ends_with("-workers") && !name.ends_with("-reserve")
+        })
         .collect();
     assert_eq!(names, ["catalog.sqlite"]);
     let second: Shared = Arc::new(open_file(&path));
@@ -1011,6 +1016,7 @@ async fn processes_that_start_together_make_one_catalog() {
     }
     let tries = catalogs.iter().map(|catalog| async {
         let draft = Draft {
+            size: None,
             reserve: 10,
             quota: Some(50),
             ..draft()
@@ -1042,6 +1048,7 @@ fn draft() -> Draft {
         content_type: "text/plain".to_owned(),
         created_by: None,
         created_at: OffsetDateTime::now_utc(),
+        size: None,
         reserve: 100,
         quota: None,
         idempotency_key: None,
@@ -1136,4 +1143,103 @@ async fn catalog_has(catalog: &Shared, id: &AttachmentId) {
 async fn assert_not_found(catalog: &Shared, id: &AttachmentId) {
     let error = catalog.find(id).await.expect_err("it is not ready");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_another_program_holds_the_write_lock_everybody_who_waits_is_told_to_come_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("catalog.db");
+    let catalog: Shared = Arc::new(open_file(&path));
+    let other = rusqlite::Connection::open(&path).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let start = std::time::Instant::now();
+    let id = AttachmentId::generate();
+    let drafts: Vec<Draft> = (0..100).map(|_| draft()).collect();
+    let begun = join_all(drafts.iter().map(|draft| catalog.begin(draft)));
+    let (begun, retired, probed) = futures::join!(begun, catalog.retire(&id), catalog.probe());
+    let errors = begun.into_iter().map(|begun| begun.expect_err("held"));
+    let errors = errors.chain([retired.expect_err("held"), probed.expect_err("held")]);
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
+        assert!(error.retry_hint().is_some(), "{error:?}");
+    }
+    // They waited for the same thing, and not one after the other.
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+    other.execute_batch("ROLLBACK").expect("free");
+    catalog.begin(&draft()).await.expect("free again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_into_a_catalog_whose_file_was_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("catalog.db");
+    let catalog: Shared = Arc::new(open_file(&path));
+    catalog.begin(&draft()).await.expect("begun");
+    std::fs::remove_file(&path).expect("removed");
+    let refused = [
+        catalog.begin(&draft()).await.map(|_| ()),
+        catalog.probe().await,
+        catalog.totals().await.map(|_| ()),
+    ];
+    for outcome in refused {
+        assert_eq!(
+            outcome.expect_err("removed").kind(),
+            ErrorKind::Misconfigured
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_can_be_emptied() {
+    let Some(disk) = common::SmallDisk::mount("4m") else {
+        return;
+    };
+    let catalog: Shared = Arc::new(open_file(&disk.root().join("catalog.db")));
+    let ids = fill(&catalog, 20, |n| n).await;
+    let filler = disk.root().join("filler");
+    let fill_up = || {
+        let mut size = 1 << 20;
+        while size > 0 {
+            let mut file = std::fs::File::options();
+            let file = file.create(true).append(true).open(&filler);
+            let written =
+                file.and_then(|mut file| std::io::Write::write_all(&mut file, &vec![0; size]));
+            if written.is_err() {
+                size /= 2;
+            }
+        }
+    };
+    fill_up();
+    // Some writes find room in the log that is there already.
+    let mut full = None;
+    for _ in 0..1000 {
+        match catalog.begin(&draft()).await {
+            Ok(_) => {}
+            Err(error) => {
+                full = Some(error);
+                break;
+            }
+        }
+    }
+    assert_eq!(full.expect("it is full").kind(), ErrorKind::StorageFull);
+    for id in &ids {
+        catalog
+            .retire(id)
+            .await
+            .expect("a full disk can be emptied");
+        catalog
+            .forget(id)
+            .await
+            .expect("a full disk can be emptied");
+    }
+    // With room again there is something to give up the next time, too.
+    std::fs::remove_file(&filler).expect("removed");
+    let more = fill(&catalog, 2, |n| n).await;
+    catalog.retire(&more[0]).await.expect("retired");
+    catalog.forget(&more[0]).await.expect("forgotten");
+    assert!(disk.root().join("catalog.db-reserve").exists());
 }

@@ -99,7 +99,6 @@ async fn a_page_costs_what_is_on_it_among_a_million_attachments() {
         ("a prefix that nothing has", page(&["page:none-*"], None), 0),
     ] {
         let cost = cost(&catalog, &page, rows).await;
-        println!("{what}: {cost:?}, one owner {one:?}");
         // The constant is for the two looks at least that a prefix takes, and for a busy machine.
         let bound = one * 3 + Duration::from_millis(2);
         assert!(

@@ -4,7 +4,6 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use attache::ErrorKind;
@@ -13,14 +12,14 @@ use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::{Grant, Offer, Storage};
 use common::child::{self, Child};
 use common::{
-    BLOCK, content, eventually, facts, fresh_key, get, interrupt_put, list, pattern, put,
-    stalling_body,
+    BLOCK, SmallDisk, content, eventually, facts, fresh_key, get, interrupt_put, list, pattern,
+    put, stalling_body,
 };
 use tempfile::TempDir;
 
 #[tokio::test]
 async fn a_full_disk_is_storage_full_and_leaves_nothing() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("1m") else {
         return;
     };
     let store = open(disk.root());
@@ -397,38 +396,4 @@ fn in_progress(root: &Path) -> Vec<PathBuf> {
 fn append(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = fs::File::options().create(true).append(true).open(path)?;
     std::io::Write::write_all(&mut file, bytes)
-}
-
-/// A file system of 1 MiB, gone when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(folder.path())
-            .output();
-        match mount {
-            Ok(output) if output.status.success() => Some(Self(folder)),
-            _ => {
-                common::skip("a small disk can only be mounted by root");
-                None
-            }
-        }
-    }
-
-    fn root(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, because a failed test may leave a file open.
-        let _ = Command::new("umount")
-            .arg("--lazy")
-            .arg(self.root())
-            .status();
-    }
 }

@@ -133,6 +133,12 @@ impl Forward {
         match answer.status().as_u16() {
             200..=299 => Ok(Decision::Granted),
             401 => Ok(Decision::SignIn),
+            // It is busy, which is no answer and must not be remembered as one.
+            408 | 425 | 429 => Err(Error::new(
+                ErrorKind::UpstreamUnavailable,
+                "the application that decides who may read is busy",
+            )
+            .retry_after(RETRY_AFTER)),
             300..=499 => Ok(Decision::Refused),
             status => {
                 tracing::warn!(

@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
 use attache::config::JwtConfig;
 use attache::lease::{Granted, Lease};
 use attache::{Error, ErrorKind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind as JwtErrorKind;
 use jsonwebtoken::jwk::{
@@ -31,6 +34,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Largest key set.
 const MAX_KEYS_BYTES: usize = 256 * 1024;
+
+/// Most patterns of owners in a token.
+const MAX_OWNERS: usize = 256;
 
 /// Longest token.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -61,9 +67,15 @@ struct Key {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    /// One issuer, compared when the token was checked; a list that ours is in is not the same.
+    #[serde(rename = "iss")]
+    _issuer: String,
     /// Words with a space between (RFC 8693 section 4.2), or a list of them.
-    #[serde(default, alias = "scp")]
+    #[serde(default)]
     scope: Words,
+    /// The same by another name (Entra ID, Okta); a token may have both.
+    #[serde(default)]
+    scp: Words,
     /// Patterns of owners; none if it is missing.
     #[serde(default)]
     owner: Words,
@@ -136,6 +148,7 @@ impl Issuer {
             return Err(refused("it is too long"));
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| super::unknown())?;
+        check_head(token, header.typ.as_deref())?;
         let id = header.kid.as_deref();
         let keys = self.keys_for(id).await?;
         let key = keys
@@ -166,6 +179,7 @@ impl Issuer {
         let scopes: Scopes = claims
             .scope
             .iter()
+            .chain(claims.scp.iter())
             .filter_map(|word| word.parse::<Scope>().ok())
             .collect();
         let owners: Result<Owners> = claims
@@ -174,12 +188,19 @@ impl Issuer {
             .map(str::parse::<OwnerPattern>)
             .collect();
         let owners = owners.map_err(|_| refused("its \"owner\" is no pattern of owners"))?;
-        let subject: String = claims
-            .sub
-            .chars()
-            .take(128)
-            .filter(|c| !c.is_control())
-            .collect();
+        if owners.patterns().len() > MAX_OWNERS {
+            return Err(refused("it has too many patterns of owners"));
+        }
+        // Cut or cleaned, two subjects could become one, and share a rate and idempotency keys.
+        let subject = claims.sub;
+        if subject.is_empty()
+            || subject.len() > MAX_SUBJECT
+            || subject.chars().any(char::is_control)
+        {
+            return Err(refused(
+                "its subject is empty, too long, or holds control characters",
+            ));
+        }
         Ok(Caller {
             name: format!("jwt:{subject}").into(),
             scopes,
@@ -195,12 +216,41 @@ impl Issuer {
     }
 }
 
+/// What the head of a token must not say.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unauthorized`].
+fn check_head(token: &str, kind: Option<&str>) -> Result<()> {
+    // "application/" may be left out (RFC 7515 section 4.1.9); RFC 9068 section 2.1 has the second.
+    let kind = kind.map(|kind| kind.trim_start_matches("application/").to_ascii_lowercase());
+    if kind.is_some_and(|kind| kind != "jwt" && kind != "at+jwt") {
+        return Err(refused("its \"typ\" is neither JWT nor at+jwt"));
+    }
+    // Extensions that must be understood, of which we understand none (RFC 7515 section 4.1.11).
+    let head = token.split('.').next().unwrap_or_default();
+    let head = URL_SAFE_NO_PAD.decode(head).map_err(|_| super::unknown())?;
+    let head: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&head).map_err(|_| super::unknown())?;
+    match head.contains_key("crit") {
+        true => Err(refused(
+            "its \"crit\" names extensions that are not understood",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Longest subject, in bytes; OpenID Connect Core section 2 allows 255 characters.
+const MAX_SUBJECT: usize = 255;
+
 /// Keys at an address.
 struct Published {
     lease: Lease<Arc<KeySet>>,
     client: client::Client,
     url: http::Uri,
+    /// When it was looked beyond the lease, and what was found.
     looked_again: Mutex<Option<Instant>>,
+    newest: ArcSwapOption<(Instant, Arc<KeySet>)>,
 }
 
 impl Published {
@@ -223,21 +273,36 @@ impl Published {
             client,
             url,
             looked_again: Mutex::new(None),
+            newest: ArcSwapOption::empty(),
         }
     }
 
     async fn keys_for(&self, id: Option<&str>) -> Result<Arc<KeySet>> {
         let held = self.lease.get(Duration::ZERO).await?;
-        if held.value().find(id).is_some() || !self.may_look_again() {
-            return Ok(held.value().clone());
+        let held = held.value();
+        if held.find(id).is_some() {
+            return Ok(held.clone());
         }
-        // Keys that work are dropped only for keys that are better: whoever sends tokens with made-up keys while the
-        // issuer is down must not lock everybody else out.
+        if let Some(newest) = self.newest() {
+            if newest.find(id).is_some() || !self.may_look_again() {
+                return Ok(newest);
+            }
+        } else if !self.may_look_again() {
+            return Ok(held.clone());
+        }
+        // Whatever was fetched well is kept, whoever's token led to it: somebody who sends tokens with made-up keys uses up
+        // the looks, and must not keep a new key from being learned by that. The keys of the lease stay, too.
         let fresh = fetch(&self.client, &self.url).await?;
-        if fresh.find(id).is_some() {
-            self.lease.reject(&held);
-        }
+        self.newest
+            .store(Some(Arc::new((Instant::now(), fresh.clone()))));
         Ok(fresh)
+    }
+
+    /// What was found beyond the lease; for as long as a lease would keep it.
+    fn newest(&self) -> Option<Arc<KeySet>> {
+        let newest = self.newest.load();
+        let (at, keys) = &**newest.as_ref()?;
+        (at.elapsed() < KEYS_LIVE).then(|| keys.clone())
     }
 
     fn may_look_again(&self) -> bool {
@@ -404,5 +469,61 @@ impl fmt::Debug for Issuer {
         f.debug_struct("Issuer")
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn key(id: &str) -> serde_json::Value {
+        // Any 32 bytes: nothing is verified here.
+        let x = URL_SAFE_NO_PAD.encode([7; 32]);
+        serde_json::json!({"kty": "OKP", "crv": "Ed25519", "kid": id, "alg": "EdDSA", "x": x})
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn made_up_keys_do_not_keep_a_new_key_from_being_learned() {
+        use_ring();
+        let issuer = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/keys", issuer.local_addr().expect("an address"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        std::thread::spawn(move || {
+            for stream in issuer.incoming() {
+                let mut stream = stream.expect("a connection");
+                let _ = stream.read(&mut [0; 4096]);
+                let keys = match counted.fetch_add(1, Ordering::Relaxed) {
+                    0 => vec![key("old")],
+                    _ => vec![key("old"), key("new")],
+                };
+                let body = serde_json::json!({"keys": keys}).to_string();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+            }
+        });
+        let client = client::Client::new().expect("a client");
+        let published = Published::new(client, url.parse().expect("a URL"));
+        let knows = async |id: &str| {
+            let keys = published.keys_for(Some(id)).await.expect("keys");
+            keys.find(Some(id)).is_some()
+        };
+        assert!(knows("old").await);
+        // A stranger uses up the look, after the issuer has published a new key.
+        assert!(!knows("made-up").await);
+        assert!(!knows("made-up-too").await);
+        assert!(knows("new").await);
+        assert!(knows("old").await);
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            2,
+            "one look in so many seconds"
+        );
     }
 }

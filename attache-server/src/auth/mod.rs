@@ -17,11 +17,13 @@ use http::request::Parts;
 use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
+use crate::audit::{self, Action};
+use crate::connection::Peer;
 use crate::respond::Failure;
 
 pub(crate) mod forward;
 mod jwt;
-mod origin;
+pub(crate) mod origin;
 pub(crate) mod session;
 pub(crate) mod tokens;
 
@@ -98,7 +100,7 @@ impl Auth {
                 app.pace(&caller)?;
                 return Ok(caller);
             }
-            None => self.signed_in(app, headers)?,
+            None => self.signed_in(app, request),
         };
         // Browsers send cookies, and reach loopback, for every page that asks them to; a bearer token they do not send.
         match known {
@@ -145,16 +147,21 @@ impl Auth {
     }
 
     /// Whoever signed in on the page.
-    fn signed_in(&self, app: &App, headers: &HeaderMap) -> Result<Option<Caller>> {
+    fn signed_in(&self, app: &App, request: &Parts) -> Option<Caller> {
         if !self.config.accepts(AuthMode::Token) {
-            return Ok(None);
+            return None;
         }
-        let cookies = headers.get_all(COOKIE).iter();
-        let cookies = cookies.filter_map(|line| line.to_str().ok());
-        let session = session::find(cookies);
-        Ok(session
-            .and_then(|session| session::open(app.attache.links(), session))
-            .and_then(|id| self.tokens.find(&id)))
+        let peer = request.extensions.get::<Peer>();
+        let parts = app.attache.parts();
+        let server = &parts.config.server;
+        let public = server.public_url.as_ref();
+        let secure = public.is_some_and(|url| url.starts_with("https:"))
+            || peer.is_some_and(|peer| peer.is_secure(server, &request.headers));
+        let (id, ended) = session::open(app.attache.links(), cookie(&request.headers, secure)?)?;
+        match self.tokens.has_ended(&ended) {
+            true => None,
+            false => self.tokens.find(&id),
+        }
     }
 
     /// The caller that a token's text proves, for signing in.
@@ -165,6 +172,19 @@ impl Auth {
         let id = tokens::TokenId::of(text.trim()).ok_or_else(unknown)?;
         Ok((id, caller))
     }
+}
+
+/// The session's cookie.
+fn cookie(headers: &HeaderMap, secure: bool) -> Option<&str> {
+    let lines = headers.get_all(COOKIE).iter();
+    session::find(lines.filter_map(|line| line.to_str().ok()), secure)
+}
+
+/// What ends the sessions that a request carries.
+pub(crate) fn sessions(app: &App, headers: &HeaderMap) -> Vec<session::Ended> {
+    let found = cookie(headers, false).into_iter();
+    let opened = found.filter_map(|cookie| session::open(app.attache.links(), cookie));
+    opened.map(|(_, ended)| ended).collect()
 }
 
 /// Says no more than that: not whether it expired, was revoked, or never was.
@@ -262,7 +282,11 @@ impl FromRequestParts<App> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let auth = app.auth()?;
-        let caller = auth.caller(app, parts).await?;
-        Ok(caller)
+        let outcome = auth.caller(app, parts).await;
+        // Nobody who merely has no token, but somebody who tries one.
+        if outcome.is_err() && parts.headers.contains_key(AUTHORIZATION) {
+            audit::refused(Action::Authenticate, &outcome);
+        }
+        Ok(outcome?)
     }
 }

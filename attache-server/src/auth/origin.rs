@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::app::App;
+use crate::connection::Peer;
 
 /// Refuses what changes something and comes from a page of another origin
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html>).
@@ -16,7 +17,7 @@ use crate::app::App;
 /// # Errors
 ///
 /// [`ErrorKind::Forbidden`].
-pub(super) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
+pub(crate) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
     let headers = &request.headers;
     if request.method.is_safe() {
         return Ok(());
@@ -40,12 +41,24 @@ pub(super) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
         .ok()
         .and_then(|origin| origin.parse().ok())
         .ok_or_else(foreign)?;
+    let scheme = origin.scheme_str().unwrap_or_default();
     let origin = origin.authority().ok_or_else(foreign)?;
-    let public = app.attache.parts();
-    let public = public.config.server.public_url.as_deref();
+    let parts = app.attache.parts();
+    let public = parts.config.server.public_url.as_deref();
     let public: Option<http::Uri> = public.and_then(|url| url.parse().ok());
-    if public.is_some_and(|url| url.authority().is_some_and(|own| same(own, origin))) {
+    let own = public
+        .as_ref()
+        .and_then(|url| Some((url.scheme_str()?, url.authority()?)));
+    if own.is_some_and(|(own_scheme, own)| own_scheme == scheme && same(own, origin)) {
         return Ok(());
+    }
+    // The page on http is another origin than the one on https: somebody on the way may have written it.
+    let secure = request
+        .extensions
+        .get::<Peer>()
+        .is_some_and(|peer| peer.is_secure(&parts.config.server, headers));
+    if scheme != if secure { "https" } else { "http" } {
+        return Err(foreign());
     }
     if open && !is_loopback(origin.host()) {
         return Err(foreign());

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use attache::links::LinkKey;
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::tokens::TokenId;
@@ -15,15 +16,25 @@ const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
 const NAME: &str = "attache_session";
 
-const PURPOSE: &str = "session v1";
+/// Over https. Browsers take a cookie of this name from the host itself alone, and not from a neighbour of the same domain
+/// (RFC 6265bis section 4.1.3.2).
+const SECURE_NAME: &str = "__Host-attache_session";
+
+const PURPOSE: &str = "session v2";
+
+/// A session that was ended before its time: a hash of the cookie, and when it would have ended by itself.
+pub(crate) type Ended = ([u8; 32], i64);
 
 /// The value of `Set-Cookie` for somebody who proved this token (RFC 6265).
 pub(crate) fn cookie(key: &LinkKey, id: &TokenId, secure: bool) -> String {
     let expires = (OffsetDateTime::now_utc() + LIFETIME).unix_timestamp();
-    let text = format!("{id}.{expires}");
+    // So that no two sessions are the same, and one ends without the other.
+    let nonce = u64::from_le_bytes(rand::random());
+    let text = format!("{id}.{nonce:016x}.{expires}");
     let proof = key.prove(PURPOSE, &text);
     format!(
-        "{NAME}={text}.{proof}; {}; Max-Age={}",
+        "{}={text}.{proof}; {}; Max-Age={}",
+        name(secure),
         attributes(secure),
         LIFETIME.as_secs()
     )
@@ -31,7 +42,14 @@ pub(crate) fn cookie(key: &LinkKey, id: &TokenId, secure: bool) -> String {
 
 /// The value of `Set-Cookie` that ends a session.
 pub(crate) fn no_cookie(secure: bool) -> String {
-    format!("{NAME}=; {}; Max-Age=0", attributes(secure))
+    format!("{}=; {}; Max-Age=0", name(secure), attributes(secure))
+}
+
+const fn name(secure: bool) -> &'static str {
+    match secure {
+        true => SECURE_NAME,
+        false => NAME,
+    }
 }
 
 fn attributes(secure: bool) -> String {
@@ -39,26 +57,35 @@ fn attributes(secure: bool) -> String {
     format!("Path=/; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// The session among the cookies of a request.
-pub(super) fn find<'a>(lines: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    lines
+/// The session among the cookies of a request. Over https only the cookie that no neighbour can have set.
+pub(super) fn find<'a>(lines: impl Iterator<Item = &'a str>, secure: bool) -> Option<&'a str> {
+    let mut plain = None;
+    for (name, value) in lines
         .flat_map(|line| line.split(';'))
         .filter_map(|cookie| cookie.trim().split_once('='))
-        .find(|(name, _)| *name == NAME)
-        .map(|(_, value)| value)
+    {
+        match name {
+            SECURE_NAME => return Some(value),
+            NAME if !secure => plain = plain.or(Some(value)),
+            _ => {}
+        }
+    }
+    plain
 }
 
-/// The token that a session stands for, if the proof is ours and it has not ended.
-pub(super) fn open(key: &LinkKey, session: &str) -> Option<TokenId> {
+/// The token that a session stands for, if the proof is ours and it has not come to its end; and what would end it.
+pub(super) fn open(key: &LinkKey, session: &str) -> Option<(TokenId, Ended)> {
     let (text, proof) = session.rsplit_once('.')?;
     if !key.proves(PURPOSE, text, proof) {
         return None;
     }
-    let (id, expires) = text.split_once('.')?;
+    let (rest, expires) = text.rsplit_once('.')?;
+    let (id, _nonce) = rest.split_once('.')?;
     let expires: i64 = expires.parse().ok()?;
-    (expires > OffsetDateTime::now_utc().unix_timestamp())
-        .then(|| id.parse().ok())
-        .flatten()
+    if expires <= OffsetDateTime::now_utc().unix_timestamp() {
+        return None;
+    }
+    Some((id.parse().ok()?, (Sha256::digest(session).into(), expires)))
 }
 
 #[cfg(test)]
@@ -72,9 +99,12 @@ mod tests {
         let id = TokenId::generate();
         let set = cookie(&key, &id, true);
         let value = set.split(';').next().expect("a cookie");
-        let found = find([format!("a=b; {value}; c=d").as_str()].into_iter()).map(str::to_owned);
+        let found =
+            find([format!("a=b; {value}; c=d").as_str()].into_iter(), true).map(str::to_owned);
         let session = found.expect("found");
-        assert_eq!(open(&key, &session), Some(id));
+        assert_eq!(open(&key, &session).map(|(id, _)| id), Some(id));
+        assert!(value.starts_with("__Host-") && set.contains("; Secure"));
+        assert!(cookie(&key, &TokenId::generate(), false).starts_with("attache_session="));
         for n in 0..session.len() {
             let mut changed = session.clone().into_bytes();
             changed[n] = if changed[n] == b'A' { b'B' } else { b'A' };
@@ -84,7 +114,7 @@ mod tests {
         let elsewhere = tempfile::tempdir().expect("a folder");
         let other = LinkKey::open(elsewhere.path()).expect("a key");
         assert_eq!(open(&other, &session), None);
-        let past = format!("{}.1", TokenId::generate());
+        let past = format!("{}.0.1", TokenId::generate());
         let proof = key.prove(PURPOSE, &past);
         assert_eq!(open(&key, &format!("{past}.{proof}")), None, "it has ended");
     }

@@ -4,7 +4,7 @@
 //! takes nobody's access along. A server holds all of them in memory and looks for changes every second: a request
 //! costs no I/O, and a token that was revoked works for a second more at most.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -25,6 +25,7 @@ use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
 use super::Caller;
+use super::session::Ended;
 
 /// Begins every token, so that it is recognised where it should not be: in a log, in a repository.
 const PREFIX: &str = "att_";
@@ -108,6 +109,8 @@ struct Kept {
 pub(crate) struct Tokens {
     path: PathBuf,
     known: ArcSwap<HashMap<TokenId, Kept>>,
+    /// Sessions that somebody signed out of, until they would have ended by themselves.
+    ended: ArcSwap<HashSet<[u8; 32]>>,
     /// Those used since it was last noted.
     used: Mutex<HashMap<TokenId, i64>>,
 }
@@ -127,6 +130,7 @@ impl Tokens {
         let tokens = Self {
             path: folder.join(FILE),
             known: ArcSwap::default(),
+            ended: ArcSwap::default(),
             used: Mutex::default(),
         };
         if let Some(connection) = tokens.connect()? {
@@ -207,6 +211,32 @@ impl Tokens {
         removed
             .map(|rows| rows > 0)
             .map_err(|error| self.wrong(error))
+    }
+
+    /// Ends sessions before their time, for every server on this database. One that is over by itself is forgotten.
+    pub(crate) fn end_sessions(&self, ended: &[Ended]) -> Result<()> {
+        let Some(connection) = self.connect()? else {
+            return Ok(());
+        };
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let write = || -> rusqlite::Result<()> {
+            let transaction = connection.unchecked_transaction()?;
+            transaction.execute("DELETE FROM ended_sessions WHERE expires <= ?1", [now])?;
+            for (hash, expires) in ended {
+                transaction.execute(
+                    "INSERT INTO ended_sessions (hash, expires) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                    params![hash, expires],
+                )?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| self.wrong(error))?;
+        self.load(&connection)
+    }
+
+    /// Whether somebody signed out of this session.
+    pub(super) fn has_ended(&self, (hash, _): &Ended) -> bool {
+        self.ended.load().contains(hash)
     }
 
     /// Whose token this is. Takes as long for a wrong one as for a right one.
@@ -294,15 +324,17 @@ impl Tokens {
     /// Writes down when tokens were last used.
     fn note_use(&self, connection: &Connection) -> Result<()> {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        for (id, at) in used {
-            connection
-                .execute(
-                    "UPDATE tokens SET last_used = ?2 WHERE id = ?1",
-                    params![id.0, at],
-                )
-                .map_err(|error| self.wrong(error))?;
-        }
-        Ok(())
+        // One transaction: a flush for each of thousands would keep a revocation from being seen for as long.
+        let write = || -> rusqlite::Result<()> {
+            let transaction = connection.unchecked_transaction()?;
+            for (id, at) in used {
+                transaction
+                    .prepare_cached("UPDATE tokens SET last_used = ?2 WHERE id = ?1")?
+                    .execute(params![id.0, at])?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| self.wrong(error))
     }
 
     /// Notes what was used since the last time, before the process ends.
@@ -372,6 +404,14 @@ impl Tokens {
             rows.collect()
         };
         let rows = read().map_err(|error| self.wrong(error))?;
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let ended = || -> rusqlite::Result<HashSet<[u8; 32]>> {
+            let mut statement =
+                connection.prepare("SELECT hash FROM ended_sessions WHERE expires > ?1")?;
+            statement.query_map([now], |row| row.get(0))?.collect()
+        };
+        self.ended
+            .store(Arc::new(ended().map_err(|error| self.wrong(error))?));
         let mut known = HashMap::with_capacity(rows.len());
         for row in rows {
             match row {
@@ -415,6 +455,10 @@ const SCHEMA: &str = "
         expires_at INTEGER,
         last_used INTEGER
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS ended_sessions (
+        hash BLOB PRIMARY KEY,
+        expires INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 ";
 
 type Row = (

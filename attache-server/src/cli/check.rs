@@ -86,6 +86,9 @@ impl Check {
         let exit = match stored(file) {
             Ok(config) => {
                 sheet.ok("configuration", source(file, &config))?;
+                for remark in config.remarks() {
+                    sheet.ok("configuration", format!("note: {remark}"))?;
+                }
                 examine(&mut sheet, config).await?;
                 Exit::Done
             }
@@ -184,6 +187,24 @@ async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure
             )?;
         }
         Err(error) => return sheet.failed("catalog", &error),
+    }
+    for (name, outcome) in parts
+        .inspectors
+        .check(parts.config.upload.max_file_bytes)
+        .await
+    {
+        match outcome {
+            Ok(()) => sheet.ok(name, "answers, and takes files of upload.max_file_bytes".to_owned())?,
+            Err(error) if error.kind() == ErrorKind::TooLarge => sheet.failed(
+                name,
+                &Error::new(
+                    ErrorKind::Misconfigured,
+                    "clamd refuses files as long as upload.max_file_bytes; raise StreamMaxLength, MaxFileSize and MaxScanSize \
+                     in clamd.conf, and set AlertExceedsMax yes",
+                ),
+            )?,
+            Err(error) => sheet.failed(name, &error)?,
+        }
     }
     try_a_file(sheet, store).await
 }

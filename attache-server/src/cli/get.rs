@@ -139,7 +139,7 @@ struct Part(PathBuf);
 impl Part {
     async fn create(target: &Path) -> io::Result<(Self, File)> {
         // The target's name may be as long as names can be, so this one does not hold it.
-        let name = format!(".attache-{}.part", uuid::Uuid::now_v7().simple());
+        let name = format!(".attache-{}.part", attache::attachment::unique().simple());
         let path = target.with_file_name(name);
         let file = File::create_new(&path).await?;
         Ok((Self(path), file))

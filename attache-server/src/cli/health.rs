@@ -52,7 +52,7 @@ impl Health {
             .filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
             .ok_or_else(|| {
                 Failure::Usage(format!(
-                    "{base} is no URL such as \"http://127.0.0.1:8080\""
+                    "{base} is not a URL such as \"http://127.0.0.1:8080\""
                 ))
             })?;
         let client = match is_loopback(&uri) {
@@ -72,6 +72,16 @@ impl Health {
             return Ok(Exit::Done);
         }
         let problem: Option<serde_json::Value> = serde_json::from_slice(answer.body()).ok();
+        let code = problem.as_ref().and_then(|told| told["code"].as_str());
+        // Full is alive: a restart would only end what everybody waits for.
+        if !self.ready && answer.status() == StatusCode::SERVICE_UNAVAILABLE && code == Some("busy")
+        {
+            print("ok\n")?;
+            note(format_args!(
+                "{url}: it is alive, but full: limits.connections is reached"
+            ));
+            return Ok(Exit::Done);
+        }
         let detail = problem.as_ref().and_then(|told| told["detail"].as_str());
         note(format_args!(
             "{url}: {}: {}",

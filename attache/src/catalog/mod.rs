@@ -140,7 +140,9 @@ pub struct Draft {
     pub created_by: Option<Author>,
     /// When; kept to the millisecond.
     pub created_at: OffsetDateTime,
-    /// Bytes to reserve: the length if it is known.
+    /// The length if it is known. An upload that would not fit the quota is refused at once, though it reserves less.
+    pub size: Option<u64>,
+    /// Bytes to reserve at first.
     pub reserve: u64,
     /// `upload.total_bytes`.
     pub quota: Option<u64>,

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use uuid::Uuid;
 
 use copy::damage;
 
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
-use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey};
+use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey, unique};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::storage::Stored;
@@ -55,7 +55,7 @@ const LIST_TIME: Duration = Duration::from_secs(10);
 const LOOK_EVERY: std::ffi::c_int = 10_000;
 
 /// How long one process waits for another one's write transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A catalog in one SQLite file.
 pub struct SqliteCatalog {
@@ -66,6 +66,8 @@ pub struct SqliteCatalog {
 
 struct Shared {
     worker: Worker,
+    place: Place,
+    reserve: Reserve,
     lookups: Readers,
     lists: Readers,
 }
@@ -87,7 +89,7 @@ struct Worker {
 }
 
 /// Runs inside the transaction, or gets to know why there is none; what it returns is called with the outcome of the commit.
-type Write = Box<dyn FnOnce(rusqlite::Result<&Connection>) -> Answer + Send>;
+type Write = Box<dyn FnOnce(Result<&Connection, Failure>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(rusqlite::Result<()>) + Send>;
 
 impl SqliteCatalog {
@@ -135,14 +137,21 @@ impl SqliteCatalog {
         })?;
         let readers = |size| Readers::open(path, size).map_err(|error| wrong(error.to_string()));
         let (lookups, lists) = (readers(READERS)?, readers(LISTERS)?);
+        let place = Place::of(path).map_err(|error| wrong(error.to_string()))?;
+        let reserve = Reserve::beside(path);
         let (writes, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("catalog-writer".to_owned())
-            .spawn(move || write_all(writer, queue))
+            .spawn({
+                let place = place.clone();
+                move || write_all(writer, queue, &place)
+            })
             .map_err(|error| wrong(error.to_string()))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 worker,
+                place,
+                reserve,
                 lookups,
                 lists,
             }),
@@ -164,9 +173,7 @@ impl SqliteCatalog {
             .ok_or_else(closed)?;
         let (answer, outcome) = oneshot::channel();
         let write: Write = Box::new(move |transaction| {
-            let done = transaction
-                .map_err(Failure::Sqlite)
-                .and_then(|connection| savepoint(connection, work));
+            let done = transaction.and_then(|connection| savepoint(connection, work));
             Box::new(move |committed| {
                 let done = committed.map_err(Failure::Sqlite).and(done);
                 // Nobody listens if the caller's future was dropped.
@@ -266,9 +273,14 @@ impl Readers {
 }
 
 /// The writer thread: ends when the last sender is gone and the queue is empty.
-fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Write>) {
+fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Write>, place: &Place) {
     let mut answers: Vec<Answer> = Vec::with_capacity(BATCH);
     while let Some(first) = queue.blocking_recv() {
+        // What is written into a file that has no name any more is gone with the process.
+        if let Err(error) = place.check() {
+            first(Err(error.into()))(Ok(()));
+            continue;
+        }
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => {
                 answers.push(first(Ok(&transaction)));
@@ -281,9 +293,9 @@ fn write_all(mut connection: Connection, mut queue: mpsc::Receiver<Write>) {
             Err(error) => {
                 tracing::warn!(%error, "cannot write to the catalog");
                 // Everybody who waits has waited for the same thing, and would again.
-                answers.push(first(Err(again(&error))));
+                answers.push(first(Err(again(&error).into())));
                 while let Ok(next) = queue.try_recv() {
-                    answers.push(next(Err(again(&error))));
+                    answers.push(next(Err(again(&error).into())));
                 }
                 Ok(())
             }
@@ -319,6 +331,94 @@ fn savepoint<T>(
         Err(_) => connection.execute_batch("ROLLBACK TO one; RELEASE one")?,
     }
     outcome
+}
+
+/// Which file a catalog is, so that one that was removed or replaced is noticed.
+#[derive(Clone, Debug)]
+struct Place {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
+}
+
+impl Place {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: Self::file(path)?,
+        })
+    }
+
+    #[cfg(unix)]
+    fn file(path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+        use std::os::unix::fs::MetadataExt as _;
+        let about = std::fs::metadata(path)?;
+        Ok(Some((about.dev(), about.ino())))
+    }
+
+    #[cfg(not(unix))]
+    fn file(_path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
+
+    fn check(&self) -> Result<()> {
+        match Self::file(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the file of the catalog was removed or replaced while attache runs; stop attache, put it back (`attache \
+                 restore`, or `attache verify --repair`), and start again",
+            )),
+        }
+    }
+}
+
+/// Some space on the catalog's disk that is given up when the disk is full, so that something can be deleted: a deletion
+/// writes, too.
+#[derive(Debug)]
+struct Reserve {
+    path: PathBuf,
+    there: AtomicBool,
+}
+
+/// A deletion changes a few pages of 4 KiB, each written to the log; this is enough for some hundred.
+const RESERVE_BYTES: usize = 1024 * 1024;
+
+impl Reserve {
+    fn beside(catalog: &Path) -> Self {
+        let mut path = catalog.as_os_str().to_owned();
+        path.push("-reserve");
+        let reserve = Self {
+            path: path.into(),
+            there: AtomicBool::new(false),
+        };
+        reserve.make();
+        reserve
+    }
+
+    /// Makes it unless it is there; without room, the next deletion tries again.
+    fn make(&self) {
+        let made = || -> std::io::Result<()> {
+            let mut file = private::open_file(&self.path)?;
+            if file.metadata()?.len() < RESERVE_BYTES as u64 {
+                // Written, and not a hole, which would hold nothing.
+                std::io::Write::write_all(&mut file, &vec![0; RESERVE_BYTES])?;
+                file.sync_all()?;
+            }
+            Ok(())
+        };
+        match made() {
+            Ok(()) => self.there.store(true, Ordering::Relaxed),
+            Err(_) => {
+                let _ = std::fs::remove_file(&self.path);
+            }
+        }
+    }
+
+    /// Whether there was something to give up.
+    fn give_up(&self) -> bool {
+        self.there.store(false, Ordering::Relaxed);
+        std::fs::remove_file(&self.path).is_ok()
+    }
 }
 
 /// Whether a process that had the catalog open ended without closing it: its log is still there.
@@ -374,7 +474,7 @@ impl Worker {
         folder.push("-workers");
         let folder = PathBuf::from(folder);
         private::make_folder(&folder)?;
-        let id = Uuid::now_v7().simple().to_string();
+        let id = unique().simple().to_string();
         let path = folder.join(&id);
         // Locked under a name that names no process, then renamed: no moment in which it exists unlocked.
         let draft = folder.join(format!(".{id}"));
@@ -454,6 +554,72 @@ impl Drop for Worker {
     }
 }
 
+impl SqliteCatalog {
+    /// Runs a step of a deletion, and once more with what is kept for it if the disk is full.
+    async fn on_a_full_disk<T, F: Future<Output = Result<T>>>(
+        &self,
+        step: impl Fn() -> F,
+    ) -> Result<T> {
+        match step().await {
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                let shared = self.shared.clone();
+                let given_up = tokio::task::spawn_blocking(move || shared.reserve.give_up());
+                match given_up.await {
+                    Ok(true) => step().await,
+                    _ => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn retire_once(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
+        let id = id.clone();
+        let worker = self.shared.worker.id.clone();
+        self.write("retire", move |connection| {
+            let row: Option<(String, String, i64)> = connection
+                .prepare_cached("SELECT object_key, state, charged_bytes FROM attachments WHERE id = ?1")?
+                .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .optional()?;
+            let Some((key, state, charged)) = row else {
+                return Ok(None);
+            };
+            let give_back = match state.as_str() {
+                "ready" => Some("UPDATE usage SET attachments = attachments - 1, ready_bytes = ready_bytes - ?1"),
+                "pending" => Some("UPDATE usage SET reserved_bytes = reserved_bytes - ?1"),
+                _ => None,
+            };
+            if let Some(give_back) = give_back {
+                connection.prepare_cached(give_back)?.execute([charged])?;
+            }
+            // The idempotency key is free again: the next try with it stores the file anew. Whoever retires a row last
+            // is the one who may forget it.
+            connection
+                .prepare_cached(
+                    "UPDATE attachments SET state = 'retired', charged_bytes = 0, idempotency_key = NULL, worker = ?2 \
+                     WHERE id = ?1",
+                )?
+                .execute(params![id.as_str(), worker])?;
+            Ok(Some(key.parse()?))
+        })
+        .await
+    }
+
+    async fn forget_once(&self, id: &AttachmentId) -> Result<()> {
+        let id = id.clone();
+        let worker = self.shared.worker.id.clone();
+        self.write("forget", move |connection| {
+            connection
+                .prepare_cached(
+                    "DELETE FROM attachments WHERE id = ?1 AND state = 'retired' AND worker = ?2",
+                )?
+                .execute(params![id.as_str(), worker])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
 #[async_trait]
 impl Catalog for SqliteCatalog {
     fn name(&self) -> &'static str {
@@ -469,6 +635,7 @@ impl Catalog for SqliteCatalog {
             {
                 return Ok(Begun::Repeated(Box::new(first)));
             }
+            fits(connection, 0, draft.size.unwrap_or(0), draft.quota)?;
             charge(connection, 0, draft.reserve, draft.quota)?;
             let inserted = connection
                 .prepare_cached(
@@ -566,49 +733,16 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
-        let id = id.clone();
-        let worker = self.shared.worker.id.clone();
-        self.write("retire", move |connection| {
-            let row: Option<(String, String, i64)> = connection
-                .prepare_cached("SELECT object_key, state, charged_bytes FROM attachments WHERE id = ?1")?
-                .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?;
-            let Some((key, state, charged)) = row else {
-                return Ok(None);
-            };
-            let give_back = match state.as_str() {
-                "ready" => Some("UPDATE usage SET attachments = attachments - 1, ready_bytes = ready_bytes - ?1"),
-                "pending" => Some("UPDATE usage SET reserved_bytes = reserved_bytes - ?1"),
-                _ => None,
-            };
-            if let Some(give_back) = give_back {
-                connection.prepare_cached(give_back)?.execute([charged])?;
-            }
-            // The idempotency key is free again: the next try with it stores the file anew. Whoever retires a row last
-            // is the one who may forget it.
-            connection
-                .prepare_cached(
-                    "UPDATE attachments SET state = 'retired', charged_bytes = 0, idempotency_key = NULL, worker = ?2 \
-                     WHERE id = ?1",
-                )?
-                .execute(params![id.as_str(), worker])?;
-            Ok(Some(key.parse()?))
-        })
-        .await
+        self.on_a_full_disk(|| self.retire_once(id)).await
     }
 
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
-        let id = id.clone();
-        let worker = self.shared.worker.id.clone();
-        self.write("forget", move |connection| {
-            connection
-                .prepare_cached(
-                    "DELETE FROM attachments WHERE id = ?1 AND state = 'retired' AND worker = ?2",
-                )?
-                .execute(params![id.as_str(), worker])?;
-            Ok(())
-        })
-        .await
+        self.on_a_full_disk(|| self.forget_once(id)).await?;
+        if !self.shared.reserve.there.load(Ordering::Relaxed) {
+            let shared = self.shared.clone();
+            let _ = tokio::task::spawn_blocking(move || shared.reserve.make()).await;
+        }
+        Ok(())
     }
 
     async fn unfinished(
@@ -739,7 +873,9 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn totals(&self) -> Result<Totals> {
-        self.read("totals", |connection| {
+        let place = self.shared.place.clone();
+        self.read("totals", move |connection| {
+            place.check()?;
             let totals = connection
                 .prepare_cached("SELECT attachments, ready_bytes, reserved_bytes FROM usage")?
                 .query_row([], |row| {
@@ -755,10 +891,11 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn probe(&self) -> Result<()> {
+        // The lock for writing is taken, but a transaction that changes nothing writes nothing to disk.
         self.write("probe", |connection| {
             connection
-                .prepare_cached("UPDATE usage SET one = 1")?
-                .execute([])?;
+                .prepare_cached("SELECT one FROM usage")?
+                .query_row([], |_| Ok(()))?;
             Ok(())
         })
         .await
@@ -793,6 +930,30 @@ impl fmt::Debug for SqliteCatalog {
     }
 }
 
+/// Whether a share of the quota may be replaced by another one.
+fn fits(
+    connection: &Connection,
+    before: u64,
+    after: u64,
+    quota: Option<u64>,
+) -> Result<(), Failure> {
+    let Some(quota) = quota else { return Ok(()) };
+    let used: i64 = connection
+        .prepare_cached("SELECT ready_bytes + reserved_bytes FROM usage")?
+        .query_row([], |row| row.get(0))?;
+    let used = unsigned(used).saturating_sub(before);
+    if used.saturating_add(after) <= quota {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::QuotaExceeded,
+        format!(
+            "{used} of {quota} bytes are in use, so {after} more do not fit; delete something, or raise upload.total_bytes"
+        ),
+    )
+    .into())
+}
+
 /// Replaces a share of the quota by another one.
 fn charge(
     connection: &Connection,
@@ -800,23 +961,7 @@ fn charge(
     after: u64,
     quota: Option<u64>,
 ) -> Result<(), Failure> {
-    if let Some(quota) = quota {
-        let used: i64 = connection
-            .prepare_cached("SELECT ready_bytes + reserved_bytes FROM usage")?
-            .query_row([], |row| row.get(0))?;
-        let used = unsigned(used).saturating_sub(before);
-        if used.saturating_add(after) > quota {
-            return Err(Error::new(
-                ErrorKind::QuotaExceeded,
-                format!(
-                    "{} of {quota} bytes are in use, so {after} more do not fit; delete something, or raise \
-                     upload.total_bytes",
-                    used
-                ),
-            )
-            .into());
-        }
-    }
+    fits(connection, before, after, quota)?;
     connection
         .prepare_cached("UPDATE usage SET reserved_bytes = reserved_bytes + ?1")?
         .execute([signed(after)? - signed(before)?])?;

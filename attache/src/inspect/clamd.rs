@@ -1,9 +1,10 @@
 //! ClamAV's daemon, by its `INSTREAM` command (clamd(8), "COMMANDS").
 //!
-//! clamd's own `StreamMaxLength` (25 MiB by default in older versions) must be at least `upload.max_file_bytes`; a longer
-//! file counts as one that could not be inspected.
+//! clamd's own `StreamMaxLength` (25 MiB in Debian's clamd.conf) must be at least `upload.max_file_bytes`; a longer file is
+//! refused, because nobody could look at it.
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +21,9 @@ const MAX_REPLY: u64 = 4096;
 
 /// Longest piece that is announced at a time; lengths are 32 bits.
 const MAX_PIECE: usize = 1 << 20;
+
+/// How long it takes to say that a piece is too long, where it does.
+const ANSWERS_IN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Clamd {
@@ -44,7 +48,28 @@ impl Inspector for Clamd {
         "clamd"
     }
 
+    async fn check(&self, max_file_bytes: Option<u64>) -> Result<()> {
+        let mut scan = self.scan().await?;
+        let Some(max) = max_file_bytes else {
+            return scan.verdict().await.map(|_| ());
+        };
+        // It answers to the announcement of a piece that is too long, before a byte of it was sent.
+        let announced = u32::try_from(max).unwrap_or(u32::MAX);
+        scan.send(&announced.to_be_bytes()).await?;
+        match tokio::time::timeout(ANSWERS_IN, scan.reply()).await {
+            Ok(Err(error)) => Err(error),
+            // It waits for the bytes.
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
     async fn begin(&self, _: &Facts) -> Result<Box<dyn Inspection>> {
+        Ok(Box::new(self.scan().await?))
+    }
+}
+
+impl Clamd {
+    async fn scan(&self) -> Result<Scan> {
         let connected: io::Result<Box<dyn Duplex>> = match &self.address {
             ClamdAddress::Tcp(address) => match TcpStream::connect(address).await {
                 Ok(stream) => Ok(Box::new(stream)),
@@ -58,7 +83,7 @@ impl Inspector for Clamd {
         let mut scan = Scan(connected.map_err(|error| failed("cannot be reached", error))?);
         // "z": what we send and what it replies ends with a zero byte.
         scan.send(b"zINSTREAM\0").await?;
-        Ok(Box::new(scan))
+        Ok(scan)
     }
 }
 
@@ -101,6 +126,12 @@ impl Scan {
         let text = text.strip_prefix("stream: ").unwrap_or(text);
         if text == "OK" {
             return Ok(Verdict::Accepted);
+        }
+        if text.contains("size limit exceeded") {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "the file is longer than the virus scanner accepts (StreamMaxLength of clamd), so it cannot be inspected",
+            ));
         }
         match text.strip_suffix(" FOUND") {
             Some(name) => Ok(Verdict::Refused(name.to_owned())),

@@ -28,6 +28,16 @@ pub trait Inspector: fmt::Debug + Send + Sync + 'static {
     /// Its word in messages and metrics.
     fn name(&self) -> &'static str;
 
+    /// Whether it could look at files of up to `max_file_bytes`, as far as it can be told without one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] if it refuses files of that size; otherwise as [`begin`](Self::begin).
+    async fn check(&self, max_file_bytes: Option<u64>) -> Result<()> {
+        let _ = max_file_bytes;
+        Ok(())
+    }
+
     /// Begins to look at one upload. Dropping what it returns, or any of its futures, ends the inspection, and whoever
     /// looks must not take what it has seen for the whole.
     async fn begin(&self, facts: &Facts) -> Result<Box<dyn Inspection>>;
@@ -79,6 +89,16 @@ impl Inspectors {
             timeout: config.timeout,
             when_down: config.when_down,
         })
+    }
+
+    /// What stands between each inspector and files of up to `max_file_bytes`; nothing if all is well. Connects.
+    pub async fn check(&self, max_file_bytes: Option<u64>) -> Vec<(&'static str, Result<()>)> {
+        let mut checked = Vec::new();
+        for inspector in &self.all {
+            let outcome = within(self.timeout, inspector.check(max_file_bytes)).await;
+            checked.push((inspector.name(), outcome));
+        }
+        checked
     }
 
     /// Begins to look at an upload.
@@ -157,6 +177,12 @@ impl Inspected {
             Ok(value) => return Ok(Some(value)),
             Err(error) => error,
         };
+        // Of its own, and never a failure that may pass: whoever chooses the size of a file would otherwise choose whether
+        // anybody looks at it.
+        if error.kind() == ErrorKind::TooLarge {
+            self.metrics.inspected(name, "refused");
+            return Err(error);
+        }
         self.metrics.inspected(name, "failed");
         match self.when_down {
             WhenDown::Accept => {

@@ -25,6 +25,7 @@ use crate::body::{Body, Digests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 
+mod list;
 mod reading;
 
 /// `[storage.local]` of the configuration.
@@ -40,6 +41,10 @@ const WRITE_BYTES: usize = 256 * 1024;
 
 /// Where writes in progress lie, in the root, so that a rename never crosses a file system.
 const TEMP: &str = ".tmp";
+
+/// Tells a folder that objects were stored in from the empty mount point of a disk that is missing: an empty folder, so that
+/// whoever counts files counts objects.
+const MARKER: &str = ".attache";
 
 /// Where facts lie.
 const FACTS: &str = ".facts";
@@ -125,9 +130,26 @@ impl LocalStorage {
         body: &mut Body,
     ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
         let temp = self.root.join(TEMP);
-        let (file, path) = blocking(move || Ok(locked_temp(&temp, "put-")?.into_parts()))
-            .await
-            .map_err(|error| write_error(error, "put"))?;
+        let (file, path) = blocking(move || {
+            let file = match locked_temp(&temp, "put-") {
+                // A copy without hidden files, or a folder that was cleaned too well.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if !temp.with_file_name(MARKER).exists() {
+                        return Err(error);
+                    }
+                    for folder in FOLDERS {
+                        private::make_folder(&temp.with_file_name(folder))?;
+                        private::make_folder(&temp.with_file_name(FACTS).join(folder))?;
+                    }
+                    private::make_folder(&temp)?;
+                    locked_temp(&temp, "put-")?
+                }
+                outcome => outcome?,
+            };
+            Ok(file.into_parts())
+        })
+        .await
+        .map_err(|error| write_error(error, "put"))?;
         // Dropping the file and the path at any await removes the file.
         let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(WRITE_BYTES);
@@ -205,8 +227,7 @@ impl Storage for LocalStorage {
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
         let (path, facts_path) = (self.path(key), self.facts_path(key));
         let opened = blocking(move || {
-            let file = fs::File::open(&path)?;
-            let size = file.metadata()?.len();
+            let (file, size) = open_object(&path)?;
             Ok((file, size, read_sidecar(&facts_path)))
         })
         .await;
@@ -241,25 +262,30 @@ impl Storage for LocalStorage {
 
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         let root = self.root.clone();
-        // A folder is read in pieces of bounded memory: the PIECE smallest names after the last one seen.
-        stream::try_unfold(after, move |after| {
-            let root = root.clone();
-            async move {
-                let piece = blocking(move || next_piece(&root, after.as_ref()))
-                    .await
-                    .map_err(|error| read_error(error).during("list", "local storage"))?;
-                let last = piece.last().map(|info| info.key.clone());
-                Ok::<_, Error>(
-                    last.map(|last| (stream::iter(piece.into_iter().map(Ok)), Some(last))),
-                )
-            }
-        })
-        .map(|piece| match piece {
-            Ok(piece) => piece.boxed(),
-            Err(error) => stream::iter([Err(error)]).boxed(),
-        })
-        .flatten()
-        .boxed()
+        let folders: Vec<&'static str> = FOLDERS
+            .into_iter()
+            .filter(|folder| {
+                let of = after
+                    .as_ref()
+                    .and_then(|key| key.as_str().split('/').next());
+                of.is_none_or(|of| *folder >= of)
+            })
+            .collect();
+        // Folders ascend, and each is read when its turn comes.
+        stream::iter(folders)
+            .map(move |folder| {
+                let (root, after) = (root.clone(), after.clone());
+                stream::try_unfold(None, move |keys| {
+                    next_piece(root.clone(), folder, after.clone(), keys)
+                })
+            })
+            .flatten()
+            .map(|piece: Result<Vec<ObjectInfo>>| match piece {
+                Ok(piece) => stream::iter(piece.into_iter().map(Ok)).boxed(),
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            })
+            .flatten()
+            .boxed()
     }
 
     async fn offer(&self, key: &ObjectKey, _grant: &Grant) -> Result<Option<Offer>> {
@@ -268,13 +294,38 @@ impl Storage for LocalStorage {
 
     async fn probe(&self) -> Result<Probe> {
         let temp = self.root.join(TEMP);
-        blocking(move || locked_temp(&temp, "probe-")?.as_file().sync_all())
+        // Asks instead of writing: strangers may make us look as often as once a second.
+        blocking(move || writable(&temp))
             .await
             .map_err(|error| write_error(error, "probe").during("probe", "local storage"))?;
         Ok(Probe {
             summary: "local storage can be written".to_owned(),
             clock_skew_s: None,
         })
+    }
+
+    async fn is_in_place(&self, begin: bool) -> Result<bool> {
+        let root = self.root.clone();
+        blocking(move || {
+            let marker = root.join(MARKER);
+            if marker.exists() {
+                return Ok(true);
+            }
+            // One of an earlier version, or a copy without hidden files.
+            let mut used = begin;
+            for folder in FOLDERS {
+                used = used
+                    || fs::read_dir(root.join(folder))
+                        .is_ok_and(|mut found| found.next().is_some());
+            }
+            if used {
+                private::make_folder(&marker)?;
+                sync_folder(&root)?;
+            }
+            Ok(used)
+        })
+        .await
+        .map_err(|error| write_error(error, "look").during("look", "local storage"))
     }
 
     async fn tidy(&self) -> Result<u64> {
@@ -317,6 +368,24 @@ impl Storage for LocalStorage {
     }
 }
 
+/// Whether files may be made in `folder`, and there is room for one.
+#[cfg(unix)]
+fn writable(folder: &Path) -> io::Result<()> {
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?;
+    let about = rustix::fs::statvfs(folder)?;
+    // File systems that count no inodes tell of none at all.
+    let inodes = about.f_files == 0 || about.f_favail > 0;
+    match about.f_bavail > 0 && inodes {
+        true => Ok(()),
+        false => Err(io::ErrorKind::StorageFull.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn writable(folder: &Path) -> io::Result<()> {
+    locked_temp(folder, "probe-").map(|_| ())
+}
+
 /// Removes a file that another process may be tidying away, too; returns how many it removed.
 fn remove_litter(path: &Path) -> io::Result<u64> {
     match fs::remove_file(path) {
@@ -349,40 +418,59 @@ fn locked_temp(folder: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFil
 /// How many objects a listing holds in memory.
 const PIECE: usize = 1000;
 
-fn next_piece(root: &Path, after: Option<&ObjectKey>) -> io::Result<Vec<ObjectInfo>> {
-    let mut smallest = std::collections::BTreeSet::new();
-    for folder in FOLDERS {
-        // Folders ascend, so a full piece from an earlier folder is complete.
-        if smallest.len() >= PIECE {
-            break;
+/// Some objects of a folder, and the keys that are left; reads the folder at first.
+async fn next_piece(
+    root: PathBuf,
+    folder: &'static str,
+    after: Option<ObjectKey>,
+    keys: Option<list::Keys>,
+) -> Result<Option<(Vec<ObjectInfo>, Option<list::Keys>)>> {
+    blocking(move || {
+        let mut keys = match keys {
+            Some(keys) => keys,
+            None => list::keys(&root, folder, after.as_ref(), &root.join(TEMP))?,
+        };
+        let next = keys.take(PIECE)?;
+        if next.is_empty() {
+            return Ok(None);
         }
-        for entry in fs::read_dir(root.join(folder))? {
-            let name = entry?.file_name();
-            let key = name
-                .to_str()
-                .and_then(|name| format!("{folder}/{name}").parse::<ObjectKey>().ok());
-            let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) else {
-                continue;
-            };
-            smallest.insert(key);
-            if smallest.len() > PIECE {
-                smallest.pop_last();
+        let mut piece = Vec::with_capacity(next.len());
+        for key in next {
+            match fs::symlink_metadata(root.join(key.as_str())) {
+                // What is not a file was not stored by us; reading it may never end, or lead elsewhere.
+                Ok(meta) if meta.is_file() => {
+                    let sidecar = read_sidecar(&root.join(FACTS).join(format!("{key}.json")));
+                    piece.push(info(key, meta.len(), sidecar));
+                }
+                Ok(_) => tracing::warn!(%key, "skipped: not a regular file"),
+                // Deleted while we looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
+        Ok(Some((piece, Some(keys))))
+    })
+    .await
+    .map_err(|error| read_error(error).during("list", "local storage"))
+}
+
+/// Opens an object for reading: a regular file, and not where a link leads. Does not wait for somebody to write into a pipe.
+fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     }
-    let mut piece = Vec::with_capacity(smallest.len());
-    for key in smallest {
-        match fs::metadata(root.join(key.as_str())) {
-            Ok(meta) => {
-                let sidecar = read_sidecar(&root.join(FACTS).join(format!("{key}.json")));
-                piece.push(info(key, meta.len(), sidecar));
-            }
-            // Deleted while we looked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+    let file = options.open(path)?;
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => Ok((file, meta.len())),
+        false => Err(io::Error::other("not a regular file")),
     }
-    Ok(piece)
 }
 
 fn publish(
@@ -466,7 +554,11 @@ fn write_error(error: io::Error, operation: &'static str) -> Error {
         ),
         io::ErrorKind::PermissionDenied => Error::new(
             ErrorKind::Misconfigured,
-            "local storage may not be written; mend the permissions of storage.local.root",
+            "cannot write to local storage; fix the permissions of storage.local.root",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => Error::new(
+            ErrorKind::Misconfigured,
+            "cannot write to local storage: its file system is mounted read-only",
         ),
         _ => Error::internal(format!("local storage: {operation} failed")),
     }

@@ -341,3 +341,37 @@ pub(crate) async fn ask(method: &str, url: &str, ca_pem: Option<&str>) -> Reply 
         body: body.collect().await.expect("a whole answer").to_bytes(),
     }
 }
+
+/// A small file system, gone when dropped.
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    pub(crate) fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder.path())
+            .output();
+        match mount {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            _ => {
+                skip("a small disk can only be mounted by root");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn root(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, because a failed test may leave a file open.
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(self.root())
+            .status();
+    }
+}
