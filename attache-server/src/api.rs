@@ -112,8 +112,10 @@ pub(crate) async fn upload(
     let (incoming, rest) = Incoming::new(&headers, body);
     let outcome = async {
         let caller = caller.map_err(|Failure(error)| error)?;
+        let mut in_progress = None;
         let read = async {
             caller.need(Scope::Write)?;
+            in_progress = Some(app.begin_upload(&caller)?);
             upload::read(query, &headers, incoming).await
         };
         let mut upload = match read.await {
@@ -123,6 +125,7 @@ pub(crate) async fn upload(
                 return Err(refused.err().unwrap_or_else(|| Error::internal("refused")));
             }
         };
+        let _in_progress = in_progress;
         let outcome = match caller.may_write(upload.new.owner.as_ref()) {
             Ok(()) => {
                 let key = upload.new.idempotency_key.take();

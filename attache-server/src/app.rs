@@ -33,7 +33,7 @@ use crate::auth::session::Ended;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
 use crate::connection::{Connection, Peer};
-use crate::limits::{self, Limits, Met};
+use crate::limits::{self, Limits, Met, Uploading};
 use crate::readiness::Readiness;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::respond::{Failure, plain_problem};
@@ -72,6 +72,18 @@ impl Shared {
     fn limited(&self, met: Met, wait: Option<Duration>) -> Failure {
         self.attache.metrics().limited(met.as_str());
         Failure(limits::refusal(met, wait))
+    }
+
+    /// Counts an upload of this caller in, until what it returns is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`].
+    pub(crate) fn begin_upload(&self, caller: &Caller) -> Result<Uploading> {
+        let parts = self.attache.parts();
+        self.limits
+            .upload(&parts.config.limits, &caller.name)
+            .map_err(|met| self.limited(met, None).0)
     }
 
     /// Whether this caller may send a request now.

@@ -5,11 +5,12 @@
 //! how fast they follow each other.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attache::config::{LimitsConfig, Rate, ServerConfig};
 use attache::{Error, ErrorKind, Result};
@@ -47,6 +48,7 @@ pub(crate) struct Limits {
     connections_of: PerClient,
     requests: AtomicUsize,
     requests_of: PerClient,
+    uploads_of: Mutex<HashMap<Arc<str>, usize>>,
     sign_ins: Mutex<SignIns>,
     clients: Paces<IpAddr>,
     callers: Paces<Arc<str>>,
@@ -60,6 +62,7 @@ pub(crate) enum Met {
     Requests,
     ClientRequests,
     SignIns,
+    CallerUploads,
     ClientRate,
     CallerRate,
 }
@@ -72,6 +75,7 @@ impl Met {
             Self::Requests => "requests",
             Self::ClientRequests => "client_requests",
             Self::SignIns => "sign_ins",
+            Self::CallerUploads => "caller_uploads",
             Self::ClientRate => "client_rate",
             Self::CallerRate => "caller_rate",
         }
@@ -90,6 +94,13 @@ pub(crate) struct Admitted {
 pub(crate) struct Running {
     limits: Arc<Limits>,
     client: Option<IpAddr>,
+}
+
+/// An upload that counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Uploading {
+    limits: Arc<Limits>,
+    caller: Arc<str>,
 }
 
 /// A sign-in that has a place until it is dropped, or until a newer one needs the place.
@@ -199,6 +210,31 @@ impl Limits {
         Ok(running)
     }
 
+    /// Counts an upload of a caller in.
+    ///
+    /// # Errors
+    ///
+    /// The limit that was met.
+    pub(crate) fn upload(
+        self: &Arc<Self>,
+        config: &LimitsConfig,
+        caller: &Arc<str>,
+    ) -> Result<Uploading, Met> {
+        let mut uploads = self
+            .uploads_of
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = uploads.entry(caller.clone()).or_default();
+        if config.uploads_per_caller.is_some_and(|most| *count >= most) {
+            return Err(Met::CallerUploads);
+        }
+        *count += 1;
+        Ok(Uploading {
+            limits: self.clone(),
+            caller: caller.clone(),
+        })
+    }
+
     /// A place for a sign-in. Nobody waits and nobody is turned away: when all places are taken, the sign-in that has
     /// waited longest for its body gives up its own.
     pub(crate) fn sign_in(self: &Arc<Self>) -> SignIn {
@@ -266,6 +302,19 @@ impl Drop for Running {
     }
 }
 
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        let uploads = &self.limits.uploads_of;
+        let mut uploads = uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = uploads.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                uploads.remove(&self.caller);
+            }
+        }
+    }
+}
+
 impl Drop for SignIn {
     fn drop(&mut self) {
         let mut sign_ins = self.limits.sign_ins();
@@ -287,6 +336,10 @@ pub(crate) fn refusal(met: Met, wait: Option<Duration>) -> Error {
         Met::Requests | Met::ClientRequests | Met::SignIns => {
             (ErrorKind::Busy, "too many requests are in progress")
         }
+        Met::CallerUploads => (
+            ErrorKind::Busy,
+            "this token has as many uploads in progress as limits.uploads_per_caller allows",
+        ),
         Met::ClientRate => (
             ErrorKind::TooManyRequests,
             "this client sends too many requests",
@@ -364,7 +417,25 @@ type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
 
 /// The rates of many, all with one limit, which may change.
 #[derive(Debug)]
-struct Paces<K: Clone + Eq + std::hash::Hash>(Mutex<Option<(Rate, Arc<Limiter<K>>)>>);
+struct Paces<K: Clone + Eq + std::hash::Hash>(Mutex<Option<Arc<Pace<K>>>>);
+
+/// The rates under one limit.
+#[derive(Debug)]
+struct Pace<K: Clone + Eq + std::hash::Hash> {
+    rate: Rate,
+    each: Limiter<K>,
+    /// While as many are remembered as may be, those who are not known share rates by their hash: an attack from a hundred
+    /// thousand places slows others down, and shuts nobody out.
+    shared: Limiter<u16>,
+    began: Instant,
+    /// When those that have been quiet were last forgotten, in milliseconds since it began: looking at all of them costs
+    /// milliseconds, too much for every request.
+    cleaned: AtomicU64,
+    hasher: RandomState,
+}
+
+/// How often it is looked for those that can be forgotten.
+const CLEAN_EVERY: Duration = Duration::from_secs(1);
 
 impl<K: Clone + Eq + std::hash::Hash> Default for Paces<K> {
     fn default() -> Self {
@@ -374,35 +445,67 @@ impl<K: Clone + Eq + std::hash::Hash> Default for Paces<K> {
 
 impl<K: Clone + Eq + std::hash::Hash> Paces<K> {
     fn step(&self, rate: Option<Rate>, key: K) -> Result<(), Duration> {
-        let Some(rate) = rate else {
-            return Ok(());
-        };
-        let limiter = self.limiter(rate);
-        if limiter.len() >= MAX_REMEMBERED {
-            limiter.retain_recent();
-            if limiter.len() >= MAX_REMEMBERED {
-                // Every one of them is busy: an attack from a hundred thousand places.
-                return Err(RETRY_AFTER);
-            }
+        match rate {
+            None => Ok(()),
+            Some(rate) => self.of(rate).step(key, MAX_REMEMBERED),
         }
-        limiter
-            .check_key(&key)
-            .map_err(|early| early.wait_time_from(DefaultClock::default().now()))
     }
 
-    fn limiter(&self, rate: Rate) -> Arc<Limiter<K>> {
+    fn of(&self, rate: Rate) -> Arc<Pace<K>> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
-            Some((have, limiter)) if *have == rate => limiter.clone(),
+            Some(pace) if pace.rate == rate => pace.clone(),
             _ => {
-                let burst = NonZero::new(rate.burst).unwrap_or(NonZero::<u32>::MIN);
-                let quota = Quota::with_period(rate.period)
-                    .unwrap_or(Quota::per_second(NonZero::<u32>::MIN))
-                    .allow_burst(burst);
-                let limiter = Arc::new(Limiter::hashmap(quota));
-                *current = Some((rate, limiter.clone()));
-                limiter
+                let pace = Arc::new(Pace::new(rate));
+                *current = Some(pace.clone());
+                pace
             }
+        }
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash> Pace<K> {
+    fn new(rate: Rate) -> Self {
+        let burst = NonZero::new(rate.burst).unwrap_or(NonZero::<u32>::MIN);
+        let quota = Quota::with_period(rate.period)
+            .unwrap_or(Quota::per_second(NonZero::<u32>::MIN))
+            .allow_burst(burst);
+        Self {
+            rate,
+            each: Limiter::hashmap(quota),
+            shared: Limiter::hashmap(quota),
+            began: Instant::now(),
+            cleaned: AtomicU64::new(0),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn step(&self, key: K, most: usize) -> Result<(), Duration> {
+        if self.each.len() >= most {
+            self.clean();
+        }
+        let outcome = match self.each.len() >= most {
+            true => {
+                let [low, high, ..] = self.hasher.hash_one(&key).to_le_bytes();
+                self.shared.check_key(&u16::from_le_bytes([low, high]))
+            }
+            false => self.each.check_key(&key),
+        };
+        outcome.map_err(|early| early.wait_time_from(DefaultClock::default().now()))
+    }
+
+    fn clean(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let every = u64::try_from(CLEAN_EVERY.as_millis()).unwrap_or(u64::MAX);
+        let last = self.cleaned.load(Ordering::Relaxed);
+        let due = last == 0 || now >= last + every;
+        let ours = due
+            && self
+                .cleaned
+                .compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if ours {
+            self.each.retain_recent();
         }
     }
 }
@@ -510,6 +613,17 @@ mod tests {
         );
         client("2001:db8:0:1::1").expect("another household");
         client("192.0.2.1").expect("another client");
+    }
+
+    #[test]
+    fn when_too_many_are_remembered_strangers_share_rates_and_nobody_is_shut_out() {
+        let pace = Pace::<u64>::new("1/h, burst 2".parse().expect("a rate"));
+        for client in 0..10 {
+            pace.step(client, 10).expect("within the burst");
+        }
+        let refused = (10..1010).filter(|client| pace.step(*client, 10).is_err());
+        assert!(refused.count() < 100, "few share a rate with others");
+        assert_eq!(pace.each.len(), 10, "no more are remembered");
     }
 
     #[test]

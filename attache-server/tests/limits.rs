@@ -201,3 +201,29 @@ fn a_server_that_is_full_is_alive() {
     // But not for more work.
     assert_eq!(health(&["--ready"]).status.code(), Some(1));
 }
+
+#[test]
+fn one_token_has_so_many_uploads_in_progress_and_the_next_is_told_to_come_back() {
+    let server = Server::start(&[("ATTACHE_LIMITS__UPLOADS_PER_CALLER", "2")]);
+    let mut begun: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = server.connect();
+            write!(
+                stream,
+                "POST /v1/attachments?filename=a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nx"
+            )
+            .unwrap();
+            stream
+        })
+        .collect();
+    server.await_status("both run", |status| status["streams"]["uploads_open"] == 2);
+    let third = server.request("POST", "/v1/attachments?filename=a", &[], b"xx");
+    third.assert_problem(503, "busy", "the third");
+    assert_eq!(retry_after(&third), 1);
+    for stream in &mut begun {
+        stream.write_all(b"y").unwrap();
+        assert_eq!(read_answer(stream).status, 201);
+    }
+    server.put("filename=a", "", b"xx");
+    assert!(limited(&server, "caller_uploads"));
+}

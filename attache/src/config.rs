@@ -253,6 +253,8 @@ pub struct LimitsConfig {
     /// Of these, how many of one client: one address, or one /64 network of IPv6. Programs on this machine and proxies that
     /// are trusted are many clients in one, so that this does not hold for them.
     pub requests_per_client: usize,
+    /// Uploads of one token or user that are in progress at a time. A wiki that uploads for all of its users is one.
+    pub uploads_per_caller: Option<usize>,
     /// How long the head of a request may take to come, and a connection may be idle between two.
     pub head_timeout: Duration,
     /// Requests of one client.
@@ -574,6 +576,7 @@ impl Default for Config {
                 connections_per_client: 256,
                 requests: 4096,
                 requests_per_client: 1024,
+                uploads_per_caller: None,
                 head_timeout: Duration::from_secs(30),
                 client_rate: None,
                 caller_rate: None,
@@ -1169,6 +1172,7 @@ const KEYS: &[Key] = &[
     key!("limits.connections_per_client", limits.connections_per_client, count, shown),
     key!("limits.requests", limits.requests, count, shown),
     key!("limits.requests_per_client", limits.requests_per_client, count, shown),
+    key!("limits.uploads_per_caller", limits.uploads_per_caller, count_or_unlimited, show_count),
     key!("limits.head_timeout", limits.head_timeout, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("limits.client_rate", limits.client_rate, rate, show_rate),
     key!("limits.caller_rate", limits.caller_rate, rate, show_rate),
@@ -1457,6 +1461,20 @@ fn count(raw: &Raw) -> Result<usize, String> {
     match number {
         0 => Err("must be at least 1".to_owned()),
         number => Ok(number),
+    }
+}
+
+fn count_or_unlimited(raw: &Raw) -> Result<Option<usize>, String> {
+    match raw.text()?.trim() {
+        "unlimited" => Ok(None),
+        _ => count(raw).map(Some),
+    }
+}
+
+fn show_count(value: &Option<usize>) -> Option<String> {
+    match value {
+        Some(count) => Some(count.to_string()),
+        None => quoted("unlimited"),
     }
 }
 

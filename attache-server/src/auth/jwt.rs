@@ -23,6 +23,7 @@ use ring::signature as ring_signature;
 use serde::Deserialize;
 
 use super::Caller;
+use super::tokens::MAX_OWNERS;
 use crate::client;
 
 /// How long published keys are kept. Issuers publish a new key well before they sign with it
@@ -34,9 +35,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Largest key set.
 const MAX_KEYS_BYTES: usize = 256 * 1024;
-
-/// Most patterns of owners in a token.
-const MAX_OWNERS: usize = 256;
 
 /// Longest token.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;

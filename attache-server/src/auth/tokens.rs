@@ -37,6 +37,9 @@ const SECRET_BYTES: usize = 32;
 /// Most tokens there may be; all are held in memory.
 const MAX_TOKENS: i64 = 10_000;
 
+/// Most patterns of owners of one token.
+pub(super) const MAX_OWNERS: usize = 256;
+
 /// How often a server looks whether tokens were made or revoked, and notes which were used.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const NOTE_EVERY: u32 = 60;
@@ -151,6 +154,11 @@ impl Tokens {
         owners: Owners,
         expires_at: Option<OffsetDateTime>,
     ) -> Result<(Token, Secret)> {
+        if owners.patterns().len() > MAX_OWNERS {
+            return Err(Error::bad_request(format!(
+                "a token has at most {MAX_OWNERS} patterns of owners; a pattern such as \"page:*\" stands for many"
+            )));
+        }
         let connection = self.make()?;
         let count: i64 = connection
             .query_row("SELECT count(*) FROM tokens", [], |row| row.get(0))

@@ -454,7 +454,8 @@ async fn next_piece(
     .map_err(|error| read_error(error).during("list", "local storage"))
 }
 
-/// Opens an object for reading: a regular file, and not where a link leads. Does not wait for somebody to write into a pipe.
+/// Opens an object for reading: a regular file. What is not one was not stored by us, and is no object: a link is not followed,
+/// and nobody waits for something to be written into a pipe.
 fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
@@ -465,11 +466,18 @@ fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
     }
-    let file = options.open(path)?;
+    let file = match options.open(path) {
+        // A link, by the flag above.
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        outcome => outcome?,
+    };
     let meta = file.metadata()?;
     match meta.is_file() {
         true => Ok((file, meta.len())),
-        false => Err(io::Error::other("not a regular file")),
+        false => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
