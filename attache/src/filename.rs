@@ -59,12 +59,13 @@ impl Filename {
 }
 
 /// The name of a file that somebody sends: the last component of a path (RFC 7578 section 4.2), of either kind of system,
-/// [neutralised](Filename::neutralised). Nothing is refused that another system allows.
+/// [neutralised](Filename::neutralised). Nothing is refused that people have on another system.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) if there is nothing in it (`..`, `a/`), if it holds a NUL, or is
-/// longer than 64 KiB.
+/// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) if there is nothing in it (`..`, `a/`), if it holds a NUL, which no
+/// system allows, or a line break, which is somebody's attempt at another header (but for one at its end: the Finder calls a
+/// folder's icon `Icon\r`), or if it is longer than 64 KiB.
 impl FromStr for Filename {
     type Err = Error;
 
@@ -81,6 +82,9 @@ impl FromStr for Filename {
             return reject("holds a NUL");
         }
         let name = text.rsplit(['/', '\\']).next().unwrap_or(text);
+        if text.trim().contains(['\r', '\n']) {
+            return reject("holds a line break");
+        }
         match neutralise(name) {
             Some(name) => Ok(Self(name)),
             None => reject("is empty, \".\" or \"..\""),
@@ -181,7 +185,7 @@ impl FromStr for Disposition {
 
 /// The nearest name to `text`; `None` if nothing is left of it.
 fn neutralise(text: &str) -> Option<String> {
-    let visible = text.chars().filter(|c| !is_mark(*c));
+    let visible = text.trim().chars().filter(|c| !is_mark(*c));
     let replaced = visible.map(|c| match c {
         '\t' => ' ',
         '/' | '\\' => '_',
@@ -270,7 +274,7 @@ mod tests {
     fn a_name_without_a_name_is_refused() {
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         for bad in [
-            "", ".", "..", "a/", "a/..", "C:\\", " . ", "\u{200E}", "a\0b", &long,
+            "", ".", "..", "a/", "a/..", "C:\\", " . ", "\u{200E}", "a\0b", "a\r\nb", "a\nb", &long,
         ] {
             assert!(bad.parse::<Filename>().is_err(), "{bad:?}");
         }
@@ -307,7 +311,7 @@ mod tests {
             ("\u{FEFF}a.jpg", "a.jpg"),
             ("a\tb.txt", "a b.txt"),
             ("a\u{2028}b.txt", "a_b.txt"),
-            ("Icon\r", "Icon_"),
+            ("Icon\r", "Icon"),
             ("evil\u{202E}gpj.exe", "evil_gpj.exe"),
         ] {
             assert_eq!(name(sent), stored, "{sent:?}");
