@@ -33,7 +33,7 @@ use crate::connection::{Connection, Peer};
 use crate::limits::{self, Limits, Met};
 use crate::reload::{Reloader, Source};
 use crate::respond::{Failure, plain_problem};
-use crate::{api, deliver, framing, otlp, web};
+use crate::{api, cors, deliver, framing, otlp, web};
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -368,6 +368,7 @@ fn router(app: App) -> Router {
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(middleware::from_fn(framing::known_codings))
         .layer(middleware::from_fn_with_state(app.clone(), within_limits))
+        .layer(middleware::from_fn_with_state(app.clone(), cors::share))
         .layer(middleware::from_fn(with_request_id))
         .with_state(app)
 }

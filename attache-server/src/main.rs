@@ -8,6 +8,7 @@ mod auth;
 mod cli;
 mod client;
 mod connection;
+mod cors;
 mod deliver;
 mod disposition;
 mod extract;

@@ -14,6 +14,7 @@ use bytesize::ByteSize;
 
 use crate::body::Allowance;
 use crate::budget::MIN_BUDGET;
+use crate::embedding::{Embed, Origin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::Network;
 use crate::secret::Secret;
@@ -69,6 +70,8 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Web servers in front, by the address from which they connect: they are believed, and may be delegated to.
     pub trusted_proxies: Vec<Network>,
+    /// Pages of these origins may use the API and read attachments.
+    pub cors_origins: Vec<Origin>,
     /// `[server.tls]`
     pub tls: TlsConfig,
 }
@@ -121,6 +124,8 @@ pub struct DeliveryConfig {
     pub internal_prefix: String,
     /// Types that may be shown within a page: `image/*`, `application/pdf`, … never SVG, HTML or XML.
     pub inline_types: Vec<String>,
+    /// Pages of which sites may embed attachments.
+    pub embed: Embed,
 }
 
 /// `[upload]`
@@ -510,6 +515,7 @@ impl Default for Config {
                 public_url: None,
                 shutdown_grace: Duration::from_secs(30),
                 trusted_proxies: Vec::new(),
+                cors_origins: Vec::new(),
                 tls: TlsConfig::default(),
             },
             storage: StorageConfig {
@@ -533,6 +539,7 @@ impl Default for Config {
                 ]
                 .map(str::to_owned)
                 .to_vec(),
+                embed: Embed::SameSite,
             },
             upload: UploadConfig {
                 max_file_bytes: None,
@@ -593,6 +600,15 @@ impl Config {
             Backend::Azure => DeliveryMode::Redirect,
             Backend::Local | Backend::Memory => DeliveryMode::Relay,
         })
+    }
+
+    /// Pages of which sites may embed attachments. Pages that may read them by scripts may show them, too, and are of other
+    /// sites mostly.
+    pub fn embed(&self) -> Embed {
+        match self.server.cors_origins.is_empty() {
+            true => self.delivery.embed,
+            false => Embed::CrossOrigin,
+        }
     }
 
     /// The folder of what attache keeps for itself: the catalog, and the key of its links.
@@ -927,6 +943,7 @@ const KEYS: &[Key] = &[
     key!("server.public_url", server.public_url, |raw| public_url(raw.text()?).map(Some), optional),
     key!("server.shutdown_grace", server.shutdown_grace, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("server.trusted_proxies", server.trusted_proxies, networks, show_networks),
+    key!("server.cors_origins", server.cors_origins, |raw| raw.list().iter().map(|text| text.parse()).collect(), show_each),
     key!("server.tls.certificate_file", server.tls.certificate_file, some_path, optional_path),
     key!("server.tls.key_file", server.tls.key_file, some_path, optional_path),
     key!("storage.backend", storage.backend, |raw| word(raw, BACKENDS), |v| spelled(*v, BACKENDS)),
@@ -950,6 +967,7 @@ const KEYS: &[Key] = &[
     key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
     key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v: &Vec<String>| list(v)),
+    key!("delivery.embed", delivery.embed, |raw| word(raw, EMBEDS), |v| spelled(*v, EMBEDS)),
     key!("upload.max_file_bytes", upload.max_file_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.total_bytes", upload.total_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.block_bytes", upload.block_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
@@ -996,6 +1014,11 @@ const MODES: &[(&str, DeliveryMode)] = &[
     ("relay", DeliveryMode::Relay),
     ("redirect", DeliveryMode::Redirect),
     ("delegate", DeliveryMode::Delegate),
+];
+
+const EMBEDS: &[(&str, Embed)] = &[
+    (Embed::SameSite.as_str(), Embed::SameSite),
+    (Embed::CrossOrigin.as_str(), Embed::CrossOrigin),
 ];
 
 const WHEN_DOWN: &[(&str, WhenDown)] =
@@ -1181,6 +1204,15 @@ fn public_url(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[expect(
+    clippy::ptr_arg,
+    reason = "the table of keys hands out the field as it is"
+)]
+fn show_each<T: fmt::Display>(values: &Vec<T>) -> Option<String> {
+    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    list(&words)
 }
 
 fn networks(raw: &Raw) -> Result<Vec<Network>, String> {
