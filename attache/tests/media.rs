@@ -244,3 +244,31 @@ async fn the_charset_of_a_text_is_told_from_all_of_it() {
     );
     assert_eq!(served.content_type, "text/plain; charset=utf-8");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_have_a_type_and_nothing_active_is_shown(
+        kind in 0..KINDS.len(),
+        cut in 0_usize..64,
+        more in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64),
+        claim in proptest::option::of("(image|audio|video|text|application)/[a-z+.-]{1,12}(; charset=[a-z0-9-]{0,9})?"),
+        name in "[a-z]{1,3}\\.(pdf|png|csv|docx|doc|js|tar|x)",
+    ) {
+        let mut bytes = bytes_of(&KINDS[kind].2);
+        bytes.truncate(cut);
+        bytes.extend_from_slice(&more);
+        let decided = media::decide(claim.as_deref(), &bytes, name.parse().ok().as_ref());
+        for utf8 in [None, Some(true), Some(false)] {
+            let settled = media::settled(&decided, utf8);
+            proptest::prop_assert_eq!(media::settled(&settled, utf8), settled.clone());
+            let listed = ["image/*", "audio/*", "video/*", "text/*", "application/*"].map(str::to_owned);
+            let served = media::serve(&settled, Disposition::Inline, &listed, Guarded::No);
+            proptest::prop_assert!(served.content_type.bytes().all(|b| (0x20..0x7F).contains(&b)));
+            if served.disposition == Disposition::Inline {
+                for active in ["/html", "html+", "/xml", "+xml", "javascript", "/css"] {
+                    proptest::prop_assert!(!served.content_type.contains(active), "{:?}", served);
+                }
+            }
+        }
+    }
+}
