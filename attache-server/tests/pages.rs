@@ -24,14 +24,20 @@ fn serve_page(page: &[u8]) -> SocketAddr {
 
 fn answer_all(listener: TcpListener, page: Vec<u8>) {
     std::thread::spawn(move || {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            page.len()
+        );
+        let answer = [head.as_bytes(), &page].concat();
         for client in listener.incoming() {
             let mut client = client.unwrap();
-            let _ = client.read(&mut [0; 8192]);
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                page.len()
-            );
-            let _ = client.write_all(&[head.as_bytes(), &page].concat());
+            let answer = answer.clone();
+            // Browsers connect ahead, and say nothing.
+            std::thread::spawn(move || {
+                if matches!(client.read(&mut [0; 8192]), Ok(1..)) {
+                    let _ = client.write_all(&answer);
+                }
+            });
         }
     });
 }
