@@ -9,7 +9,7 @@ use attache::catalog::Page;
 use attache::history::Window;
 use attache::{
     Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_OWNED, MAX_PAGE,
-    ReloadReport, SweepReport,
+    ReloadReport, SweepReport, media,
 };
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -44,6 +44,10 @@ pub(crate) struct AttachmentJson {
     filename: String,
     #[schema(example = "image/png")]
     content_type: String,
+    /// Of a text: its charset, if it is known.
+    #[schema(example = "utf-8")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charset: Option<&'static str>,
     /// Length in bytes.
     size: u64,
     /// In hexadecimal.
@@ -75,7 +79,8 @@ impl From<Attachment> for AttachmentJson {
             id: id.into(),
             owner: attachment.owner.map(Into::into),
             filename: attachment.filename.into(),
-            content_type: attachment.content_type,
+            content_type: media::essence(&attachment.content_type).to_owned(),
+            charset: media::charset(&attachment.content_type),
             size: attachment.size,
             sha256: attachment.sha256.to_string(),
             created_at: timestamp(attachment.created_at),

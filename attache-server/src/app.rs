@@ -37,7 +37,7 @@ use crate::limits::{self, Limits, Met, Uploading};
 use crate::readiness::Readiness;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::respond::{Failure, plain_problem};
-use crate::{api, audit, deliver, otlp, web};
+use crate::{api, audit, cors, deliver, framing, otlp, web};
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -411,7 +411,9 @@ fn router(app: App) -> Router {
         })
         // Bodies have limits of their own: uploads the configured ones, JSON a small one.
         .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(framing::known_codings))
         .layer(middleware::from_fn_with_state(app.clone(), within_limits))
+        .layer(middleware::from_fn_with_state(app.clone(), cors::share))
         .layer(middleware::from_fn(with_request_id))
         .with_state(app)
 }

@@ -24,13 +24,14 @@ use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::forward::Question;
 use crate::connection::Peer;
-use crate::extract::Query;
+use crate::cors;
+use crate::extract::TolerantQuery;
 use crate::outgoing::Intake;
 use crate::respond::{self, Failure, Manner, Problem};
 
 /// The query of a temporary link, and how to deliver.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
+// Mail programs and social networks add keys of their own to links, and pages a number against caches.
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeliverQuery {
     /// Of a temporary link: until when it works, in seconds since 1970.
@@ -62,7 +63,7 @@ pub(crate) enum Via {
 pub(crate) async fn attachment(
     State(app): State<App>,
     Path(id): Path<String>,
-    Query(query): Query<DeliverQuery>,
+    TolerantQuery(query): TolerantQuery<DeliverQuery>,
     Extension(peer): Extension<Peer>,
     request: Parts,
 ) -> Response {
@@ -80,7 +81,7 @@ pub(crate) async fn attachment(
 pub(crate) async fn download(
     State(app): State<App>,
     Path(id): Path<String>,
-    Query(query): Query<DeliverQuery>,
+    TolerantQuery(query): TolerantQuery<DeliverQuery>,
     Extension(peer): Extension<Peer>,
     request: Parts,
 ) -> Response {
@@ -107,6 +108,7 @@ async fn answer(
     }
     let config = &app.attache.parts().config;
     let headers = &request.headers;
+    let redirects = config.delivery_mode() == DeliveryMode::Redirect;
     let ask = Ask {
         disposition,
         head: request.method == Method::HEAD,
@@ -116,13 +118,19 @@ async fn answer(
         if_modified_since: header(headers, IF_MODIFIED_SINCE),
         if_unmodified_since: header(headers, IF_UNMODIFIED_SINCE),
         if_range: header(headers, IF_RANGE),
-        via: query.via.map(|via| match via {
-            Via::Relay => DeliveryMode::Relay,
-            Via::Redirect => DeliveryMode::Redirect,
-        }),
+        via: match query.via {
+            Some(Via::Relay) => Some(DeliveryMode::Relay),
+            Some(Via::Redirect) => Some(DeliveryMode::Redirect),
+            // A script of a page that may read here may not read at the store, unless that has rules of its own.
+            None if redirects && cors::listed(config, headers).is_some() => {
+                Some(DeliveryMode::Relay)
+            }
+            None => None,
+        },
         through_proxy: config.server.trusts(peer.address),
     };
     let manner = Manner {
+        embed: config.embed(),
         right_left: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
             Duration::from_secs(left.try_into().unwrap_or(0))

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use futures::StreamExt as _;
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
@@ -26,21 +27,45 @@ const FREE_BYTES: usize = 4 * 1024;
 /// this time are 26 KiB/s.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-/// A query string. Unknown keys are errors, so that a typo is not silently ignored.
+/// A query string in UTF-8. Unknown keys are errors, so that a typo is not silently ignored.
 pub(crate) struct Query<T>(pub(crate) T);
+
+/// A query string to which others may have added something: unknown keys are ignored, in whichever encoding.
+pub(crate) struct TolerantQuery<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        axum::extract::Query::<T>::try_from_uri(&parts.uri)
-            .map(|axum::extract::Query(query)| Self(query))
-            .map_err(|rejection| {
-                let text = std::error::Error::source(&rejection)
-                    .map_or_else(|| rejection.to_string(), ToString::to_string);
-                Failure(Error::bad_request(format!("cannot read the query: {text}")))
-            })
+        let text = parts.uri.query().unwrap_or_default();
+        // It would be read with replacement characters: a file would be stored under another name than it has.
+        if percent_decode_str(text).decode_utf8().is_err() {
+            return Err(Failure(Error::bad_request(
+                "the query is not UTF-8; percent-encode names as UTF-8",
+            )));
+        }
+        query(parts).map(Self)
     }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for TolerantQuery<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        query(parts).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
+    axum::extract::Query::<T>::try_from_uri(&parts.uri)
+        .map(|axum::extract::Query(query)| query)
+        .map_err(|rejection| {
+            let text = std::error::Error::source(&rejection)
+                .map_or_else(|| rejection.to_string(), ToString::to_string);
+            Failure(Error::bad_request(format!(
+                "cannot read the query: {text}"
+            )))
+        })
 }
 
 /// A JSON body of at most 256 KiB; an empty one is read as `{}`. For handlers that know their caller before they read: put

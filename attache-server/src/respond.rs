@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use attache::delivery::{Representation, cache_control};
+use attache::embedding::Embed;
 use attache::ranges::Part;
 use attache::trace::Context;
 use attache::{Delivery, Error, ErrorKind};
@@ -156,6 +157,8 @@ pub(crate) struct Manner {
     pub(crate) right_left: Option<Duration>,
     /// How it shows whether the client takes bytes.
     pub(crate) intake: Intake,
+    /// Pages of which sites may embed it.
+    pub(crate) embed: Embed,
 }
 
 /// A delivery as an answer. `head` answers carry the headers of a GET and no body.
@@ -177,7 +180,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             part,
             body,
         } => {
-            let mut headers = describe(&representation);
+            let mut headers = describe(&representation, manner.embed);
             headers.insert(CACHE_CONTROL, keep);
             let size = representation.size;
             let (status, length) = match part {
@@ -202,7 +205,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
         }
         Delivery::Redirect { url, max_age } => {
             let mut headers = HeaderMap::new();
-            guard(&mut headers, REDIRECT_POLICY);
+            guard(&mut headers, REDIRECT_POLICY, manner.embed);
             headers.insert(LOCATION, value(url.expose()));
             let max_age = manner.right_left.map_or(max_age, |left| left.min(max_age));
             let keep = format!("private, max-age={}", max_age.as_secs());
@@ -216,7 +219,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
         } => {
             // The web server adds length and ranges of the file that it sends instead of this empty body, and takes the
             // rest from here (deploy/nginx/attache.conf).
-            let mut headers = describe(&representation);
+            let mut headers = describe(&representation, manner.embed);
             headers.remove(ACCEPT_RANGES);
             // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
             headers.insert(HeaderName::from_static("x-attache-cache-control"), keep);
@@ -242,25 +245,25 @@ pub(crate) fn unsatisfied(size: u64) -> HeaderValue {
 /// There is nothing to show in a redirect.
 const REDIRECT_POLICY: &str = "default-src 'none'; sandbox";
 
-fn describe(representation: &Representation) -> HeaderMap {
+fn describe(representation: &Representation, embed: Embed) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(12);
     validators(&mut headers, representation);
     headers.insert(CONTENT_TYPE, value(&representation.content_type));
     headers.insert(CONTENT_DISPOSITION, value(&representation.disposition));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    guard(&mut headers, representation.policy);
+    guard(&mut headers, representation.policy, embed);
     headers
 }
 
 /// What keeps a browser from making more of a file than it is, and pages of others from using it.
-fn guard(headers: &mut HeaderMap, policy: &'static str) {
+fn guard(headers: &mut HeaderMap, policy: &'static str, embed: Embed) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    // Not "same-origin": applications show attachments of files.example.org on wiki.example.org.
+    // Never "same-origin": applications show attachments of files.example.org on wiki.example.org.
     headers.insert(
         HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("same-site"),
+        HeaderValue::from_static(embed.as_str()),
     );
 }
 

@@ -1,26 +1,22 @@
-//! Reading an upload from a request: a raw body, or one file of `multipart/form-data`. Both are streams; nothing is
-//! written to a temporary file, nothing is collected in memory.
+//! Reading an upload from a request: a raw body, or one file of `multipart/form-data` (`form.rs`). Both are streams;
+//! nothing is written to a temporary file, nothing is collected in memory.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use attache::{Error, ErrorKind, NewAttachment, Result};
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-/// Fields and part headers of a form that come before the file, and what comes after it, together.
-const FORM_OVERHEAD: u64 = 64 * 1024;
-
-/// Longest field of a form that is not the file.
-const MAX_FIELD: u64 = 4 * 1024;
+use crate::form;
 
 /// How much of a refused upload is read and thrown away, and for how long, so that its sender reads the answer instead
 /// of a connection reset (RFC 9112 section 9.6).
@@ -59,14 +55,7 @@ pub(crate) async fn read(
         idempotency_key: parse(text(headers, "idempotency-key")?)?,
         ..NewAttachment::default()
     };
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|coding| coding != "identity")
-    {
-        return Err(Error::bad_request(
-            "Content-Encoding is not understood; send the file as it is",
-        ));
-    }
+    refuse_codings(headers)?;
     let content_type = text(headers, CONTENT_TYPE.as_str())?;
     let is_form = content_type.as_deref().is_some_and(|t| {
         t.trim_start()
@@ -80,159 +69,112 @@ pub(crate) async fn read(
                  headers of the part \"file\", or send the file as a raw body",
             ));
         }
-        let boundary = multer::parse_boundary(content_type.unwrap_or_default())
-            .map_err(|_| Error::bad_request("multipart/form-data needs a valid boundary"))?;
-        return read_form(new, boundary, body).await;
+        if announces_digest(headers) {
+            return Err(Error::bad_request(
+                "a digest in the trailer of a form is of the whole form; send the file as a raw body",
+            ));
+        }
+        let boundary = form::boundary(&content_type.unwrap_or_default())
+            .ok_or_else(|| Error::bad_request("multipart/form-data needs a valid boundary"))?;
+        return form::read(new, boundary, body).await;
     }
     new.content_type = content_type;
     new.size = text(headers, CONTENT_LENGTH.as_str())?.and_then(|length| length.parse().ok());
     digests(&mut new, headers)?;
     Ok(Upload {
         new,
-        bytes: body.boxed(),
+        bytes: checked(body, announces_digest(headers)),
     })
 }
 
-async fn read_form(mut new: NewAttachment, boundary: String, body: Incoming) -> Result<Upload> {
-    // What is read while no byte of the file comes is counted, so that a part header without an end is no memory leak.
-    let allowance = Arc::new(AtomicU64::new(FORM_OVERHEAD));
-    let limited = body.map({
-        let allowance = allowance.clone();
-        move |chunk: Result<Bytes>| {
-            let chunk = chunk?;
-            let left = allowance.load(Ordering::Relaxed);
-            if left != u64::MAX {
-                let Some(left) = left.checked_sub(chunk.len() as u64) else {
-                    return Err(Error::bad_request(
-                        "the form holds too much besides the file",
-                    ));
-                };
-                allowance.store(left, Ordering::Relaxed);
-            }
-            Ok(chunk)
-        }
-    });
-    let limits = multer::SizeLimit::new()
-        .per_field(MAX_FIELD)
-        .for_field("file", u64::MAX);
-    let constraints = multer::Constraints::new().size_limit(limits);
-    let mut form =
-        multer::Multipart::with_constraints(one_at_a_time(limited), boundary, constraints);
-    loop {
-        // One chunk of the connection may hold fields and the beginning of the file; only what is read before counts.
-        let Some(field) = form.next_field().await.map_err(form_error)? else {
-            return Err(Error::bad_request("the form has no part \"file\""));
-        };
-        match field.name().unwrap_or_default() {
-            "owner" => new.owner = parse(Some(field.text().await.map_err(form_error)?))?,
-            "created_by" => new.created_by = parse(Some(field.text().await.map_err(form_error)?))?,
-            "file" => {
-                if let Some(name) = field.file_name().filter(|name| !name.is_empty()) {
-                    new.filename = parse(Some(decode_form_name(name)))?;
-                }
-                new.content_type = field.content_type().map(ToString::to_string);
-                digests(&mut new, field.headers())?;
-                allowance.store(u64::MAX, Ordering::Relaxed);
-                let file = FormFile {
-                    form,
-                    field: Some(field),
-                    allowance,
-                };
-                return Ok(Upload {
-                    new,
-                    bytes: stream::unfold(file, FormFile::step).boxed(),
-                });
-            }
-            other => {
-                return Err(Error::bad_request(format!(
-                    "the form has a part \"{}\"; attache knows \"owner\" and \"created_by\", and then \"file\"",
-                    other.escape_default().take(64).collect::<String>()
-                )));
-            }
-        }
+/// Refuses a coding that would have to be undone for the bytes to be the file's.
+pub(crate) fn refuse_codings(headers: &HeaderMap) -> Result<()> {
+    let other = |name: &str, plain: &[&str]| {
+        headers.get_all(name).iter().any(|coding| {
+            let coding = coding.as_bytes().trim_ascii();
+            !plain
+                .iter()
+                .any(|plain| coding.eq_ignore_ascii_case(plain.as_bytes()))
+        })
+    };
+    if other(CONTENT_ENCODING.as_str(), &["identity", ""]) {
+        return Err(Error::bad_request(
+            "Content-Encoding is not supported; send the file as it is",
+        ));
     }
+    // Of a part (RFC 7578 section 4.7: deprecated).
+    if other("content-transfer-encoding", &["7bit", "8bit", "binary", ""]) {
+        return Err(Error::bad_request(
+            "Content-Transfer-Encoding is not supported; send the file as it is",
+        ));
+    }
+    Ok(())
 }
 
-/// Has nothing right after each item. The form's parser takes all that is ready before it looks at any of it: the window of
-/// an HTTP/2 stream, or as much as a fast sender sends meanwhile.
-fn one_at_a_time<S: Stream + Unpin>(mut items: S) -> impl Stream<Item = S::Item> {
-    let mut paused = false;
-    stream::poll_fn(move |cx| {
-        if std::mem::take(&mut paused) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+/// Whether a digest is announced for the trailer (RFC 9110 section 6.6.2).
+fn announces_digest(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TRAILER)
+        .iter()
+        .filter_map(|names| names.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .any(|name| name.trim().eq_ignore_ascii_case("content-digest"))
+}
+
+/// The bytes of a raw body, with an error in place of the end if its trailer promised other ones.
+fn checked(body: Incoming, announced: bool) -> BoxStream<'static, Result<Bytes>> {
+    let trailers = body.trailers.clone();
+    // Hashed once more only for those who announce it.
+    let hasher = announced.then(Sha256::new);
+    let state = (body, hasher, trailers);
+    stream::unfold(Some(state), async |state| {
+        let (mut body, mut hasher, trailers) = state?;
+        match body.next().await {
+            Some(Ok(chunk)) => {
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&chunk);
+                }
+                Some((Ok(chunk), Some((body, hasher, trailers))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => {
+                let verdict = trailers
+                    .get()
+                    .map_or(Ok(()), |trailers| check_trailers(trailers, hasher));
+                verdict.err().map(|error| (Err(error), None))
+            }
         }
-        let item = items.poll_next_unpin(cx);
-        paused = matches!(item, Poll::Ready(Some(_)));
-        item
     })
+    .boxed()
 }
 
-/// The file of a form, up to the end of the form: a form that is cut off, or that holds a second file, is an error in
-/// place of the end.
-struct FormFile {
-    form: multer::Multipart<'static>,
-    field: Option<multer::Field<'static>>,
-    allowance: Arc<AtomicU64>,
-}
-
-impl FormFile {
-    async fn step(mut self) -> Option<(Result<Bytes>, Self)> {
-        if let Some(field) = &mut self.field {
-            match field.chunk().await {
-                Ok(Some(chunk)) => return Some((Ok(chunk), self)),
-                Ok(None) => {
-                    self.field = None;
-                    self.allowance.store(FORM_OVERHEAD, Ordering::Relaxed);
-                }
-                Err(error) => return Some((Err(form_error(error)), self)),
-            }
-        }
-        match self.form.next_field().await {
-            Ok(None) => None,
-            Ok(Some(field)) => {
-                let what = match field.name() {
-                    Some("file") => "the form holds two files; send one form for each",
-                    _ => "\"file\" must be the last part of the form",
-                };
-                drop(field);
-                Some((Err(Error::bad_request(what)), self))
-            }
-            Err(error) => Some((Err(form_error(error)), self)),
-        }
+fn check_trailers(trailers: &HeaderMap, hasher: Option<Sha256>) -> Result<()> {
+    let mut promised = NewAttachment::default();
+    digests(&mut promised, trailers)?;
+    if promised.md5.is_some() {
+        return Err(Error::bad_request(
+            "Content-MD5 is not read from a trailer; send Content-Digest",
+        ));
     }
-}
-
-fn form_error(error: multer::Error) -> Error {
-    match error {
-        // Our own error, passed through.
-        multer::Error::StreamReadFailed(inner) => match inner.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(other) => Error::new(ErrorKind::ClientGone, "the upload broke off")
-                .with_source(std::io::Error::other(other)),
-        },
-        multer::Error::IncompleteStream
-        | multer::Error::IncompleteFieldData { .. }
-        | multer::Error::IncompleteHeaders => {
-            Error::bad_request("the form ends before its last boundary; was it cut off?")
-        }
-        multer::Error::FieldSizeExceeded { field_name, .. } => Error::bad_request(format!(
-            "the part \"{}\" is longer than {MAX_FIELD} bytes",
-            field_name.unwrap_or_default().escape_default()
+    match (promised.sha256, hasher) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(Error::bad_request(
+            "the trailer has a Content-Digest that the head did not announce; send \"Trailer: Content-Digest\" before the body",
         )),
-        other => Error::bad_request(format!("the form cannot be read: {other}")),
+        (Some(promised), Some(hasher)) => {
+            let got: [u8; 32] = hasher.finalize().into();
+            match got == promised {
+                true => Ok(()),
+                false => Err(Error::new(
+                    ErrorKind::DigestMismatch,
+                    "the SHA-256 of the bytes is not the Content-Digest of the trailer",
+                )),
+            }
+        }
     }
 }
 
-/// Browsers write `"`, CR and LF of a name as percent sequences, and nothing else
-/// (<https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data>).
-fn decode_form_name(name: &str) -> String {
-    name.replace("%22", "\"")
-        .replace("%0D", "\r")
-        .replace("%0A", "\n")
-}
-
-fn digests(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()> {
+pub(crate) fn digests(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()> {
     use base64::Engine as _;
     let decode = |text: &str| {
         base64::engine::general_purpose::STANDARD
@@ -266,7 +208,7 @@ fn digests(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-fn parse<T: std::str::FromStr<Err = Error>>(text: Option<String>) -> Result<Option<T>> {
+pub(crate) fn parse<T: std::str::FromStr<Err = Error>>(text: Option<String>) -> Result<Option<T>> {
     text.filter(|text| !text.is_empty())
         .map(|text| text.parse())
         .transpose()
@@ -286,14 +228,16 @@ fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
 
 /// The body of a request, as it comes. Whoever drops it before its end gives what remains to a [`Rest`].
 pub(crate) struct Incoming {
-    stream: Option<BodyDataStream>,
+    body: Option<Body>,
     polled: bool,
-    rest: Option<oneshot::Sender<(BodyDataStream, bool)>>,
+    rest: Option<oneshot::Sender<(Body, bool)>>,
+    /// What came after the last byte.
+    trailers: Arc<OnceLock<HeaderMap>>,
 }
 
 /// What remains of a body that was not read to its end.
 pub(crate) struct Rest {
-    rest: oneshot::Receiver<(BodyDataStream, bool)>,
+    rest: oneshot::Receiver<(Body, bool)>,
     /// The sender waits for our leave; as long as we read nothing, it sends nothing.
     awaits_leave: bool,
 }
@@ -302,9 +246,10 @@ impl Incoming {
     pub(crate) fn new(headers: &HeaderMap, body: Body) -> (Self, Rest) {
         let (sender, receiver) = oneshot::channel();
         let incoming = Self {
-            stream: Some(body.into_data_stream()),
+            body: Some(body),
             polled: false,
             rest: Some(sender),
+            trailers: Arc::default(),
         };
         let rest = Rest {
             rest: receiver,
@@ -319,12 +264,13 @@ impl Rest {
     pub(crate) fn linger(self) {
         tokio::spawn(tokio::time::timeout(LINGER_TIME, async move {
             // The upload's own task may still hold the body for a moment.
-            let Ok((mut stream, polled)) = self.rest.await else {
+            let Ok((body, polled)) = self.rest.await else {
                 return;
             };
             if self.awaits_leave && !polled {
                 return;
             }
+            let mut stream = body.into_data_stream();
             let mut left = LINGER_BYTES;
             while let Some(Ok(chunk)) = stream.next().await {
                 left = left.saturating_sub(chunk.len() as u64);
@@ -342,32 +288,43 @@ impl Stream for Incoming {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         this.polled = true;
-        let Some(stream) = &mut this.stream else {
-            return Poll::Ready(None);
-        };
-        stream.poll_next_unpin(cx).map(|chunk| match chunk {
-            Some(Ok(chunk)) => Some(Ok(chunk)),
-            Some(Err(error)) => {
-                this.stream = None;
-                Some(Err(Error::new(
-                    ErrorKind::ClientGone,
-                    "the upload broke off",
-                )
-                .with_source(error)))
-            }
-            None => {
-                this.stream = None;
-                None
-            }
-        })
+        loop {
+            let Some(body) = &mut this.body else {
+                return Poll::Ready(None);
+            };
+            let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+            return Poll::Ready(match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => Some(Ok(chunk)),
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            let _ = this.trailers.set(trailers);
+                        }
+                        continue;
+                    }
+                },
+                Some(Err(error)) => {
+                    this.body = None;
+                    Some(Err(Error::new(
+                        ErrorKind::ClientGone,
+                        "the upload broke off",
+                    )
+                    .with_source(error)))
+                }
+                None => {
+                    this.body = None;
+                    None
+                }
+            });
+        }
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if let (Some(stream), Some(rest)) = (self.stream.take(), self.rest.take()) {
+        if let (Some(body), Some(rest)) = (self.body.take(), self.rest.take()) {
             // Nobody waits for it unless the upload was refused.
-            let _ = rest.send((stream, self.polled));
+            let _ = rest.send((body, self.polled));
         }
     }
 }

@@ -299,11 +299,8 @@ fn a_name_that_cannot_be_kept_asks_for_another_one() {
         .unwrap()
         .into();
     run.expect(0);
-    place.write("trailing.", b"x");
-    place
-        .run(&["put", "trailing."])
-        .expect(1)
-        .says("--filename");
+    place.write("...", b"x");
+    place.run(&["put", "..."]).expect(1).says("--filename");
 }
 
 #[test]
@@ -727,6 +724,31 @@ fn check_passes_on_local_storage_and_leaves_nothing() {
             .iter()
             .all(|line| line["status"] == "ok")
     );
+}
+
+#[test]
+fn check_says_that_pages_elsewhere_cannot_embed_from_an_ip_address() {
+    for (variables, says) in [
+        (&[][..], true),
+        (&[("ATTACHE_SERVER__PUBLIC_URL", "http://[::1]:8080")], true),
+        (
+            &[("ATTACHE_SERVER__PUBLIC_URL", "https://files.example.org")],
+            false,
+        ),
+        (&[("ATTACHE_DELIVERY__EMBED", "cross-origin")], false),
+    ] {
+        let mut place = Place::new();
+        for (name, value) in variables {
+            place.set(name, value);
+        }
+        let run = place.run(&["check"]).expect(0);
+        assert_eq!(
+            run.err.contains("delivery.embed = \"cross-origin\""),
+            says,
+            "{variables:?}: {}",
+            run.err
+        );
+    }
 }
 
 #[test]

@@ -20,6 +20,14 @@ enum Way {
     DelegateBlobs,
 }
 
+const WAYS: [Way; 5] = [
+    Way::RelayOfFiles,
+    Way::RelayOfBlobs,
+    Way::Redirect,
+    Way::DelegateFiles,
+    Way::DelegateBlobs,
+];
+
 /// A server that delivers in one way, and what stands around it.
 struct Door {
     way: Way,
@@ -29,17 +37,22 @@ struct Door {
 }
 
 impl Door {
-    /// `None` if it needs a tool that is not here.
     async fn open(way: Way) -> Option<Self> {
+        Self::open_with(way, &[]).await
+    }
+
+    /// `None` if it needs a tool that is not here.
+    async fn open_with(way: Way, more: &[(&str, &str)]) -> Option<Self> {
         let mode = match way {
             Way::RelayOfFiles | Way::RelayOfBlobs => "relay",
             Way::Redirect => "redirect",
             Way::DelegateFiles | Way::DelegateBlobs => "delegate",
         };
-        let variables = [
+        let mut variables = vec![
             ("ATTACHE_DELIVERY__MODE", mode),
             ("ATTACHE_SERVER__TRUSTED_PROXIES", "127.0.0.1"),
         ];
+        variables.extend_from_slice(more);
         let azure = match way {
             Way::RelayOfFiles | Way::DelegateFiles => None,
             _ => Some(
@@ -82,13 +95,7 @@ impl Door {
     /// All of them; fewer only where nginx is missing and may be.
     async fn all() -> Vec<Self> {
         let mut doors = Vec::new();
-        for way in [
-            Way::RelayOfFiles,
-            Way::RelayOfBlobs,
-            Way::Redirect,
-            Way::DelegateFiles,
-            Way::DelegateBlobs,
-        ] {
+        for way in WAYS {
             doors.extend(Self::open(way).await);
         }
         doors
@@ -553,14 +560,106 @@ const TYPES: &[Typed] = &[
         "sandbox",
     ),
     (
-        "a.json",
-        "application/json",
-        b"{}",
-        "application/json",
+        "a.csv",
+        "text/csv",
+        b"a,b\n",
+        "text/csv; charset=utf-8",
         false,
         "sandbox",
     ),
 ];
+
+/// Claim and bytes of a text; then its type where it is shown, and where it is saved.
+const TEXTS: &[(&str, &[u8], &str, &str)] = &[
+    (
+        "text/markdown",
+        "# 見出し".as_bytes(),
+        "text/plain; charset=utf-8",
+        "text/markdown; charset=utf-8",
+    ),
+    (
+        "application/json",
+        b"{}",
+        "text/plain; charset=utf-8",
+        "application/json; charset=utf-8",
+    ),
+    (
+        "text/plain",
+        b"\x93\xfa\x96\x7b\x8c\xea",
+        "text/plain",
+        "text/plain",
+    ),
+    (
+        "text/x-log; charset=sjis",
+        b"\x93\xfa\x96\x7b\x8c\xea",
+        "text/plain; charset=Shift_JIS",
+        "text/x-log; charset=Shift_JIS",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_text_is_in_its_charset_whichever_way_it_comes() {
+    for door in Door::all().await {
+        tokio::task::block_in_place(|| {
+            for (claim, bytes, shown, saved) in TEXTS {
+                let id = door.put("filename=a.text", claim, bytes);
+                for (folder, kind, served) in [
+                    ("attachment", "inline", shown),
+                    ("download", "attachment", saved),
+                ] {
+                    let what = format!("{:?} {folder} {claim}", door.way);
+                    let answer = door.fetch("GET", &format!("/{folder}/{id}"), &[]);
+                    assert_eq!(answer.header("content-type"), Some(*served), "{what}");
+                    let disposition = format!("{kind}; filename=\"a.text\"");
+                    let given = answer.header("content-disposition");
+                    assert_eq!(given, Some(disposition.as_str()), "{what}");
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_page_of_a_listed_origin_reads_an_attachment_whichever_way_it_comes() {
+    let listed = [("ATTACHE_SERVER__CORS_ORIGINS", "https://wiki.example.org")];
+    for way in WAYS {
+        let Some(door) = Door::open_with(way, &listed).await else {
+            continue;
+        };
+        tokio::task::block_in_place(|| {
+            let id = door.put("filename=a.txt", "text/plain", b"hello");
+            let page = [("origin", "https://wiki.example.org")];
+            let answer = door.ask("GET", &format!("/attachment/{id}"), &page);
+            let what = format!("{way:?}: {}", answer.head);
+            // The store has rules of its own, so a redirect to it is no use to a script.
+            assert_eq!(
+                (answer.status, &answer.body[..]),
+                (200, &b"hello"[..]),
+                "{what}"
+            );
+            for (name, value) in [
+                ("access-control-allow-origin", "https://wiki.example.org"),
+                ("access-control-allow-credentials", "true"),
+                ("cross-origin-resource-policy", "cross-origin"),
+                ("vary", "Origin"),
+            ] {
+                assert_eq!(answer.header(name), Some(value), "{what}");
+            }
+            assert!(
+                answer.header("access-control-expose-headers").is_some(),
+                "{what}"
+            );
+            let other = door.ask("GET", &format!("/attachment/{id}"), &[]);
+            assert_eq!(other.header("access-control-allow-origin"), None, "{way:?}");
+            assert_eq!(
+                other.header("vary"),
+                Some("Origin"),
+                "{way:?}: {}",
+                other.head
+            );
+        });
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn only_what_is_safe_is_shown_whichever_way_it_comes() {

@@ -78,6 +78,7 @@ fn starting(said: &mut Said) {
     said.run(at, &[("ATTACHE_STORAGE__BACKEND", "azure")], &["check"]);
     said.run(at, &[("ATTACHE_STORAGE__BACKEND", "memory")], &["ls"]);
     said.run(at, &[], &["ls"]);
+    said.run(at, &[], &["check"]);
     // Ports of our own stand for the one in the text.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -193,6 +194,12 @@ fn requests(said: &mut Said) {
     said.ask(&small, "POST", target, &[plain], b"xxxxxxxxx");
     let form = [("content-type", "multipart/form-data; boundary=b")];
     said.ask(&small, "POST", target, &form, b"xxx");
+    let part = |filename: &[u8], body: &[u8]| {
+        let head = b"--b\r\ncontent-disposition: form-data; name=file; filename=\"";
+        [&head[..], filename, b"\"\r\n\r\n", body, b"\r\n--b--\r\n"].concat()
+    };
+    said.ask(&small, "POST", target, &form, &part(b"caf\xE9.txt", b"x"));
+    said.ask(&small, "POST", target, &form, &part(b"", b""));
     let md5 = [plain, ("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];
     said.ask(&small, "POST", target, &md5, b"xxx");
     let elsewhere = [plain, ("origin", "https://evil.example")];

@@ -339,26 +339,16 @@ fn an_idempotency_key_makes_a_retry_return_the_first_result() {
 #[test]
 fn what_breaks_the_rules_is_refused_with_a_reason_and_leaves_nothing() {
     let server = Server::start(&[("ATTACHE_UPLOAD__MAX_FILE_BYTES", "1MiB")]);
-    let long = "x".repeat(10_000);
-    let names = [
-        "a/b.txt",
-        "..",
-        "CON",
-        "nul.txt",
-        "a%0Db.txt",
-        "evil\u{202e}gpj.exe",
-        "trailing.",
-        long.as_str(),
-        "back\\\\slash",
-    ];
+    let names = ["a/", "..", " . ", "a%0Db.txt"];
     for name in names {
         server
             .post_form(&[file(name, "text/plain", b"x")])
             .assert_problem(400, "bad_request", &name[..name.len().min(20)]);
     }
     for query in [
-        "filename=a%2Fb",
+        "filename=a%2F",
         "filename=a%00b",
+        "filename=%8E%CA.png",
         "filename=a%0D%0Ab",
         "owner=nonsense",
         "created_by=%00",
@@ -381,8 +371,20 @@ fn what_breaks_the_rules_is_refused_with_a_reason_and_leaves_nothing() {
         .post_form(&[file("a", "text/plain", b"x"), field("owner", "a:b")])
         .assert_problem(400, "bad_request", "a field after the file");
     server
-        .post_form(&[field("surprise", "x"), file("a", "text/plain", b"x")])
-        .assert_problem(400, "bad_request", "an unknown part");
+        .post_form(&[
+            Part {
+                name: "surprise",
+                ..file("b", "text/plain", b"y")
+            },
+            file("a", "text/plain", b"x"),
+        ])
+        .assert_problem(400, "bad_request", "a file in another field");
+    server
+        .post_form(&[
+            field("padding", &"x".repeat(100_000)),
+            file("a", "text/plain", b"x"),
+        ])
+        .assert_problem(400, "bad_request", "a huge field of somebody else");
     server
         .post_form(&[
             field("owner", &"x".repeat(100_000)),

@@ -34,10 +34,15 @@ const NAMES: &[(&str, &str, &str)] = &[
     ),
     (
         "=?UTF-8?Q?a?=.txt",
-        "=?UTF-8?Q?a?=.txt",
+        "=_UTF-8_Q_a_=.txt",
         "=_UTF-8_Q_a_=.txt",
     ),
     ("שלום.txt", "____.txt", "שלום.txt"),
+    (
+        "10:30 <draft>.txt",
+        "10_30 _draft_.txt",
+        "10_30 _draft_.txt",
+    ),
     ("noextension", "noextension", "noextension"),
 ];
 

@@ -268,7 +268,8 @@ pub struct Attachment {
     pub owner: Option<Owner>,
     /// The file's name.
     pub filename: Filename,
-    /// The media type, decided from the claim and the bytes at upload.
+    /// The media type, decided from the claim and the bytes at upload; of a text with its charset
+    /// ([`settled`](crate::media::settled)).
     pub content_type: String,
     /// Length in bytes.
     pub size: u64,

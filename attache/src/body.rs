@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::attachment::Hex;
 use crate::error::{Error, ErrorKind, Result};
+use crate::utf8::Utf8Check;
 
 /// What is known of a body once its end was reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Digests {
     /// CRC-64/NVME, if it was asked for: the CRC that Azure Blob Storage computes
     /// (<https://learn.microsoft.com/rest/api/storageservices/put-blob>, `x-ms-content-crc64`).
     pub crc64: Option<u64>,
+    /// Whether all bytes are UTF-8, if digests were asked for. ISO-2022-JP, which looks like ASCII, is not.
+    pub utf8: Option<bool>,
 }
 
 /// What a body must turn out to be. An unset field is not checked.
@@ -78,6 +81,7 @@ struct Meter {
     sha256: Option<Sha256>,
     md5: Option<Md5>,
     crc64: Option<Crc>,
+    utf8: Option<Utf8Check>,
     digests: Option<Digests>,
 }
 
@@ -154,7 +158,7 @@ impl Body {
         Self::new(futures::stream::iter(chunk))
     }
 
-    /// Computes SHA-256 and CRC-64 of the bytes as they pass, and MD5 if `md5` is set.
+    /// Computes SHA-256 and CRC-64 of the bytes as they pass, and MD5 if `md5` is set; and whether they are UTF-8.
     ///
     /// MD5 costs more CPU than the others together (no instruction helps it), so it is a choice.
     #[must_use]
@@ -162,6 +166,7 @@ impl Body {
         self.meter.sha256 = Some(Sha256::new());
         self.meter.crc64 = Some(Crc::new(CrcAlgorithm::Crc64Nvme));
         self.meter.md5 = md5.then(Md5::new);
+        self.meter.utf8 = Some(Utf8Check::default());
         self
     }
 
@@ -406,6 +411,9 @@ impl Meter {
         if let Some(hasher) = &mut self.crc64 {
             hasher.update(chunk);
         }
+        if let Some(check) = &mut self.utf8 {
+            check.update(chunk);
+        }
     }
 
     fn finish(&mut self) -> Digests {
@@ -417,6 +425,7 @@ impl Meter {
                 .map(|hasher| Hex(hasher.finalize().into())),
             md5: self.md5.take().map(|hasher| Hex(hasher.finalize().into())),
             crc64: self.crc64.take().map(|hasher| hasher.finalize()),
+            utf8: self.utf8.take().map(Utf8Check::finish),
         }
     }
 }

@@ -14,6 +14,7 @@ use bytesize::ByteSize;
 
 use crate::body::Allowance;
 use crate::budget::MIN_BUDGET;
+use crate::embedding::{Embed, Origin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::network::Network;
 use crate::secret::Secret;
@@ -71,6 +72,8 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Web servers in front, by the address from which they connect: they are believed, and may be delegated to.
     pub trusted_proxies: Vec<Network>,
+    /// Pages of these origins may use the API and read attachments.
+    pub cors_origins: Vec<Origin>,
     /// `[server.tls]`
     pub tls: TlsConfig,
 }
@@ -123,6 +126,8 @@ pub struct DeliveryConfig {
     pub internal_prefix: String,
     /// Types that may be shown within a page: `image/*`, `application/pdf`, … never SVG, HTML or XML.
     pub inline_types: Vec<String>,
+    /// Pages of which sites may embed attachments.
+    pub embed: Embed,
 }
 
 /// `[upload]`
@@ -523,6 +528,7 @@ impl Default for Config {
                 hosts: Vec::new(),
                 shutdown_grace: Duration::from_secs(30),
                 trusted_proxies: Vec::new(),
+                cors_origins: Vec::new(),
                 tls: TlsConfig::default(),
             },
             storage: StorageConfig {
@@ -546,6 +552,7 @@ impl Default for Config {
                 ]
                 .map(str::to_owned)
                 .to_vec(),
+                embed: Embed::SameSite,
             },
             upload: UploadConfig {
                 max_file_bytes: None,
@@ -711,6 +718,15 @@ impl Config {
         .filter(|(holds, _)| *holds)
         .map(|(_, remark)| remark.to_owned())
         .collect()
+    }
+
+    /// Pages of which sites may embed attachments. Pages that may read them by scripts may show them, too, and are of other
+    /// sites mostly.
+    pub fn embed(&self) -> Embed {
+        match self.server.cors_origins.is_empty() {
+            true => self.delivery.embed,
+            false => Embed::CrossOrigin,
+        }
     }
 
     /// The folder of what attache keeps for itself: the catalog, and the key of its links.
@@ -1122,6 +1138,7 @@ const KEYS: &[Key] = &[
     key!("server.hosts", server.hosts, hosts, |v| list(v)),
     key!("server.shutdown_grace", server.shutdown_grace, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("server.trusted_proxies", server.trusted_proxies, networks, show_networks),
+    key!("server.cors_origins", server.cors_origins, |raw| raw.list().iter().map(|text| text.parse()).collect(), show_each),
     key!("server.tls.certificate_file", server.tls.certificate_file, some_path, optional_path),
     key!("server.tls.key_file", server.tls.key_file, some_path, optional_path),
     key!("storage.backend", storage.backend, |raw| word(raw, BACKENDS), |v| spelled(*v, BACKENDS)),
@@ -1145,6 +1162,7 @@ const KEYS: &[Key] = &[
     key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
     key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v: &Vec<String>| list(v)),
+    key!("delivery.embed", delivery.embed, |raw| word(raw, EMBEDS), |v| spelled(*v, EMBEDS)),
     key!("upload.max_file_bytes", upload.max_file_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.total_bytes", upload.total_bytes, |raw| limit(raw.text()?), show_limit),
     key!("upload.block_bytes", upload.block_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
@@ -1193,6 +1211,11 @@ const MODES: &[(&str, DeliveryMode)] = &[
     ("relay", DeliveryMode::Relay),
     ("redirect", DeliveryMode::Redirect),
     ("delegate", DeliveryMode::Delegate),
+];
+
+const EMBEDS: &[(&str, Embed)] = &[
+    (Embed::SameSite.as_str(), Embed::SameSite),
+    (Embed::CrossOrigin.as_str(), Embed::CrossOrigin),
 ];
 
 const WHEN_DOWN: &[(&str, WhenDown)] =
@@ -1425,6 +1448,15 @@ fn hosts(raw: &Raw) -> Result<Vec<String>, String> {
         )),
         None => Ok(hosts),
     }
+}
+
+#[expect(
+    clippy::ptr_arg,
+    reason = "the table of keys hands out the field as it is"
+)]
+fn show_each<T: fmt::Display>(values: &Vec<T>) -> Option<String> {
+    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    list(&words)
 }
 
 fn networks(raw: &Raw) -> Result<Vec<Network>, String> {

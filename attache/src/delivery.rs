@@ -10,7 +10,7 @@ use crate::body::Body;
 use crate::config::{Config, DeliveryMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filename::Disposition;
-use crate::media;
+use crate::media::{self, Guarded};
 use crate::ranges::{self, Part};
 use crate::secret::SignedUrl;
 use crate::storage::{Grant, Offer};
@@ -99,8 +99,13 @@ pub(crate) enum Plan {
 
 impl Representation {
     /// How `attachment` is presented to somebody who asks for `asked`.
-    pub fn new(attachment: &Attachment, asked: Disposition, inline_types: &[String]) -> Self {
-        let served = media::serve(&attachment.content_type, asked, inline_types);
+    pub fn new(
+        attachment: &Attachment,
+        asked: Disposition,
+        inline_types: &[String],
+        guarded: Guarded,
+    ) -> Self {
+        let served = media::serve(&attachment.content_type, asked, inline_types, guarded);
         Self {
             size: attachment.size,
             content_type: served.content_type,
@@ -205,6 +210,31 @@ pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
         // Whoever is not the web server in front would be shown the path, and get no bytes.
         DeliveryMode::Delegate if !ask.through_proxy => DeliveryMode::Relay,
         mode => mode,
+    }
+}
+
+/// How to deliver this attachment: what may be shown only under our policy does not come from the store, which sends none,
+/// unless that was asked for.
+pub(crate) fn mode_for(
+    mode: DeliveryMode,
+    ask: &Ask,
+    attachment: &Attachment,
+    inline_types: &[String],
+) -> DeliveryMode {
+    let elsewhere = mode == DeliveryMode::Redirect && ask.via.is_none();
+    let shown = ask.disposition == Disposition::Inline
+        && media::needs_policy(&attachment.content_type, inline_types);
+    match elsewhere && shown {
+        true => DeliveryMode::Relay,
+        false => mode,
+    }
+}
+
+/// Whether our policy comes with what is delivered in this way.
+pub(crate) fn guarded(mode: DeliveryMode) -> Guarded {
+    match mode {
+        DeliveryMode::Redirect => Guarded::No,
+        DeliveryMode::Relay | DeliveryMode::Delegate => Guarded::Yes,
     }
 }
 

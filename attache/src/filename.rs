@@ -1,4 +1,4 @@
-//! File names: what is accepted, and how a name is written into `Content-Disposition`.
+//! File names: what is made of them, and how a name is written into `Content-Disposition`.
 //!
 //! One formatter serves response headers, `rscd` of a signed URL and the blob's own property, so that a
 //! file has the same name whichever way it is delivered.
@@ -13,10 +13,16 @@ use unicode_normalization::UnicodeNormalization;
 use crate::attachment::is_extension;
 use crate::error::{Error, Result};
 
-/// Longest file name, in bytes of UTF-8: what ext4, APFS and NTFS store (`NAME_MAX` on Linux).
-pub const MAX_FILENAME_BYTES: usize = 255;
+/// Longest file name, in UTF-16 code units: what NTFS stores
+/// (<https://learn.microsoft.com/windows/win32/fileio/maximum-file-path-limitation>) and what APFS and exFAT store, too.
+/// ext4 stores 255 *bytes*; browsers shorten what they save there.
+pub const MAX_FILENAME_UNITS: usize = 255;
 
-/// A file name that every system can save: one component, no controls, no device, NFC.
+/// Longest text that is read as a name, path and all. Whatever sends more is not a file system.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+
+/// A file name: one component without controls and direction marks, no device of Windows, NFC, at most
+/// [`MAX_FILENAME_UNITS`]. It may hold what Windows does not save (`:`, `"`, `?`): browsers replace that when they save.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Filename(String);
@@ -34,25 +40,13 @@ impl Filename {
         (!stem.is_empty() && is_extension(&extension)).then_some(extension)
     }
 
-    /// The nearest name to `text` that every system can save; `text` itself, in NFC, if it is one. For names that are
-    /// stored already, here or by others, and can be sent back to nobody. Uploads are refused instead.
+    /// The nearest name to `text`; `text` itself, in NFC, if it is one.
     ///
-    /// Controls, separators and direction marks become `_`, spaces and dots at the ends go, a device gets a `_` in front,
-    /// and what is longer than 255 bytes loses the end of its stem and keeps its extension.
+    /// Marks of direction and byte order go, which nobody sees; so do blanks at both ends and dots at the end. Tabs become
+    /// spaces, other controls, separators and overrides of direction `_`. A device gets a `_` in front, and what is too long
+    /// loses the end of its stem and keeps its extension. What leaves nothing is `file`.
     pub fn neutralised(text: &str) -> Self {
-        let replaced = text.chars().map(|c| match c {
-            '/' | '\\' => '_',
-            c if is_unsafe(c) => '_',
-            c => c,
-        });
-        let name: String = replaced.nfc().collect();
-        let name = cut(trimmed(&name), MAX_FILENAME_BYTES);
-        let name = match trimmed(&name) {
-            "" => "file".to_owned(),
-            device if is_device(device) => format!("_{}", cut(device, MAX_FILENAME_BYTES - 1)),
-            name => name.to_owned(),
-        };
-        Self(name)
+        Self(neutralise(text).unwrap_or_else(|| "file".to_owned()))
     }
 
     /// The name of a file that came without one.
@@ -64,6 +58,14 @@ impl Filename {
     }
 }
 
+/// The name of a file that somebody sends: the last component of a path (RFC 7578 section 4.2), of either kind of system,
+/// [neutralised](Filename::neutralised). Nothing is refused that people have on another system.
+///
+/// # Errors
+///
+/// [`ErrorKind::BadRequest`](crate::ErrorKind::BadRequest) if there is nothing in it (`..`, `a/`), if it holds a NUL, which no
+/// system allows, or a line break, which is somebody's attempt at another header (but for one at its end: the Finder calls a
+/// folder's icon `Icon\r`), or if it is longer than 64 KiB.
 impl FromStr for Filename {
     type Err = Error;
 
@@ -73,30 +75,20 @@ impl FromStr for Filename {
                 "the file name {what}; rename the file and send it again"
             )))
         };
-        // Before normalising, so that a hostile megabyte costs nothing; NFC grows a name at most threefold.
-        if text.len() > 4 * MAX_FILENAME_BYTES {
-            return reject("is longer than 255 bytes");
+        if text.len() > MAX_TEXT_BYTES {
+            return reject("is longer than 64 KiB");
         }
-        let name: String = text.nfc().collect();
-        if name.is_empty() || name == "." || name == ".." {
-            return reject("is empty, \".\" or \"..\"");
+        if text.contains('\0') {
+            return reject("holds a NUL");
         }
-        if name.len() > MAX_FILENAME_BYTES {
-            return reject("is longer than 255 bytes");
+        let name = text.rsplit(['/', '\\']).next().unwrap_or(text);
+        if text.trim().contains(['\r', '\n']) {
+            return reject("holds a line break");
         }
-        if name.contains(['/', '\\']) {
-            return reject("holds a path separator");
+        match neutralise(name) {
+            Some(name) => Ok(Self(name)),
+            None => reject("is empty, \".\" or \"..\""),
         }
-        if name.chars().any(is_unsafe) {
-            return reject("holds control or text-direction characters");
-        }
-        if name.ends_with(['.', ' ']) || name.starts_with(' ') {
-            return reject("starts or ends with a space, or ends with a dot");
-        }
-        if is_device(&name) {
-            return reject("is the name of a device on Windows");
-        }
-        Ok(Self(name))
     }
 }
 
@@ -149,8 +141,13 @@ impl Disposition {
         for c in name.chars() {
             // Chromium takes a word that begins with "=" for an encoded one (RFC 2047), and drops it if it is none.
             plain &= c != '=';
-            // Percent and backslash are decoded by some browsers within the quotes; a quote ends them.
-            if c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\' | '%') {
+            // Percent and backslash are decoded by some browsers within the quotes; a quote ends them. Windows saves none of
+            // the others, and takes what follows a colon for a part of another file; whoever reads this parameter alone may
+            // not know.
+            if c.is_ascii()
+                && !c.is_ascii_control()
+                && !matches!(c, '"' | '\\' | '%' | ':' | '<' | '>' | '|' | '?' | '*')
+            {
                 header.push(c);
             } else {
                 plain = false;
@@ -186,36 +183,69 @@ impl FromStr for Disposition {
     }
 }
 
+/// The nearest name to `text`; `None` if nothing is left of it.
+fn neutralise(text: &str) -> Option<String> {
+    let visible = text.trim().chars().filter(|c| !is_mark(*c));
+    let replaced = visible.map(|c| match c {
+        '\t' => ' ',
+        '/' | '\\' => '_',
+        c if is_unsafe(c) => '_',
+        c => c,
+    });
+    let name: String = replaced.nfc().collect();
+    let name = cut(trimmed(&name), MAX_FILENAME_UNITS);
+    match trimmed(&name) {
+        "" => None,
+        device if is_device(device) => {
+            let shorter = cut(device, MAX_FILENAME_UNITS - 1);
+            Some(format!("_{}", trimmed(&shorter)))
+        }
+        name => Some(name.to_owned()),
+    }
+}
+
+/// Marks that are not seen and tell an editor or a renderer something: of direction (which WhatsApp and right-to-left
+/// systems put around names), and of byte order.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}')
+}
+
 /// Controls, line and paragraph separators, and what reverses the direction of text
 /// (Unicode Technical Report 36, section 2.10; UAX 9).
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}'
-            | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
+            '\u{2028}' | '\u{2029}'
+            | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 /// Without what Windows drops, and what hides an extension.
 fn trimmed(name: &str) -> &str {
-    name.trim_start_matches(' ').trim_end_matches(['.', ' '])
+    name.trim_start()
+        .trim_end_matches(|c: char| c == '.' || c.is_whitespace())
 }
 
-/// At most `limit` bytes: the end of the stem goes, the extension stays if it is one.
+/// At most `limit` UTF-16 units: the end of the stem goes, the extension stays if it is one.
 fn cut(name: &str, limit: usize) -> String {
-    if name.len() <= limit {
+    let units = |text: &str| text.chars().map(char::len_utf16).sum::<usize>();
+    if units(name) <= limit {
         return name.to_owned();
     }
     let extension = match name.rsplit_once('.') {
-        Some((_, extension)) if extension.len() <= MAX_KEPT_EXTENSION => {
+        Some((_, extension)) if units(extension) <= MAX_KEPT_EXTENSION => {
             &name[name.len() - extension.len() - 1..]
         }
         _ => "",
     };
-    let mut end = limit - extension.len();
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{extension}", &name[..end])
+    let mut left = limit - units(extension);
+    let stem = name.chars().take_while(|c| {
+        let fits = c.len_utf16() <= left;
+        left = left.saturating_sub(c.len_utf16());
+        fits
+    });
+    let mut cut: String = stem.collect();
+    cut.push_str(extension);
+    cut
 }
 
 /// Longer than this, what follows the last dot is no extension but a part of a sentence.
@@ -241,38 +271,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_no_system_should_save_are_refused() {
-        let long = "x".repeat(10_000);
+    fn a_name_without_a_name_is_refused() {
+        let long = "x".repeat(MAX_TEXT_BYTES + 1);
         for bad in [
-            "",
-            ".",
-            "..",
-            "a/b",
-            "a\\b",
-            "a\0b",
-            "a\r\nb",
-            "evil\u{202E}gpj.exe",
-            "CON",
-            "con.txt",
-            "LPT1.doc",
-            "aux .txt",
-            "trailing.",
-            "trailing ",
-            " leading",
-            long.as_str(),
+            "", ".", "..", "a/", "a/..", "C:\\", " . ", "\u{200E}", "a\0b", "a\r\nb", "a\nb", &long,
         ] {
             assert!(bad.parse::<Filename>().is_err(), "{bad:?}");
         }
-        for good in [
+    }
+
+    #[test]
+    fn what_another_system_allows_is_stored_under_the_nearest_name() {
+        let name = |text: &str| text.parse::<Filename>().expect("accepted").0;
+        for same in [
             "写真.png",
             "a b.txt",
             "console.log",
             ".bashrc",
             "a\"b.txt",
             "100%.txt",
+            "a:b.txt",
+            "<script>.html",
+            "a\u{200D}b.txt",
+            &format!("{}.pdf", "写".repeat(251)),
         ] {
-            assert!(good.parse::<Filename>().is_ok(), "{good:?}");
+            assert_eq!(name(same), same);
         }
+        for (sent, stored) in [
+            ("folder/sub/a.txt", "a.txt"),
+            ("C:\\Users\\me\\写真.png", "写真.png"),
+            ("report vol. 1.", "report vol. 1"),
+            (" a.txt ", "a.txt"),
+            ("a.txt\u{3000}", "a.txt"),
+            ("CON", "_CON"),
+            ("aux.c", "_aux.c"),
+            ("aux .txt", "_aux .txt"),
+            ("com1.log", "_com1.log"),
+            ("\u{200E}a\u{200F}.jpg", "a.jpg"),
+            ("\u{FEFF}a.jpg", "a.jpg"),
+            ("a\tb.txt", "a b.txt"),
+            ("a\u{2028}b.txt", "a_b.txt"),
+            ("Icon\r", "Icon"),
+            ("evil\u{202E}gpj.exe", "evil_gpj.exe"),
+        ] {
+            assert_eq!(name(sent), stored, "{sent:?}");
+        }
+        let long = name(&format!("{}\u{1F980}.pdf", "写".repeat(300)));
+        assert_eq!(long, format!("{}.pdf", "写".repeat(251)));
+        assert_eq!(name(&"写".repeat(300)).chars().count(), 255);
+        assert_eq!(
+            name(&format!("{}.pdf", "\u{1F980}".repeat(200)))
+                .encode_utf16()
+                .count(),
+            254
+        );
     }
 
     #[test]
@@ -283,7 +335,7 @@ mod tests {
 
     #[test]
     fn names_that_are_stored_are_neutralised_and_keep_their_extension() {
-        let long = "写".repeat(100);
+        let long = "写".repeat(300);
         for (stored, wanted) in [
             ("写真.png", "写真.png".to_owned()),
             ("", "file".to_owned()),
@@ -296,7 +348,10 @@ mod tests {
             ("a.exe. . ", "a.exe".to_owned()),
             ("nul.txt", "_nul.txt".to_owned()),
             ("Cafe\u{301}.txt", "Café.txt".to_owned()),
-            (&format!("{long}.tar.gz"), format!("{}.gz", "写".repeat(84))),
+            (
+                &format!("{long}.tar.gz"),
+                format!("{}.gz", "写".repeat(252)),
+            ),
         ] {
             let name = Filename::neutralised(stored);
             assert_eq!(name.as_str(), wanted, "{stored:?}");
@@ -308,13 +363,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_neutralised_is_accepted_and_what_is_accepted_stays(
+        fn what_is_neutralised_or_accepted_is_accepted_as_it_is(
             text in "[a-zA-Z0-9. /\\\\\u{0}-\u{1f}\u{202a}-\u{206f}\u{301}写é]{0,300}|CON[. ]{0,260}x?|.{0,300}",
         ) {
             let name = Filename::neutralised(&text);
             proptest::prop_assert_eq!(name.as_str().parse::<Filename>().ok(), Some(name.clone()));
+            proptest::prop_assert!(name.as_str().encode_utf16().count() <= MAX_FILENAME_UNITS);
             if let Ok(accepted) = text.parse::<Filename>() {
-                proptest::prop_assert_eq!(accepted, name);
+                proptest::prop_assert_eq!(accepted.as_str().parse::<Filename>().ok(), Some(accepted));
             }
         }
 
@@ -362,7 +418,11 @@ mod tests {
         );
         assert_eq!(
             header("=?UTF-8?Q?a?=.txt"),
-            "attachment; filename=\"=?UTF-8?Q?a?=.txt\"; filename*=UTF-8''%3D%3FUTF-8%3FQ%3Fa%3F%3D.txt"
+            "attachment; filename=\"=_UTF-8_Q_a_=.txt\"; filename*=UTF-8''%3D%3FUTF-8%3FQ%3Fa%3F%3D.txt"
+        );
+        assert_eq!(
+            header("a:b.txt"),
+            "attachment; filename=\"a_b.txt\"; filename*=UTF-8''a%3Ab.txt"
         );
     }
 }

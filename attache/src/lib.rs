@@ -2,6 +2,7 @@
 
 mod base64;
 mod bounded;
+mod utf8;
 
 pub mod access;
 pub mod attachment;
@@ -10,6 +11,7 @@ pub mod budget;
 pub mod catalog;
 pub mod config;
 pub mod delivery;
+pub mod embedding;
 pub mod error;
 pub mod filename;
 pub mod health;

@@ -604,7 +604,10 @@ impl Attache {
     ) -> Result<Delivery> {
         let attachment = self.0.catalog.find(id).await?;
         let inline_types = &parts.config.delivery.inline_types;
-        let representation = Representation::new(&attachment, ask.disposition, inline_types);
+        let mode = delivery::mode_for(mode, ask, &attachment, inline_types);
+        let guarded = delivery::guarded(mode);
+        let representation =
+            Representation::new(&attachment, ask.disposition, inline_types, guarded);
         let part = match representation.plan(ask)? {
             Plan::NotModified => return Ok(Delivery::NotModified(representation)),
             Plan::Send(part) => part,
@@ -792,7 +795,8 @@ impl Attache {
         }
         let attachment = self.0.catalog.find(id).await?;
         let inline_types = &parts.config.delivery.inline_types;
-        let representation = Representation::new(&attachment, disposition, inline_types);
+        let representation =
+            Representation::new(&attachment, disposition, inline_types, media::Guarded::No);
         match self
             .offer(parts, &attachment.key, &representation, lifetime)
             .await?
@@ -1053,12 +1057,13 @@ impl Attache {
             Err(error) => return Err(error),
         };
         let info = &object.info;
-        let stored = match (info.sha256, info.crc64) {
-            (Some(sha256), Some(crc64)) => Stored {
+        let stored = match (info.sha256, info.crc64, &info.facts) {
+            (Some(sha256), Some(crc64), Some(facts)) => Stored {
                 size: info.size,
                 sha256: Some(sha256),
                 md5: info.md5,
                 crc64: Some(crc64),
+                utf8: Some(media::charset(&facts.content_type) == Some("utf-8")),
             },
             // Whoever copied the object has lost what lay beside it.
             _ => {
@@ -1280,7 +1285,12 @@ impl fmt::Debug for Attache {
 /// What is stored with the bytes of a draft.
 fn content(parts: &Parts, draft: &Draft, size: Option<u64>) -> Content {
     let inline_types = &parts.config.delivery.inline_types;
-    let served = media::serve(&draft.content_type, Disposition::Inline, inline_types);
+    let served = media::serve(
+        &draft.content_type,
+        Disposition::Inline,
+        inline_types,
+        media::Guarded::No,
+    );
     Content {
         content_type: served.content_type,
         disposition: served.disposition.header(&draft.filename),

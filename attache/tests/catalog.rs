@@ -30,6 +30,7 @@ macro_rules! bind {
                 a_new_catalog_is_empty_and_answers
                 an_attachment_is_there_between_commit_and_retire
                 what_was_drafted_is_what_is_found
+                a_commit_settles_in_which_charset_a_text_is
                 begin_refuses_an_id_or_a_key_that_is_taken
                 commit_and_reserve_need_a_pending_upload
                 every_method_may_be_repeated
@@ -143,6 +144,34 @@ async fn what_was_drafted_is_what_is_found(catalog: &Shared) {
             (stored.size, stored.sha256)
         );
         assert_eq!(found.crc64, stored.crc64);
+    }
+}
+
+async fn a_commit_settles_in_which_charset_a_text_is(catalog: &Shared) {
+    for (drafted, utf8, settled) in [
+        ("text/plain", Some(true), "text/plain; charset=utf-8"),
+        (
+            "text/plain",
+            Some(false),
+            "text/plain; charset=unknown-8bit",
+        ),
+        (
+            "text/plain; charset=Shift_JIS",
+            Some(false),
+            "text/plain; charset=Shift_JIS",
+        ),
+        ("text/plain", None, "text/plain"),
+        ("image/png", Some(false), "image/png"),
+    ] {
+        let mut draft = draft();
+        draft.content_type = drafted.to_owned();
+        let stored = Stored { utf8, ..stored(5) };
+        catalog.begin(&draft).await.expect("begin");
+        let found = catalog.commit(&draft.id, &stored).await.expect("commit");
+        assert_eq!(found.content_type, settled);
+        let again = catalog.commit(&draft.id, &stored).await.expect("repeated");
+        assert_eq!(again, found);
+        assert_eq!(catalog.find(&draft.id).await.expect("find"), found);
     }
 }
 
@@ -1068,6 +1097,7 @@ fn stored(size: u64) -> Stored {
         sha256: Some(Hex([1; 32])),
         md5: None,
         crc64: Some(5),
+        utf8: None,
     }
 }
 

@@ -12,30 +12,32 @@ const ARROWS: &str = "
     bounded ->
     attachment -> error filename
     filename -> attachment error
-    media -> attachment error filename
+    media -> filename
+    utf8 ->
     budget -> error
-    body -> attachment error
+    body -> attachment error utf8
     lease -> error
     metrics -> catalog error storage
     links -> attachment base64 error filename private secret
+    embedding ->
     network ->
     private ->
     ranges -> attachment body error
     upload -> body budget error storage
-    storage -> attachment body budget error filename latency secret
+    storage -> attachment body budget error filename latency media secret
     storage/memory -> attachment body error storage
     storage/local -> attachment body budget error private storage
     storage/azure -> attachment base64 body bounded error latency lease links secret storage trace upload
     catalog -> access attachment error filename storage
     catalog/recent -> attachment bounded catalog error storage
-    catalog/sqlite -> access attachment catalog error private storage
+    catalog/sqlite -> access attachment catalog error media private storage
     latency ->
     trace ->
     history ->
     status ->
     health -> history status
     inspect -> config error metrics storage
-    config -> body budget error network secret storage upload
+    config -> body budget embedding error network secret storage upload
     delivery -> attachment body config error filename media ranges secret storage
     verify -> attachment budget catalog error storage
 ";

@@ -9,6 +9,7 @@ fuzz_target!(|text: &str| {
     let Ok(name) = text.parse::<Filename>() else {
         return;
     };
+    assert!(name.as_str().encode_utf16().count() <= 255);
     let again: Filename = name.as_str().parse().expect("it is accepted again");
     assert_eq!(again, name);
     if let Some(extension) = name.extension() {

@@ -5,6 +5,10 @@
     reason = "the server uses all of the file, this a part of it"
 )]
 
+#[path = "../../attache-server/src/disposition.rs"]
+mod disposition;
+#[path = "../../attache-server/src/form.rs"]
+mod form;
 #[path = "../../attache-server/src/upload.rs"]
 mod upload;
 

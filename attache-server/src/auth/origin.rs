@@ -7,6 +7,7 @@ use http::uri::Authority;
 
 use crate::app::App;
 use crate::connection::Peer;
+use crate::cors;
 
 /// Refuses what changes something and comes from a page of another origin
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html>).
@@ -28,6 +29,10 @@ pub(crate) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
             "a page of another site sent this; if that site is yours, set server.public_url to it, or send a token",
         )
     };
+    // The operator named it. What it may do is still its caller's right.
+    if cors::listed(&app.attache.parts().config, headers).is_some() {
+        return Ok(());
+    }
     let Some(origin) = headers.get(ORIGIN) else {
         // Browsers send `Origin` with everything that changes something, but for old ones.
         let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());

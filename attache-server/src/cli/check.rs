@@ -1,11 +1,13 @@
 //! `attache check`: whether the settings work, one line for each thing, and what to do about those that do not.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use attache::attachment::NewAttachment;
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::config::{Backend, DeliveryMode};
+use attache::embedding::Embed;
 use attache::links::LinkProof;
 use attache::secret::SignedUrl;
 use attache::storage::Vitals;
@@ -89,6 +91,13 @@ impl Check {
                 for remark in config.remarks() {
                     sheet.ok("configuration", format!("note: {remark}"))?;
                 }
+                if let Some(address) = embedded_by_address(&config) {
+                    out::note(format_args!(
+                        "note: {address} is an IP address, and in Chromium two ports of one address are not the same site: \
+                         pages that are not served from there cannot show pictures, film or sound of it. Set \
+                         server.public_url to a name, or delivery.embed = \"cross-origin\""
+                    ));
+                }
                 examine(&mut sheet, config).await?;
                 Exit::Done
             }
@@ -116,6 +125,16 @@ fn source(file: Option<&Path>, config: &Config) -> String {
         ),
         None => format!("no file, the environment and the defaults; storage is {backend}"),
     }
+}
+
+/// The IP address under which pages would embed attachments, if they may only do so on the same site.
+fn embedded_by_address(config: &Config) -> Option<String> {
+    let address = match &config.server.public_url {
+        Some(url) => url.parse::<http::Uri>().ok()?.host()?.to_owned(),
+        None => config.server.listen.ip().to_string(),
+    };
+    let is_ip = address.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    (config.embed() == Embed::SameSite && is_ip).then_some(address)
 }
 
 async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use attache::access::Owners;
 use attache::attachment::Owner;
 use attache::catalog::Page;
-use attache::{Attache, Attachment, MAX_PAGE};
+use attache::{Attache, Attachment, MAX_PAGE, media};
 use clap::Args;
 use indicatif::HumanBytes;
 
@@ -101,7 +101,7 @@ fn row(attachment: &Attachment) -> [String; 6] {
     [
         attachment.id.to_string(),
         HumanBytes(attachment.size).to_string(),
-        attachment.content_type.clone(),
+        media::essence(&attachment.content_type).to_owned(),
         out::minute(attachment.created_at),
         attachment.filename.to_string(),
         attachment

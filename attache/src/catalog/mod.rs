@@ -44,7 +44,8 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::ErrorKind::NotFound) if the upload was swept away.
     async fn reserve(&self, id: &AttachmentId, bytes: u64, quota: Option<u64>) -> Result<()>;
 
-    /// The bytes are stored: the attachment is there from now on. The reservation becomes its true size.
+    /// The bytes are stored: the attachment is there from now on. The reservation becomes its true size, and the media type
+    /// is [settled](crate::media::settled) by what the bytes turned out to be.
     /// A repeated call returns the first result.
     ///
     /// # Errors

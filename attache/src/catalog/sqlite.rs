@@ -21,6 +21,7 @@ use copy::damage;
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey, unique};
 use crate::error::{Error, ErrorKind, Result};
+use crate::media;
 use crate::private;
 use crate::storage::Stored;
 
@@ -697,6 +698,9 @@ impl Catalog for SqliteCatalog {
                 }
             };
             let size = signed(stored.size)?;
+            let decided: String = connection
+                .prepare_cached("SELECT content_type FROM attachments WHERE id = ?1")?
+                .query_row([id.as_str()], |row| row.get(0))?;
             connection
                 .prepare_cached(
                     "UPDATE usage SET attachments = attachments + 1, ready_bytes = ready_bytes + ?1, \
@@ -706,7 +710,7 @@ impl Catalog for SqliteCatalog {
             connection
                 .prepare_cached(
                     "UPDATE attachments SET state = 'ready', charged_bytes = ?2, size = ?2, sha256 = ?3, md5 = ?4, \
-                     crc64 = ?5 WHERE id = ?1",
+                     crc64 = ?5, content_type = ?6 WHERE id = ?1",
                 )?
                 .execute(params![
                     id.as_str(),
@@ -714,6 +718,7 @@ impl Catalog for SqliteCatalog {
                     stored.sha256.map(|hex| hex.0),
                     stored.md5.map(|hex| hex.0),
                     stored.crc64.map(u64::to_be_bytes),
+                    media::settled(&decided, stored.utf8),
                 ])?;
             ready(connection, &id)
         })

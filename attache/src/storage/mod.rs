@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::error::{Error, Result};
 use crate::filename::Filename;
 use crate::latency::LatencyCounts;
+use crate::media;
 use crate::secret::SignedUrl;
 
 pub mod azure;
@@ -117,6 +118,17 @@ pub struct Content {
     pub blocks: Blocks,
 }
 
+impl Content {
+    /// What is stored with bytes that have all passed: only then is it known in which charset a text is.
+    #[must_use]
+    pub fn settled(&self, stored: &Stored) -> Self {
+        let mut settled = self.clone();
+        settled.facts.content_type = media::settled(&self.facts.content_type, stored.utf8);
+        settled.content_type = media::header(&media::settled(&self.content_type, stored.utf8));
+        settled
+    }
+}
+
 /// In which pieces an upload travels, and whose memory it uses.
 #[derive(Clone, Debug)]
 pub struct Blocks {
@@ -139,7 +151,7 @@ pub struct Facts {
     pub owner: Option<Owner>,
     /// The file's name.
     pub filename: Filename,
-    /// The media type as it was decided at upload.
+    /// The media type as it was decided at upload; of a text with its charset ([`media::settled`]).
     pub content_type: String,
     /// When it was uploaded.
     #[serde(with = "time::serde::rfc3339")]

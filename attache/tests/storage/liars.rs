@@ -39,6 +39,7 @@ enum Lie {
     ForgetsFacts,
     ManglesNames,
     ForgetsDigests,
+    ForgetsCharsets,
 }
 
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl Liar {
         match self.lie {
             Lie::ForgetsFacts => info.facts = None,
             Lie::ForgetsDigests => info.sha256 = None,
+            Lie::ForgetsCharsets => {
+                if let Some(facts) = &mut info.facts {
+                    facts.content_type = attache::media::essence(&facts.content_type).to_owned();
+                }
+            }
             Lie::ManglesNames => {
                 if let Some(facts) = &mut info.facts {
                     let name = facts
@@ -216,6 +222,7 @@ caught! {
     ForgetsFacts by facts_digests_and_unusual_names_travel_with_the_object;
     ManglesNames by facts_digests_and_unusual_names_travel_with_the_object;
     ForgetsDigests by facts_digests_and_unusual_names_travel_with_the_object;
+    ForgetsCharsets by the_charset_of_a_text_travels_with_it_once_all_of_it_has_passed;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.

@@ -372,8 +372,48 @@ pub(crate) async fn list_is_ascending_complete_each_once_and_resumes_after_a_key
     }
 }
 
+pub(crate) async fn the_charset_of_a_text_travels_with_it_once_all_of_it_has_passed(store: &Store) {
+    let long = |end: &[u8]| {
+        Bytes::from(
+            [
+                &vec![b'x'; 3 * usize::try_from(BLOCK).expect("small")][..],
+                end,
+            ]
+            .concat(),
+        )
+    };
+    for (drafted, bytes, settled) in [
+        ("text/plain", Bytes::from("写"), "text/plain; charset=utf-8"),
+        (
+            "text/plain",
+            long("写".as_bytes()),
+            "text/plain; charset=utf-8",
+        ),
+        (
+            "text/plain",
+            long(b"\x8E\xCA"),
+            "text/plain; charset=unknown-8bit",
+        ),
+        (
+            "text/markdown; charset=Shift_JIS",
+            long(b"\x8E\xCA"),
+            "text/markdown; charset=Shift_JIS",
+        ),
+    ] {
+        let key = fresh_key();
+        let facts = Facts {
+            content_type: drafted.to_owned(),
+            ..facts(&key)
+        };
+        let content = content(facts);
+        store.put(&key, &content, body(&bytes)).await.expect("put");
+        let found = get(&**store, &key, None).await.expect("get").info;
+        assert_eq!(found.facts.expect("facts").content_type, settled);
+    }
+}
+
 pub(crate) async fn facts_digests_and_unusual_names_travel_with_the_object(store: &Store) {
-    let long = "長".repeat(85);
+    let long = "長".repeat(255);
     let names = [
         "写真 🦀.png",
         "it's \"quoted\".txt",
@@ -388,7 +428,7 @@ pub(crate) async fn facts_digests_and_unusual_names_travel_with_the_object(store
         let facts = Facts {
             owner: (n != 0).then(|| "page:a/b?c=d&e=%20#~'<>".parse().expect("an owner")),
             filename: name.trim_start_matches(' ').parse().expect("a file name"),
-            content_type: "text/plain; charset=utf-8".to_owned(),
+            content_type: "application/x-a; b=\"c d\"".to_owned(),
             created_by: (n != 1).then(|| {
                 "Jürgen 山田 <j+x@example.org> 100%"
                     .parse()

@@ -1,0 +1,42 @@
+//! What a body is wrapped in on its way: nothing but chunks.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderMap, StatusCode};
+
+use crate::respond::plain_problem;
+use crate::upload::Incoming;
+
+/// Refuses transfer codings that hyper passes on without undoing them: the bytes would not be those that were meant
+/// (RFC 9112 section 6.1: 501).
+pub(crate) async fn known_codings(request: Request, next: Next) -> Response {
+    if only_chunked(request.headers()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let (incoming, rest) = Incoming::new(&parts.headers, body);
+    drop(incoming);
+    rest.linger();
+    let detail =
+        "no Transfer-Encoding but \"chunked\" is supported; send the body as it is".to_owned();
+    let mut response = plain_problem(StatusCode::NOT_IMPLEMENTED, "not_implemented", detail);
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn only_chunked(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .all(|coding| {
+            coding.is_empty()
+                || coding.eq_ignore_ascii_case(b"chunked")
+                || coding.eq_ignore_ascii_case(b"identity")
+        })
+}
