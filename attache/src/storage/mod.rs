@@ -35,7 +35,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `body` under `key`.
     ///
-    /// Atomic: readers see nothing or the whole object, with its content type, disposition and facts. If
+    /// Atomic: readers see nothing or the whole object, with its content type, disposition and facts, as they are
+    /// [settled](Content::settled) when all bytes have passed. If
     /// `body` yields an error, nothing becomes visible, nothing stays behind, and that very error returns.
     ///
     /// # Errors
