@@ -106,6 +106,34 @@ fn forms_of_widgets_and_frameworks_are_taken() {
 }
 
 #[test]
+fn a_form_is_the_same_however_it_is_cut_into_chunks() {
+    let server = Server::start(&[]);
+    let body = form(&[
+        field("name", "a.txt"),
+        field("file", "{}"),
+        nothing_chosen("cover"),
+        file("写.txt", "text/plain", b"one\r\n--two\r\n"),
+        field("go", "Go"),
+    ]);
+    for size in [1, 2, 7, 64, body.len()] {
+        let mut request = format!(
+            "POST /v1/attachments HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
+             content-type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+        )
+        .into_bytes();
+        for chunk in body.chunks(size) {
+            request.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            request.extend_from_slice(chunk);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"0\r\n\r\n");
+        let json = server.send(&request).json();
+        let told = (&json["filename"], &json["size"]);
+        assert_eq!(told, (&"写.txt".into(), &12.into()), "{size}: {json:#}");
+    }
+}
+
+#[test]
 fn what_a_form_says_too_late_or_twice_is_refused() {
     let server = Server::start(&[]);
     let picture = || file("a.txt", "text/plain", b"hello");

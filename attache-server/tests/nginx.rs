@@ -176,7 +176,7 @@ async fn nginx_sends_blobs_through_signed_urls_and_the_store_learns_nothing_of_t
         );
 
         // The longest name, which the signed URL holds encoded twice.
-        let name = "%E5%86%99".repeat(85);
+        let name = "%E5%86%99".repeat(255);
         let long = server.put(
             &format!("filename={name}&owner=page:1"),
             "text/plain",

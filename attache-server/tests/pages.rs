@@ -184,6 +184,65 @@ async fn a_page_elsewhere_shows_pictures_film_sound_and_pdf_where_it_may() {
     chromium.close().await;
 }
 
+/// What a script of a page learns of `arguments[0]`, by `fetch` with the reader's cookies.
+const FETCH: &str = "
+    const [base, target, method, done] = arguments;
+    const options = { method, credentials: 'include', headers: { 'Content-Type': 'text/plain', 'X-Request-Id': 'of-the-page' } };
+    if (method === 'POST') options.body = 'hello';
+    fetch(base + target, options)
+        .then(async (response) => done([response.status, response.headers.get('X-Request-Id'), await response.text()]))
+        .catch((error) => done(['blocked', error.message]));
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn scripts_of_a_listed_page_use_the_api_and_no_others_do() {
+    let Some(chromium) = Chromium::start().await else {
+        return;
+    };
+    let client = chromium.client();
+    let page = serve_page(b"<!doctype html><title>wiki</title><body>");
+    let listed = format!("http://localhost:{}", page.port());
+    let server = Server::start(&[("ATTACHE_SERVER__CORS_ORIGINS", &listed)]);
+    let base = json!(format!("http://{}", server.address));
+    let ask = async |target: &str, method: &str| {
+        let arguments = vec![base.clone(), json!(target), json!(method)];
+        client.execute_async(FETCH, arguments).await.unwrap()
+    };
+    client.goto(&listed).await.unwrap();
+    let stored = ask("/v1/attachments?filename=a.txt", "POST").await;
+    assert_eq!(
+        (&stored[0], &stored[1]),
+        (&json!(201), &json!("of-the-page")),
+        "{stored}"
+    );
+    let stored: Value = serde_json::from_str(stored[2].as_str().unwrap()).unwrap();
+    let inline = stored["links"]["inline"].as_str().unwrap();
+    assert_eq!(
+        ask(inline, "GET").await,
+        json!([200, "of-the-page", "hello"])
+    );
+    let failed = ask("/v1/attachments?limit=0", "GET").await;
+    assert_eq!(failed[0], 400, "{failed}");
+    assert!(
+        failed[2].as_str().unwrap().contains("limit is 1 to 1000"),
+        "{failed}"
+    );
+    let found = stored["id"].as_str().unwrap();
+    let gone = ask(&format!("/v1/attachments/{found}"), "DELETE").await;
+    assert_eq!(gone[0], 204, "{gone}");
+    // The same page under its other name is not listed.
+    client.goto(&format!("http://{page}/")).await.unwrap();
+    for (target, method) in [
+        ("/v1/attachments", "GET"),
+        ("/v1/attachments?filename=b", "POST"),
+    ] {
+        assert_eq!(ask(target, method).await[0], "blocked", "{method}");
+    }
+    let left = tokio::task::block_in_place(|| server.get("/v1/attachments").json());
+    assert_eq!(left["items"], json!([]));
+    chromium.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn texts_are_read_in_the_encoding_that_they_are_in() {
     let Some(chromium) = Chromium::start().await else {

@@ -1,6 +1,6 @@
 //! Formats whose kind is told within: brands of ISO base media files, entries of zip files, streams of OLE and Ogg files.
 
-use super::types::{ole_by_extension, zip_by_extension};
+use super::extensions;
 
 /// The type of an ISO base media file (ISO/IEC 14496-12 section 4.3): by the major brand, then by any compatible one, as
 /// <https://mimesniff.spec.whatwg.org/#signature-for-mp4> has it; or of a QuickTime file from before there were brands.
@@ -74,7 +74,7 @@ fn quicktime(first: &[u8], size: usize, kind: &[u8]) -> bool {
 
 /// The kind of a zip file: by a `mimetype` entry, by the names of its first entries, by its own name.
 pub(super) fn zip(first: &[u8], extension: Option<&str>) -> &'static str {
-    let named = extension.and_then(zip_by_extension);
+    let named = extension.and_then(extensions::zip);
     if let Some(told) = first_entry(first).and_then(mimetype) {
         return told;
     }
@@ -89,7 +89,7 @@ pub(super) fn zip(first: &[u8], extension: Option<&str>) -> &'static str {
     for (folder, usual, others) in office {
         if holds(folder) {
             let more = extension.filter(|extension| others.contains(extension));
-            return zip_by_extension(more.unwrap_or(usual)).unwrap_or("application/zip");
+            return extensions::zip(more.unwrap_or(usual)).unwrap_or("application/zip");
         }
     }
     if let Some(named) = named {
@@ -144,7 +144,7 @@ fn mimetype(content: &[u8]) -> Option<&'static str> {
     ]
     .into_iter()
     .find(|(name, _)| content.starts_with(name.as_bytes()))
-    .and_then(|(_, extension)| zip_by_extension(extension))
+    .and_then(|(_, extension)| extensions::zip(extension))
 }
 
 /// The kind of an OLE compound file: by the names of its streams, which are UTF-16 (MS-CFB section 2.6.1), where its
@@ -166,7 +166,7 @@ pub(super) fn ole(first: &[u8], extension: Option<&str>) -> &'static str {
         }
     }
     extension
-        .and_then(ole_by_extension)
+        .and_then(extensions::ole)
         .unwrap_or("application/x-ole-storage")
 }
 

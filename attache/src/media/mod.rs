@@ -3,11 +3,13 @@
 //! A type is decided once, at upload, from the claim, the bytes and the name; the charset of a text when all of its bytes
 //! have passed. Whether it may be shown is decided at delivery, from what was decided and the configuration.
 //!
-//! `types` is the table of names, `signatures` and `containers` are what bytes say, `text` is what is text.
+//! `types` is the table of names, `signatures` and `containers` are what bytes say, `text` is what is text, `extensions` has
+//! the last word where these leave a choice.
 
 use crate::filename::{Disposition, Filename};
 
 mod containers;
+mod extensions;
 mod signatures;
 mod text;
 mod types;
@@ -95,7 +97,7 @@ fn claimed(
         },
         Class::Text if binary => found.unwrap_or(OCTET_STREAM).to_owned(),
         // "It is text" says less than a name that says which.
-        Class::Text if claim == PLAIN_TEXT => match extension.and_then(types::text_by_extension) {
+        Class::Text if claim == PLAIN_TEXT => match extension.and_then(extensions::text) {
             Some(named) if class(named) == Class::Saved => named.to_owned(),
             _ => kept,
         },
@@ -132,16 +134,16 @@ fn unclaimed(first: &[u8], found: Option<&'static str>, extension: Option<&str>)
     // A name that promises what the bytes do not hold is as good as a claim.
     match extension {
         Some("pdf") if holds_pdf(first) => return PDF,
-        Some(promise) if types::promises_media(promise) => return contradicted(first),
+        Some(promise) if extensions::promises_media(promise) => return contradicted(first),
         _ => {}
     }
     let named = match is_binary(first) {
         true => {
             return extension
-                .and_then(types::binary_by_extension)
+                .and_then(extensions::binary)
                 .unwrap_or(OCTET_STREAM);
         }
-        false => extension.and_then(types::text_by_extension),
+        false => extension.and_then(extensions::text),
     };
     named.unwrap_or(PLAIN_TEXT)
 }
@@ -233,7 +235,7 @@ fn is_text(essence: &str) -> bool {
 
 /// The extension for a file that came without a name.
 pub fn extension(content_type: &str) -> Option<&'static str> {
-    types::extension(essence(content_type))
+    extensions::usual(essence(content_type))
 }
 
 /// How a file is served: shown or saved, and under which type.

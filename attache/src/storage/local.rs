@@ -203,7 +203,7 @@ impl Storage for LocalStorage {
             .await
             .map_err(|error| error.during("put", key.as_str()))?;
         let sidecar = serde_json::to_vec(&Sidecar {
-            facts: content.settled(&digests).facts,
+            facts: content.settled(digests.utf8).facts,
             size: digests.size,
             sha256: digests.sha256.map(|hex| hex.to_string()),
             md5: digests.md5.map(|hex| hex.to_string()),

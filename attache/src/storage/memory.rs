@@ -64,7 +64,7 @@ impl Storage for MemoryStorage {
             info: ObjectInfo {
                 key: key.clone(),
                 size: stored.size,
-                facts: Some(content.settled(&stored).facts),
+                facts: Some(content.settled(stored.utf8).facts),
                 sha256: stored.sha256,
                 md5: stored.md5,
                 crc64: stored.crc64,

@@ -35,7 +35,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `body` under `key`.
     ///
-    /// Atomic: readers see nothing or the whole object, with its content type, disposition and facts. If
+    /// Atomic: readers see nothing or the whole object, with its content type, disposition and facts, as they are
+    /// [settled](Content::settled) when all bytes have passed. If
     /// `body` yields an error, nothing becomes visible, nothing stays behind, and that very error returns.
     ///
     /// # Errors
@@ -119,12 +120,13 @@ pub struct Content {
 }
 
 impl Content {
-    /// What is stored with bytes that have all passed: only then is it known in which charset a text is.
+    /// What is stored with bytes that have all passed: only then is it known in which charset a text is. `utf8` is
+    /// [`Digests::utf8`].
     #[must_use]
-    pub fn settled(&self, stored: &Stored) -> Self {
+    pub fn settled(&self, utf8: Option<bool>) -> Self {
         let mut settled = self.clone();
-        settled.facts.content_type = media::settled(&self.facts.content_type, stored.utf8);
-        settled.content_type = media::header(&media::settled(&self.content_type, stored.utf8));
+        settled.facts.content_type = media::settled(&self.facts.content_type, utf8);
+        settled.content_type = media::header(&media::settled(&self.content_type, utf8));
         settled
     }
 }

@@ -475,7 +475,7 @@ struct Put<'a> {
 
 impl Put<'_> {
     fn metadata(&self, digests: &Digests) -> HashMap<String, String> {
-        let mut metadata = to_metadata(&self.content.settled(digests).facts, digests);
+        let mut metadata = to_metadata(&self.content.settled(digests.utf8).facts, digests);
         metadata.insert("attempt".to_owned(), self.attempt.clone());
         metadata
     }
@@ -510,7 +510,7 @@ impl BlockTarget for Put<'_> {
             }
         };
         let options = BlockBlobClientUploadOptions {
-            blob_content_type: Some(self.content.settled(digests).content_type),
+            blob_content_type: Some(self.content.settled(digests.utf8).content_type),
             blob_content_disposition: Some(self.content.disposition.clone()),
             blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
             if_none_match: Some(Etag::from("*")),
@@ -556,7 +556,7 @@ impl BlockTarget for Put<'_> {
         let list = RequestContent::try_from(list)
             .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))?;
         let options = BlockBlobClientCommitBlockListOptions {
-            blob_content_type: Some(self.content.settled(digests).content_type),
+            blob_content_type: Some(self.content.settled(digests.utf8).content_type),
             blob_content_disposition: Some(self.content.disposition.clone()),
             blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
             if_none_match: Some(Etag::from("*")),
