@@ -375,7 +375,7 @@ pub(crate) async fn delete_all(
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UrlJson {
-    /// How long it works at most, 5 s to 2 h; `delivery.url_lifetime` if unset.
+    /// How long it works at most, 5 s to 2 h; if unset `delivery.url_lifetime`, or 120 s where that is `auto`.
     #[schema(example = "120s")]
     lifetime: Option<String>,
     /// `inline` or `attachment`.

@@ -15,6 +15,7 @@ use bytesize::ByteSize;
 use crate::body::Allowance;
 use crate::budget::MIN_BUDGET;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lifetime::UrlLifetime;
 use crate::network::Network;
 use crate::secret::Secret;
 use crate::storage::azure::{AzureConfig, CredentialKind};
@@ -115,8 +116,8 @@ pub struct AzureFiles {
 pub struct DeliveryConfig {
     /// How to deliver; unset means `redirect` for Azure and `relay` for the others.
     pub mode: Option<DeliveryMode>,
-    /// How long a temporary URL works.
-    pub url_lifetime: Duration,
+    /// How long the URL of a redirect works.
+    pub url_lifetime: UrlLifetime,
     /// The internal location of the web server in front, for `delegate`.
     pub internal_prefix: String,
     /// Types that may be shown within a page: `image/*`, `application/pdf`, … never SVG, HTML or XML.
@@ -522,7 +523,7 @@ impl Default for Config {
             },
             delivery: DeliveryConfig {
                 mode: None,
-                url_lifetime: Duration::from_secs(120),
+                url_lifetime: UrlLifetime::Auto,
                 internal_prefix: "/internal/".to_owned(),
                 inline_types: [
                     "image/*",
@@ -747,8 +748,10 @@ impl Config {
                 faults.add(format!("storage.azure.{key} {what}"));
             }
         }
-        if !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&self.delivery.url_lifetime) {
-            faults.add("delivery.url_lifetime must be between 5s and 2h".to_owned());
+        if let UrlLifetime::Fixed(lifetime) = self.delivery.url_lifetime
+            && !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&lifetime)
+        {
+            faults.add("delivery.url_lifetime must be \"auto\", or between 5s and 2h".to_owned());
         }
         if self.delivery.mode == Some(DeliveryMode::Delegate)
             && self.storage.backend == Backend::Memory
@@ -947,7 +950,7 @@ const KEYS: &[Key] = &[
     key!("storage.azure.connection_string", storage.azure.connection_string, secret, optional),
     key!("storage.azure.ca_file", storage.azure_files.ca, some_path, optional_path),
     key!("delivery.mode", delivery.mode, |raw| word(raw, MODES).map(Some), |v: &Option<DeliveryMode>| v.and_then(|v| spelled(v, MODES))),
-    key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("delivery.url_lifetime", delivery.url_lifetime, |raw| raw.text()?.parse(), |v| quoted(v)),
     key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
     key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v: &Vec<String>| list(v)),
     key!("upload.max_file_bytes", upload.max_file_bytes, |raw| limit(raw.text()?), show_limit),
@@ -1345,7 +1348,7 @@ mod tests {
             "upload.block_bytes is \"many\"",
             "storage.backend is \"azrue\"",
             "storage.azure.acount is no key (from ATTACHE_STORAGE__AZURE__ACOUNT); did you mean storage.azure.account?",
-            "delivery.url_lifetime must be between 5s and 2h",
+            "delivery.url_lifetime must be \"auto\", or between 5s and 2h",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
         }

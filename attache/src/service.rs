@@ -34,6 +34,7 @@ use crate::filename::{Disposition, Filename};
 use crate::history::History;
 use crate::inspect::{Inspected, Inspectors};
 use crate::latency::LatencyCounts;
+use crate::lifetime::Lifetime;
 use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, StreamGuard, Sums, resident_bytes};
@@ -598,12 +599,21 @@ impl Attache {
         };
         if elsewhere {
             let config = &parts.config.delivery;
+            let lifetime = match mode {
+                // The web server in front opens it at once, and shows it to nobody.
+                DeliveryMode::Delegate => Lifetime::fixed(config.url_lifetime.or_default()),
+                _ => {
+                    let (content_type, size) = (&attachment.content_type, attachment.size);
+                    Lifetime::for_redirect(config.url_lifetime, content_type, size)
+                }
+            };
             let offer = self
-                .offer(parts, &attachment.key, &representation, config.url_lifetime)
+                .offer(parts, &attachment.key, &representation, lifetime)
                 .await?;
             match (mode, offer) {
                 (DeliveryMode::Redirect, Some(Offer::SignedUrl { url, expires_at })) => {
-                    let max_age = delivery::redirect_max_age(expires_at, OffsetDateTime::now_utc());
+                    let now = OffsetDateTime::now_utc();
+                    let max_age = delivery::redirect_max_age(expires_at, now, lifetime.need);
                     return Ok(Delivery::Redirect { url, max_age });
                 }
                 (DeliveryMode::Delegate, Some(offer)) => {
@@ -635,7 +645,7 @@ impl Attache {
         parts: &Parts,
         key: &ObjectKey,
         representation: &Representation,
-        lifetime: Duration,
+        lifetime: Lifetime,
     ) -> Result<Option<Offer>> {
         let offer = parts
             .storage
@@ -737,7 +747,8 @@ impl Attache {
         }))
     }
 
-    /// A URL that opens one attachment, read-only, for at most `lifetime` (`delivery.url_lifetime` if unset).
+    /// A URL that opens one attachment, read-only, for at most `lifetime` (if unset, `delivery.url_lifetime` where that is a
+    /// duration, and 120 s where it is `auto`).
     ///
     /// `base` is the front of attache's own links, for stores that cannot sign. Costs no network call while the signing
     /// key is warm.
@@ -768,7 +779,8 @@ impl Attache {
         disposition: Disposition,
         base: &str,
     ) -> Result<TemporaryUrl> {
-        let lifetime = lifetime.unwrap_or(parts.config.delivery.url_lifetime);
+        let setting = parts.config.delivery.url_lifetime;
+        let lifetime = lifetime.unwrap_or_else(|| setting.or_default());
         if !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&lifetime) {
             return Err(Error::bad_request("lifetime is between 5s and 2h"));
         }
@@ -776,7 +788,12 @@ impl Attache {
         let inline_types = &parts.config.delivery.inline_types;
         let representation = Representation::new(&attachment, disposition, inline_types);
         match self
-            .offer(parts, &attachment.key, &representation, lifetime)
+            .offer(
+                parts,
+                &attachment.key,
+                &representation,
+                Lifetime::fixed(lifetime),
+            )
             .await?
         {
             Some(Offer::SignedUrl { url, expires_at }) => Ok(TemporaryUrl { url, expires_at }),

@@ -65,6 +65,7 @@ mod a_signed_url_opens_one_object_as_signed_and_nothing_else {
         put(store, &other, &bytes).await.expect("put");
         let grant = Grant {
             lifetime: 2 * MINUTE,
+            step: MINUTE,
             disposition: "inline; filename=\"a b_.txt\"; filename*=UTF-8''a%20b%25%E5%86%99.txt"
                 .to_owned(),
             content_type: "text/plain; charset=utf-8".to_owned(),
@@ -853,6 +854,7 @@ async fn a_list_is_as_long_as_it_takes_and_leaves_out_what_is_no_attachment() {
 fn grant() -> Grant {
     Grant {
         lifetime: 2 * MINUTE,
+        step: MINUTE,
         disposition: "attachment; filename=\"a.txt\"".to_owned(),
         content_type: "text/plain".to_owned(),
         cache_control: None,

@@ -18,6 +18,7 @@ const ARROWS: &str = "
     lease -> error
     metrics -> catalog error storage
     links -> attachment base64 error filename secret
+    lifetime ->
     network ->
     ranges -> attachment body error
     upload -> body budget error storage
@@ -34,8 +35,8 @@ const ARROWS: &str = "
     status ->
     health -> history status
     inspect -> config error metrics storage
-    config -> body budget error network secret storage upload
-    delivery -> attachment body config error filename media ranges secret storage
+    config -> body budget error lifetime network secret storage upload
+    delivery -> attachment body config error filename lifetime media ranges secret storage
     verify -> attachment budget catalog error storage
 ";
 

@@ -176,9 +176,11 @@ pub struct Object {
 /// What a client is granted: to read one object, for a while, under a name and a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// At most this long, and more than half of it: within one step everybody gets the same URL, so that browsers can
-    /// cache what it names.
+    /// At most this long, and more than `lifetime - step`.
     pub lifetime: Duration,
+    /// Expiries are multiples of this: within one step everybody gets the same URL, so that browsers can cache what it
+    /// names.
+    pub step: Duration,
     /// `Content-Disposition` of the answer.
     pub disposition: String,
     /// `Content-Type` of the answer.

@@ -426,6 +426,7 @@ pub(crate) async fn facts_digests_and_unusual_names_travel_with_the_object(store
 pub(crate) async fn an_offer_needs_no_object(store: &Store) {
     let grant = Grant {
         lifetime: Duration::from_secs(120),
+        step: Duration::from_secs(60),
         disposition: Disposition::Inline.header(&"a.png".parse().expect("a file name")),
         content_type: "image/png".to_owned(),
         cache_control: None,
