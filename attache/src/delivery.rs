@@ -462,7 +462,10 @@ mod tests {
             (Delegate, None, true, Delegate),
         ] {
             let outcome = chosen(configured, via, authorization);
-            assert_eq!(outcome, expected, "{configured:?}, {via:?}, {authorization}");
+            assert_eq!(
+                outcome, expected,
+                "{configured:?}, {via:?}, {authorization}"
+            );
         }
     }
 
