@@ -176,13 +176,22 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
             "the store refuses our credential, account or container",
             "Run `attache check`: it names the setting to change.",
         ),
+        "container_not_found" => (
+            "the container does not exist",
+            "Create it, or set storage.azure.container. If it was deleted, restore it before anything else: with soft delete \
+             for containers it can be for some days.",
+        ),
+        "bytes_missing" => (
+            "attachments have lost their bytes",
+            "Run `attache verify`: it lists them. Something other than attache removed them from the store.",
+        ),
         _ => (
             "of a fault of attache or of its disk",
             "Look at the log; it has the details under each request_id.",
         ),
     };
     let level = match *cause {
-        "storage_full" | "upstream_refused" => Level::Trouble,
+        "storage_full" | "upstream_refused" | "container_not_found" => Level::Trouble,
         _ if share >= MANY => Level::Trouble,
         _ => Level::Attention,
     };

@@ -732,6 +732,13 @@ impl Attache {
                 self.0.catalog.find_now(&attachment.id).await?;
                 return Err(lost(error, attachment));
             }
+            // The catalog knows that the range lies within the attachment.
+            Err(error)
+                if error.kind() == ErrorKind::BadRange
+                    && range.is_none_or(|range| range.start < attachment.size) =>
+            {
+                return Err(lost(error, attachment));
+            }
             outcome => outcome?,
         };
         // Known before the first byte leaves, so that it is an answer and not a connection that breaks.
@@ -827,7 +834,8 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// Those of storage and catalog. The attachment is out of sight then, and the sweep finishes.
+    /// Those of storage and catalog, [`Retained`](ErrorKind::Retained) where a policy of the store keeps the bytes. The
+    /// attachment is out of sight then, and the sweep finishes.
     pub async fn delete(&self, id: &AttachmentId) -> Result<()> {
         self.remove(id).await.map(|_| ())
     }
@@ -842,7 +850,7 @@ impl Attache {
                 let Some(key) = this.0.catalog.retire(&id).await? else {
                     return Ok(false);
                 };
-                parts.storage.delete(&key).await?;
+                parts.storage.delete(&key).await.map_err(kept)?;
                 this.0.catalog.forget(&id).await?;
                 Ok(true)
             }
@@ -1024,7 +1032,10 @@ impl Attache {
             Ok(false) => {}
             Err(error) => {
                 let error: Error = error;
-                report.failed += 1;
+                match error.kind() {
+                    ErrorKind::Retained => report.retained += 1,
+                    _ => report.failed += 1,
+                }
                 tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
                 return false;
             }
@@ -1045,6 +1056,7 @@ impl Attache {
             self.0.catalog.clone(),
             parts.storage.clone(),
             parts.budget.clone(),
+            parts.config.delivery.inline_types.clone(),
             options,
         )
     }
@@ -1365,9 +1377,24 @@ impl Guarded {
 
 /// A ready attachment without bytes is a fault of the store, not an answer to the client.
 fn lost(error: Error, attachment: &Attachment) -> Error {
-    Error::internal("the bytes of this attachment are not whole in the store; run `attache verify`")
-        .with_source(error)
-        .during("deliver", attachment.id.as_str())
+    Error::new(
+        ErrorKind::BytesMissing,
+        "this attachment's data is missing or incomplete in the store; `attache verify` lists what else is",
+    )
+    .with_source(error)
+    .during("deliver", attachment.id.as_str())
+}
+
+/// A deletion that the store refuses is done as far as anybody can see.
+fn kept(error: Error) -> Error {
+    if error.kind() != ErrorKind::Retained {
+        return error;
+    }
+    let text = format!(
+        "the attachment is hidden from everybody, but {}; every sweep tries again to delete the bytes",
+        error.detail()
+    );
+    Error::new(ErrorKind::Retained, text).with_source(error)
 }
 
 fn shutting_down() -> Error {

@@ -1061,6 +1061,7 @@ fn stored(size: u64) -> Stored {
         sha256: Some(Hex([1; 32])),
         md5: None,
         crc64: Some(5),
+        store_tag: Some("0x8DE".to_owned()),
     }
 }
 

@@ -37,7 +37,7 @@ const ARROWS: &str = "
     inspect -> config error metrics storage
     config -> body budget error lifetime network secret storage upload
     delivery -> attachment body config error filename lifetime media ranges secret storage
-    verify -> attachment budget catalog error storage
+    verify -> attachment budget catalog error filename media storage
 ";
 
 #[test]

@@ -23,7 +23,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Stored;
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001_attachments.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001_attachments.sql"),
+    include_str!("../../migrations/sqlite/0003_store_tags.sql"),
+];
 
 /// Writes that may wait in line. Whoever finds the line full waits for a place.
 const QUEUE: usize = 1024;
@@ -391,7 +394,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment> {
-        let (id, stored) = (id.clone(), *stored);
+        let (id, stored) = (id.clone(), stored.clone());
         self.write("commit", move |connection| {
             let reserved = match pending_charge(connection, &id) {
                 Ok(reserved) => reserved,
@@ -414,7 +417,7 @@ impl Catalog for SqliteCatalog {
             connection
                 .prepare_cached(
                     "UPDATE attachments SET state = 'ready', charged_bytes = ?2, size = ?2, sha256 = ?3, md5 = ?4, \
-                     crc64 = ?5 WHERE id = ?1",
+                     crc64 = ?5, store_tag = ?6 WHERE id = ?1",
                 )?
                 .execute(params![
                     id.as_str(),
@@ -422,6 +425,7 @@ impl Catalog for SqliteCatalog {
                     stored.sha256.map(|hex| hex.0),
                     stored.md5.map(|hex| hex.0),
                     stored.crc64.map(u64::to_be_bytes),
+                    stored.store_tag,
                 ])?;
             ready(connection, &id)
         })
@@ -585,8 +589,8 @@ impl Catalog for SqliteCatalog {
             let inserted = connection
                 .prepare_cached(
                     "INSERT INTO attachments (id, object_key, state, owner, filename, content_type, created_at_ms, \
-                     created_by, charged_bytes, size, sha256, crc64, worker) \
-                     VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+                     created_by, charged_bytes, size, sha256, crc64, worker, md5, store_tag) \
+                     VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![
                     lost.id.as_str(),
@@ -600,12 +604,18 @@ impl Catalog for SqliteCatalog {
                     lost.sha256.0,
                     lost.crc64.map(u64::to_be_bytes),
                     worker,
+                    lost.md5.map(|hex| hex.0),
+                    lost.store_tag,
                 ])?;
             if inserted == 0 {
                 let same = ready(connection, &lost.id).is_ok_and(|found| {
-                    let created_at = found.created_at;
-                    millis(created_at) == millis(lost.created_at)
-                        && found == Attachment { created_at, ..lost.clone() }
+                    let same = Attachment {
+                        created_at: found.created_at,
+                        md5: found.md5,
+                        store_tag: found.store_tag.clone(),
+                        ..lost.clone()
+                    };
+                    millis(found.created_at) == millis(lost.created_at) && found == same
                 });
                 return match same {
                     true => Ok(()),
@@ -621,6 +631,19 @@ impl Catalog for SqliteCatalog {
                     "UPDATE usage SET attachments = attachments + 1, ready_bytes = ready_bytes + ?1",
                 )?
                 .execute([size])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+        let (id, store_tag) = (id.clone(), store_tag.map(str::to_owned));
+        self.write("note_store_tag", move |connection| {
+            connection
+                .prepare_cached(
+                    "UPDATE attachments SET store_tag = ?2 WHERE id = ?1 AND state = 'ready'",
+                )?
+                .execute(params![id.as_str(), store_tag])?;
             Ok(())
         })
         .await
@@ -783,8 +806,7 @@ fn select_one() -> String {
     format!("SELECT {COLUMNS} FROM attachments WHERE id = ?1 AND state = 'ready'")
 }
 
-const COLUMNS: &str =
-    "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by";
+const COLUMNS: &str = "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by, md5, store_tag";
 
 /// The condition that leaves what `owners` allow, and its parameters, which follow `before` others.
 fn visible(owners: &Owners, before: usize) -> (String, Vec<String>) {
@@ -834,6 +856,8 @@ fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
             Error::internal("a time in the catalog is out of range").with_source(error)
         })?,
         created_by: optional(9)?.map(|text| text.parse()).transpose()?,
+        md5: row.get::<_, Option<[u8; 16]>>(10)?.map(Hex),
+        store_tag: optional(11)?,
     })
 }
 

@@ -57,9 +57,10 @@ impl Storage for MemoryStorage {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let stored = body
+        let digests = body
             .digests()
             .ok_or_else(|| Error::internal("the body ended without digests"))?;
+        let stored = Stored::from(digests);
         let kept = Kept {
             info: ObjectInfo {
                 key: key.clone(),
@@ -68,6 +69,9 @@ impl Storage for MemoryStorage {
                 sha256: stored.sha256,
                 md5: stored.md5,
                 crc64: stored.crc64,
+                facts_size: Some(stored.size),
+                store_tag: None,
+                archived: false,
             },
             bytes: bytes.into(),
         };

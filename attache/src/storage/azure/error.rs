@@ -6,6 +6,7 @@ use std::time::Duration;
 use azure_core::error::ErrorKind as AzureErrorKind;
 use azure_core::http::StatusCode;
 
+use super::attempt::patience;
 use super::config::{CredentialKind, Target};
 use crate::error::{Error, ErrorKind};
 
@@ -35,7 +36,7 @@ pub(super) fn service_error(
             let code = code.as_str();
             match (u16::from(*status), code) {
                 (_, "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled") => (
-                    ErrorKind::UpstreamRefused,
+                    ErrorKind::ContainerNotFound,
                     format!(
                         "azure: container \"{container}\" not found in account \"{account}\"; create it or set \
                          storage.azure.container"
@@ -49,7 +50,42 @@ pub(super) fn service_error(
                         target.endpoint.host_str().unwrap_or_default()
                     ),
                 ),
-                (404, _) => (ErrorKind::NotFound, "there is no such object".to_owned()),
+                (404, code) if ABSENT.contains(&code) => {
+                    (ErrorKind::NotFound, "there is no such object".to_owned())
+                }
+                (404, code) => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: {} answers 404 {code}, which is not what a store says of an object; check \
+                         storage.azure.endpoint and what stands between",
+                        target.endpoint.host_str().unwrap_or_default()
+                    ),
+                ),
+                (409, "BlobArchived" | "BlobBeingRehydrated") => (
+                    ErrorKind::Archived,
+                    "the store keeps this in its archive tier, where it cannot be read; rehydrate it, which takes hours, or \
+                     keep the container out of the rule that archives it"
+                        .to_owned(),
+                ),
+                (409, "BlobUsesCustomerSpecifiedEncryption") => (
+                    ErrorKind::CustomerKey,
+                    "this is encrypted with a key of its writer's own (a customer-provided key), which attache does not have"
+                        .to_owned(),
+                ),
+                (409 | 412, code) if keeper(code).is_some() => (
+                    ErrorKind::Retained,
+                    format!(
+                        "{} keeps this as it is ({code})",
+                        keeper(code).unwrap_or_default()
+                    ),
+                ),
+                (409, "PublicAccessNotPermitted") => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: a request reached account \"{account}\" without its credential, and the account lets nobody \
+                         in unknown (PublicAccessNotPermitted); a proxy may take the Authorization header or the query away"
+                    ),
+                ),
                 (409, "BlobAlreadyExists") => (
                     ErrorKind::Conflict,
                     "an object with this key exists already; it was left alone".to_owned(),
@@ -107,13 +143,42 @@ pub(super) fn service_error(
         }
         _ => (ErrorKind::Internal, "azure: the client failed".to_owned()),
     };
+    let asked = patience(&error).unwrap_or_default();
     let ours = Error::new(kind, message).with_source(error);
     match kind {
         ErrorKind::UpstreamUnavailable | ErrorKind::UpstreamTimeout => {
-            ours.retry_after(Duration::from_secs(5))
+            ours.for_operator().retry_after(asked.max(RETRY_AFTER))
         }
+        ErrorKind::UpstreamRefused | ErrorKind::ContainerNotFound => ours.for_operator(),
         _ => ours,
     }
+}
+
+/// What we ask of our callers where the service asks for less, or for nothing.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Who keeps a blob as it is, by the code of the refusal
+/// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>).
+fn keeper(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "BlobImmutableDueToPolicy" => "a retention policy of the store",
+        "BlobImmutableDueToLegalHold" => "a legal hold of the store",
+        "ScopeLocked" => "a lock on the account",
+        "PendingCopyOperation" => "a copy that runs into it",
+        code if code.starts_with("LeaseId")
+            || code.starts_with("LeaseLost")
+            || code.starts_with("LeaseNotPresent") =>
+        {
+            "somebody's lease"
+        }
+        _ => return None,
+    })
+}
+
+/// Whether a policy or a lease keeps a blob from being changed or deleted.
+pub(super) fn is_retained(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status, error_code: Some(code), .. }
+        if matches!(u16::from(*status), 409 | 412) && keeper(code).is_some())
 }
 
 /// A failure to get a token.
@@ -150,6 +215,7 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
                     tls_hint(error)
                 ),
             )
+            .for_operator()
             .with_source(std::io::Error::other(text));
         }
         _ => match kind {
@@ -177,6 +243,7 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
         kind_of_error,
         format!("azure: no token from the credential \"{kind}\"{code}: {hint}"),
     )
+    .for_operator()
     .with_source(std::io::Error::other(text))
 }
 
@@ -209,6 +276,13 @@ fn forbidden(
         "AuthorizationFailure" | "IpAuthorizationError" => format!(
             "azure: the firewall of account \"{account}\" does not let this machine in; allow its network, or set \
              storage.azure.endpoint to a private endpoint"
+        ),
+        "NetworkSecurityPerimeterAccessDenied" => format!(
+            "azure: the network security perimeter of account \"{account}\" does not let this machine in ({code}); add a rule \
+             for its address or subscription, or take the account out of the perimeter"
+        ),
+        "AccountIsDisabled" => format!(
+            "azure: account \"{account}\" is disabled ({code}); see its state, and that of the subscription, in the portal"
         ),
         "KeyBasedAuthenticationNotPermitted" => format!(
             "azure: account \"{account}\" does not allow account keys; use another storage.azure.credential"
@@ -261,10 +335,14 @@ pub(super) fn is_taken(error: &azure_core::Error) -> bool {
 /// What a path-style endpoint says of an account that it does not have; objects are `BlobNotFound`.
 const NO_ACCOUNT: &str = "ResourceNotFound";
 
+/// What the service says of an object that is not there; nothing else proves that it is not. `PathNotFound` is that of
+/// accounts with a hierarchical namespace.
+const ABSENT: [&str; 2] = ["BlobNotFound", "PathNotFound"];
+
 /// Whether an object or snapshot is simply not there.
 pub(super) fn is_absent(error: &azure_core::Error) -> bool {
-    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::NotFound, error_code, .. }
-        if !matches!(error_code.as_deref(), Some("ContainerNotFound" | NO_ACCOUNT)))
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::NotFound, error_code: Some(code), .. }
+        if ABSENT.contains(&code.as_str()))
 }
 
 /// Whether another try at the same bytes may succeed.
@@ -319,12 +397,42 @@ fn timed_out(error: &azure_core::Error) -> bool {
     find::<std::io::Error>(error).is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
+/// What to do about a certificate that was refused.
 fn tls_hint(error: &azure_core::Error) -> &'static str {
-    if chain(error).contains("certificate") {
-        " (its certificate is not trusted: set storage.azure.ca_file)"
-    } else {
-        ""
+    use rustls::CertificateError as Certificate;
+    match find_tls(error) {
+        Some(rustls::Error::InvalidCertificate(refused)) => match refused {
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                " (its certificate is not valid yet by this machine's clock: set the clock, NTP)"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                " (its certificate has expired by this machine's clock: check the clock, then the certificate)"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                " (its certificate is for another name: check the host)"
+            }
+            _ => " (its certificate is not trusted: set storage.azure.ca_file)",
+        },
+        _ => "",
     }
+}
+
+/// The error of TLS among the causes. An error of a connection holds it, but does not call it its cause.
+fn find_tls(error: &azure_core::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        let held = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if let Some(tls) = held.and_then(|held| held.downcast_ref::<rustls::Error>()) {
+            return Some(tls);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn chain(error: &azure_core::Error) -> String {
