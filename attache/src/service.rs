@@ -23,6 +23,7 @@ use tracing::level_filters::LevelFilter;
 use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, ByteRange, NewAttachment, ObjectKey, Owner};
 use crate::body::{self, Body, Expected};
+use crate::bounded::Bounded;
 use crate::budget::{Budget, RELAY_BYTES};
 use crate::catalog::recent::Recent;
 use crate::catalog::sqlite::SqliteCatalog;
@@ -44,7 +45,7 @@ use crate::status::{LastReload, LastSweep, ReloadReport, SweepReport};
 use crate::storage::azure::{AzureStorage, TransportConfig};
 use crate::storage::local::LocalStorage;
 use crate::storage::memory::MemoryStorage;
-use crate::storage::{Blocks, Content, Facts, Offer, Probe, Storage, Stored};
+use crate::storage::{Blocks, Content, Facts, Object, Offer, Probe, Storage, Stored};
 use crate::trace;
 use crate::verify::{self, Verified, VerifyOptions};
 
@@ -71,6 +72,9 @@ const BULK_CONCURRENCY: usize = 8;
 /// Removals of one process that do not wait for each other. Two ids that share a place wait, which costs a moment.
 const TURNS: usize = 256;
 
+/// Attachments of which it is remembered that their bytes are missing.
+const REMEMBERED_MISSING: usize = 1024;
+
 /// The attachment store. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Attache(Arc<Shared>);
@@ -96,6 +100,8 @@ struct Shared {
     history: History,
     /// What the last sample of the history was compared with.
     before: std::sync::Mutex<Option<Before>>,
+    /// Attachments whose bytes were missing when they were last read.
+    missing: std::sync::Mutex<Bounded<AttachmentId, ()>>,
     /// Who counts the heap.
     heap: std::sync::OnceLock<fn() -> u64>,
 }
@@ -234,6 +240,8 @@ pub fn transport_config(config: &Config) -> TransportConfig {
         idle_after: config.clients_idle_after,
         // Half, so that a silent answer is taken up again, and has moved, before the download itself is given up.
         body_idle: config.download.idle_timeout / 2,
+        route: config.network.clone(),
+        ..TransportConfig::default()
     }
 }
 
@@ -328,6 +336,7 @@ impl Attache {
             last_sweep: std::sync::Mutex::new(None),
             history: History::default(),
             before: std::sync::Mutex::new(None),
+            missing: std::sync::Mutex::new(Bounded::new(REMEMBERED_MISSING)),
             heap: std::sync::OnceLock::new(),
         }))
     }
@@ -597,6 +606,10 @@ impl Attache {
             DeliveryMode::Redirect => true,
             DeliveryMode::Delegate => delivery::may_delegate(ask, &part),
         };
+        // Neither reads anything; what is known to be gone is looked at again, in case it is back.
+        if (elsewhere || ask.head) && self.missing().get(id).is_some() {
+            self.read(parts, &attachment, None).await?;
+        }
         if elsewhere {
             let config = &parts.config.delivery;
             let lifetime = match mode {
@@ -726,6 +739,36 @@ impl Attache {
         attachment: &Attachment,
         range: Option<ByteRange>,
     ) -> Result<Body> {
+        let opened = self.open_object(parts, attachment, range).await;
+        match &opened {
+            Ok(_) => self.missing().remove(&attachment.id),
+            Err(error) if error.kind() == ErrorKind::BytesMissing => {
+                self.missing().insert(attachment.id.clone(), ());
+            }
+            Err(_) => {}
+        }
+        let verified = range.is_none() && parts.config.download.verify;
+        Ok(opened?.body.expecting(Expected {
+            size: Some(range.map_or(attachment.size, |range| range.len())),
+            crc64: attachment.crc64.filter(|_| verified),
+            ..Expected::default()
+        }))
+    }
+
+    fn missing(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
+        self.0
+            .missing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object of an attachment, if it is the one that the catalog knows, as far as the store tells without its bytes.
+    async fn open_object(
+        &self,
+        parts: &Parts,
+        attachment: &Attachment,
+        range: Option<ByteRange>,
+    ) -> Result<Object> {
         let object = match parts.storage.get(&attachment.key, range).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
@@ -746,12 +789,7 @@ impl Attache {
             let error = Error::internal("the store has another number of bytes than the catalog");
             return Err(lost(error, attachment));
         }
-        let verified = range.is_none() && parts.config.download.verify;
-        Ok(object.body.expecting(Expected {
-            size: Some(range.map_or(attachment.size, |range| range.len())),
-            crc64: attachment.crc64.filter(|_| verified),
-            ..Expected::default()
-        }))
+        Ok(object)
     }
 
     /// A URL that opens one attachment, read-only, for at most `lifetime` (if unset, `delivery.url_lifetime` where that is a

@@ -19,13 +19,13 @@ const ARROWS: &str = "
     metrics -> catalog error storage
     links -> attachment base64 error filename secret
     lifetime ->
-    network ->
+    network -> base64 secret
     ranges -> attachment body error
     upload -> body budget error storage
     storage -> attachment body budget error filename latency secret
     storage/memory -> attachment body error storage
     storage/local -> attachment body budget error storage
-    storage/azure -> attachment base64 body bounded error latency lease links secret storage trace upload
+    storage/azure -> attachment base64 body bounded error latency lease links network secret storage trace upload
     catalog -> access attachment error filename storage
     catalog/recent -> attachment bounded catalog error storage
     catalog/sqlite -> access attachment catalog error storage

@@ -8,6 +8,7 @@ use azure_core::http::StatusCode;
 
 use super::attempt::patience;
 use super::config::{CredentialKind, Target};
+use super::transport::ProxyFailed;
 use crate::error::{Error, ErrorKind};
 
 /// An error of the blob service.
@@ -133,11 +134,14 @@ pub(super) fn service_error(
             } else {
                 (
                     ErrorKind::UpstreamUnavailable,
-                    format!(
-                        "azure: {host} cannot be reached; check the network, storage.azure.account and \
-                         storage.azure.endpoint{}",
-                        tls_hint(&error)
-                    ),
+                    match proxy_hint(&error) {
+                        Some(hint) => format!("azure: {host} cannot be reached {hint}"),
+                        None => format!(
+                            "azure: {host} cannot be reached; check the network, storage.azure.account and \
+                             storage.azure.endpoint{}",
+                            tls_hint(&error)
+                        ),
+                    },
                 )
             }
         }
@@ -206,14 +210,16 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
             "the certificate or federated token is not accepted; check storage.azure.client_certificate_file and the clock"
         }
         _ if unreachable => {
-            let hint =
-                "Entra ID cannot be reached; check the network and storage.azure.authority_host";
-            return Error::new(
-                ErrorKind::UpstreamUnavailable,
-                format!(
-                    "azure: no token from the credential \"{kind}\": {hint}{}",
+            let hint = match proxy_hint(error) {
+                Some(hint) => format!("Entra ID cannot be reached {hint}"),
+                None => format!(
+                    "Entra ID cannot be reached; check the network and storage.azure.authority_host{}",
                     tls_hint(error)
                 ),
+            };
+            return Error::new(
+                ErrorKind::UpstreamUnavailable,
+                format!("azure: no token from the credential \"{kind}\": {hint}"),
             )
             .for_operator()
             .with_source(std::io::Error::other(text));
@@ -397,6 +403,28 @@ fn timed_out(error: &azure_core::Error) -> bool {
     find::<std::io::Error>(error).is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
+/// What is known of why a host cannot be reached, to be put behind a message.
+pub(super) fn reach_hint(error: &azure_core::Error) -> String {
+    match proxy_hint(error) {
+        Some(hint) => format!(", {hint}"),
+        None => tls_hint(error).to_owned(),
+    }
+}
+
+/// What to do about a proxy through which there is no way.
+fn proxy_hint(error: &azure_core::Error) -> Option<String> {
+    let failed = find::<ProxyFailed>(error)?;
+    let said = failed.to_string();
+    let advice = if said.contains("authorization required") {
+        "it wants a user and a password: set network.proxy to http://USER:PASSWORD@HOST:PORT"
+    } else if said.contains("unsuccessful") {
+        "it refuses to connect there: allow CONNECT to this host in the proxy, or add the host to network.no_proxy"
+    } else {
+        "the proxy itself does not answer: check network.proxy (HTTPS_PROXY)"
+    };
+    Some(format!("through the proxy {}; {advice}", failed.address))
+}
+
 /// What to do about a certificate that was refused.
 fn tls_hint(error: &azure_core::Error) -> &'static str {
     use rustls::CertificateError as Certificate;
@@ -424,13 +452,10 @@ fn find_tls(error: &azure_core::Error) -> Option<&rustls::Error> {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        let held = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if let Some(tls) = held.and_then(|held| held.downcast_ref::<rustls::Error>()) {
-            return Some(tls);
-        }
-        cause = error.source();
+        cause = match error.downcast_ref::<std::io::Error>() {
+            Some(error) => error.get_ref().map(|held| held as _),
+            None => error.source(),
+        };
     }
     None
 }

@@ -105,6 +105,9 @@ impl AzureStorage {
     /// [`ErrorKind::Misconfigured`], naming every key that is missing or wrong.
     pub fn new(config: &AzureConfig, transport: &TransportConfig) -> Result<Self> {
         let target = config.checked_target()?;
+        if target.container == config::WEB {
+            tracing::warn!("storage.azure.container {}", account::PUBLIC);
+        }
         let transport = Transport::new(transport)?;
         let retries = Arc::new(Retries::default());
         let mut per_try: Vec<Arc<dyn Policy>> = vec![Arc::new(Watch(retries.clone()))];
@@ -189,9 +192,12 @@ pub async fn open_signed_url(
         .execute_request(&request)
         .await
         .map_err(|error| {
+            let hint = error::reach_hint(&error);
             Error::new(
                 ErrorKind::UpstreamUnavailable,
-                format!("azure: {host} cannot be reached; check storage.azure.public_endpoint"),
+                format!(
+                    "azure: {host} cannot be reached; check storage.azure.public_endpoint{hint}"
+                ),
             )
             .with_source(error)
         })?;
@@ -468,8 +474,14 @@ impl Storage for AzureStorage {
             .map_err(|error| self.0.fail(error, "probe", &target.container))?;
         Ok(Probe {
             summary: format!(
-                "container \"{}\" in account \"{}\" by credential \"{}\"",
-                target.container, target.account, target.credential
+                "container \"{}\" in account \"{}\" by credential \"{}\"{}",
+                target.container,
+                target.account,
+                target.credential,
+                match self.0.transport.proxy_for(target.endpoint.as_str()) {
+                    Some(proxy) => format!(", through the proxy {}", proxy.address()),
+                    None => String::new(),
+                }
             ),
             clock_skew_s: self
                 .0

@@ -15,12 +15,14 @@ use azure_core::error::{Error as AzureError, ErrorKind as AzureErrorKind};
 use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::http::{AsyncRawResponse, Body as AzureBody, HttpClient, Request};
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _, TryFutureExt as _};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{
     Connected, Connection, HttpConnector, capture_connection,
 };
@@ -34,6 +36,7 @@ use tower::Service;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
+use crate::network::{Proxy, Route};
 
 /// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
 /// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as
@@ -83,6 +86,26 @@ pub struct TransportConfig {
     pub idle_after: Duration,
     /// An answer whose body stalls this long is given up.
     pub body_idle: Duration,
+    /// Which way to a host.
+    pub route: Route,
+    /// How long the service may take from the last byte of a request to the first of its response; 30 s.
+    pub response_timeout: Duration,
+    /// How long a connection that served others before may take to answer a request without a body, until a new connection
+    /// is tried; 12 s.
+    pub reused_timeout: Duration,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            ca_pem: None,
+            idle_after: Duration::from_secs(10 * 60),
+            body_idle: Duration::from_secs(30),
+            route: Route::default(),
+            response_timeout: RESPONSE_TIMEOUT,
+            reused_timeout: REUSED_TIMEOUT,
+        }
+    }
 }
 
 /// Counts of one transport.
@@ -110,7 +133,7 @@ impl TransportCounts {
     }
 }
 
-type Connector = Counting<HttpsConnector<HttpConnector>>;
+type Connector = Counting<HttpsConnector<Dial>>;
 
 /// A connection pool for one configuration. Everything that talks to one store shares it; dropping the last
 /// clone closes its connections.
@@ -121,6 +144,9 @@ pub(super) struct Transport {
     idle_after: Duration,
     counts: Arc<TransportCounts>,
     body_idle: Duration,
+    route: Arc<Route>,
+    response_timeout: Duration,
+    reused_timeout: Duration,
 }
 
 type Pool = Client<Connector, Full<Bytes>>;
@@ -142,11 +168,15 @@ impl Transport {
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
         tcp.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED));
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let route = Arc::new(config.route.clone());
         let tls = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(config.ca_pem.as_deref())?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Dial {
+                tcp,
+                route: route.clone(),
+            });
         let counts = Arc::new(TransportCounts {
             skew_ms: i64::MIN.into(),
             ..TransportCounts::default()
@@ -161,7 +191,16 @@ impl Transport {
             idle_after: config.idle_after,
             counts,
             body_idle: config.body_idle,
+            route,
+            response_timeout: config.response_timeout,
+            reused_timeout: config.reused_timeout,
         }))
+    }
+
+    /// The proxy on the way to `url`.
+    pub(super) fn proxy_for(&self, url: &str) -> Option<&Proxy> {
+        let uri: http::Uri = url.parse().ok()?;
+        self.route.proxy_for(&uri)
     }
 
     /// Gives up the pool of which a connection turned out to be dead: where one is, the others mostly are, too. What runs on
@@ -293,8 +332,8 @@ impl Transport {
             .query()
             .is_some_and(|query| query.contains("comp=blocklist"));
         let patience = match is_commit {
-            true => COMMIT_TIMEOUT,
-            false => RESPONSE_TIMEOUT,
+            true => COMMIT_TIMEOUT.max(self.response_timeout),
+            false => self.response_timeout,
         };
         let started = Instant::now();
         let latest =
@@ -322,7 +361,7 @@ impl Transport {
         };
         let reused = pulse.has_served();
         let patience = match reused && impatient {
-            true => REUSED_TIMEOUT,
+            true => self.reused_timeout,
             false => patience,
         };
         loop {
@@ -526,6 +565,61 @@ impl Stream for Answer {
                 }
             }
         }
+    }
+}
+
+/// Connects to a host, or to it through a proxy.
+#[derive(Clone)]
+struct Dial {
+    tcp: HttpConnector,
+    route: Arc<Route>,
+}
+
+impl Service<hyper::Uri> for Dial {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<TokioIo<TcpStream>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: hyper::Uri) -> Self::Future {
+        let Some(proxy) = self.route.proxy_for(&uri) else {
+            return Box::pin(self.tcp.call(uri).map_err(Into::into));
+        };
+        let mut tunnel = Tunnel::new(proxy.uri(), self.tcp.clone());
+        if let Some(authorization) = proxy.authorization() {
+            tunnel = tunnel.with_auth(authorization);
+        }
+        let address = proxy.address().to_owned();
+        let dial = tunnel.call(uri);
+        Box::pin(dial.map_err(move |source| {
+            let source = source.into();
+            Box::new(ProxyFailed { address, source }) as BoxError
+        }))
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The way through the proxy does not work.
+#[derive(Debug)]
+pub(super) struct ProxyFailed {
+    /// Host and port of the proxy.
+    pub(super) address: String,
+    source: BoxError,
+}
+
+impl std::fmt::Display for ProxyFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "proxy {}: {}", self.address, self.source)
+    }
+}
+
+impl std::error::Error for ProxyFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
     }
 }
 
