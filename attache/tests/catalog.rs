@@ -48,6 +48,7 @@ macro_rules! bind {
                 a_walk_holds_every_ready_attachment_once_in_the_order_of_keys
                 names_knows_the_objects_of_rows_in_every_state
                 what_is_restored_is_as_it_was_and_counts
+                what_the_store_calls_a_version_is_kept_until_another_is_noted
                 restore_refuses_an_id_or_a_key_that_is_taken
                 nothing_works_after_close
             );
@@ -660,6 +661,36 @@ async fn names_knows_the_objects_of_rows_in_every_state(catalog: &Shared) {
     assert!(named().await, "retired");
     catalog.forget(&draft.id).await.expect("forget");
     assert!(!named().await, "gone");
+}
+
+async fn what_the_store_calls_a_version_is_kept_until_another_is_noted(catalog: &Shared) {
+    let (ready, pending) = (draft(), draft());
+    for draft in [&ready, &pending] {
+        catalog.begin(draft).await.expect("begin");
+    }
+    let stored = Stored {
+        md5: Some(Hex([7; 16])),
+        ..stored(70)
+    };
+    let found = catalog.commit(&ready.id, &stored).await.expect("commit");
+    assert_eq!(
+        (&found.store_tag, found.md5),
+        (&stored.store_tag, stored.md5)
+    );
+    for tag in [Some("0x8DF"), None] {
+        catalog.note_store_tag(&ready.id, tag).await.expect("noted");
+        let now = catalog.find(&ready.id).await.expect("find");
+        assert_eq!(now.store_tag.as_deref(), tag);
+        let walked = catalog.walk(None, 10).await.expect("walk");
+        assert_eq!(walked, [now]);
+    }
+    // What is not ready has no version yet.
+    catalog
+        .note_store_tag(&pending.id, Some("x"))
+        .await
+        .expect("nothing");
+    let committed = catalog.commit(&pending.id, &stored).await.expect("commit");
+    assert_eq!(committed.store_tag, stored.store_tag);
 }
 
 async fn what_is_restored_is_as_it_was_and_counts(catalog: &Shared) {

@@ -39,6 +39,8 @@ macro_rules! bind {
                 delete_of_an_absent_object_is_success
                 list_is_ascending_complete_each_once_and_resumes_after_a_key
                 facts_digests_and_unusual_names_travel_with_the_object
+                head_tells_what_get_tells_and_is_nothing_for_an_absent_object
+                facts_can_be_written_again_and_the_bytes_stay
                 an_offer_needs_no_object
                 tidy_takes_nothing_that_is_in_use
             );

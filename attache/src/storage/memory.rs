@@ -107,6 +107,27 @@ impl Storage for MemoryStorage {
         })
     }
 
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        let mut objects = self.objects();
+        let kept = objects.get_mut(key).ok_or_else(|| absent(key))?;
+        let info = ObjectInfo {
+            facts: Some(content.facts.clone()),
+            sha256: stored.sha256,
+            md5: stored.md5,
+            crc64: stored.crc64,
+            facts_size: Some(stored.size),
+            ..kept.info.clone()
+        };
+        let bytes = kept.bytes.clone();
+        *kept = Arc::new(Kept { info, bytes });
+        Ok(None)
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.objects().remove(key);
         Ok(())

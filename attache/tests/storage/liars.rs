@@ -39,6 +39,8 @@ enum Lie {
     ForgetsFacts,
     ManglesNames,
     ForgetsDigests,
+    HeadsInventObjects,
+    WritesNoFacts,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,25 @@ impl Storage for Liar {
         Ok(object)
     }
 
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
+        match self.honest.head(key).await? {
+            None if self.lies(Lie::HeadsInventObjects) => Err(Error::internal("no such file")),
+            found => Ok(found),
+        }
+    }
+
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        match self.lies(Lie::WritesNoFacts) {
+            true => Ok(None),
+            false => self.honest.write_facts(key, content, stored).await,
+        }
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         if self.lies(Lie::DeletesSilently) {
             return Ok(());
@@ -216,6 +237,8 @@ caught! {
     ForgetsFacts by facts_digests_and_unusual_names_travel_with_the_object;
     ManglesNames by facts_digests_and_unusual_names_travel_with_the_object;
     ForgetsDigests by facts_digests_and_unusual_names_travel_with_the_object;
+    HeadsInventObjects by head_tells_what_get_tells_and_is_nothing_for_an_absent_object;
+    WritesNoFacts by facts_can_be_written_again_and_the_bytes_stay;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.

@@ -418,7 +418,8 @@ fn proxy_hint(error: &azure_core::Error) -> Option<String> {
     let advice = if said.contains("authorization required") {
         "it wants a user and a password: set network.proxy to http://USER:PASSWORD@HOST:PORT"
     } else if said.contains("unsuccessful") {
-        "it refuses to connect there: allow CONNECT to this host in the proxy, or add the host to network.no_proxy"
+        "it refuses to connect there: let it CONNECT to this host and port, check user and password in network.proxy, or add \
+         the host to network.no_proxy"
     } else {
         "the proxy itself does not answer: check network.proxy (HTTPS_PROXY)"
     };
