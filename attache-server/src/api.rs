@@ -551,7 +551,7 @@ pub(crate) async fn reload(State(app): State<App>, caller: Caller) -> Answer<Out
     caller.need(Scope::Admin)?;
     let outcome = app.reloader.reload(&app.attache).await;
     audit::record(&caller, Action::Reload, "", &outcome);
-    Ok(Out(outcome?))
+    Ok(Out(outcome.map_err(Error::shown_whole)?))
 }
 
 /// Finish or remove what interrupted work left behind.
@@ -560,7 +560,7 @@ pub(crate) async fn sweep(State(app): State<App>, caller: Caller) -> Answer<Out<
     caller.need(Scope::Admin)?;
     let outcome = app.attache.sweep().await;
     audit::record(&caller, Action::Sweep, "", &outcome);
-    Ok(Out(outcome?))
+    Ok(Out(outcome.map_err(Error::shown_whole)?))
 }
 
 /// Who is signed in, and may do what.
@@ -661,9 +661,11 @@ pub(crate) async fn readyz(State(app): State<App>) -> Answer<Out<BTreeMap<&'stat
             ("storage", probe.summary),
         ]))),
         // Whatever the reason, the answer to "are you ready" is 503.
-        Err(error) => Err(Error::new(ErrorKind::UpstreamUnavailable, error.detail())
-            .with_source(error)
-            .into()),
+        Err(error) => Err(
+            Error::new(ErrorKind::UpstreamUnavailable, error.public_detail())
+                .with_source(error)
+                .into(),
+        ),
     }
 }
 

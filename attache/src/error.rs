@@ -199,6 +199,13 @@ impl Error {
         self
     }
 
+    /// Shows the message whole: whoever gets this error is the operator.
+    #[must_use]
+    pub fn shown_whole(mut self) -> Self {
+        self.0.for_operator = false;
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -315,6 +322,7 @@ mod tests {
             assert_eq!(error.detail(), told);
             assert!(!error.public_detail().contains("acme"));
             assert!(!error.public_detail().contains("storage."));
+            assert_eq!(error.shown_whole().public_detail(), told);
         }
     }
 }

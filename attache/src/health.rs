@@ -143,6 +143,14 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     said.cloned().unwrap_or_else(|| found[0].clone())
 }
 
+/// Whether a failure of this code means that nothing works until somebody has done something.
+fn stops_all(cause: &str) -> bool {
+    matches!(
+        cause,
+        "storage_full" | "upstream_refused" | "container_not_found"
+    )
+}
+
 /// Operations that failed, worst cause first.
 fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
     let mut causes: Vec<(&str, u64)> = Vec::new();
@@ -152,7 +160,11 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
             None => causes.push((cause, *number)),
         }
     }
-    let Some((cause, number)) = causes.iter().max_by_key(|(_, number)| *number) else {
+    // What keeps everything from working comes first, even if it has just begun.
+    let Some((cause, number)) = causes
+        .iter()
+        .max_by_key(|(cause, number)| (stops_all(cause), *number))
+    else {
         return;
     };
     let every = crate::history::SAMPLE_EVERY.as_secs_f64();
@@ -191,7 +203,7 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
         ),
     };
     let level = match *cause {
-        "storage_full" | "upstream_refused" | "container_not_found" => Level::Trouble,
+        cause if stops_all(cause) => Level::Trouble,
         _ if share >= MANY => Level::Trouble,
         _ => Level::Attention,
     };

@@ -891,7 +891,8 @@ impl Failure {
             Some(rusqlite::ErrorCode::DiskFull) => Error::new(
                 ErrorKind::StorageFull,
                 "the disk of the catalog is full; free space, or move catalog.url",
-            ),
+            )
+            .for_operator(),
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                 Error::new(
                     ErrorKind::Busy,

@@ -500,11 +500,13 @@ fn write_error(error: io::Error, operation: &'static str) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(
             ErrorKind::StorageFull,
             "the disk of local storage is full; nothing was kept. Free space, or move storage.local.root",
-        ),
+        )
+        .for_operator(),
         io::ErrorKind::PermissionDenied => Error::new(
             ErrorKind::Misconfigured,
-            "local storage may not be written; mend the permissions of storage.local.root",
-        ),
+            "cannot write to local storage; fix the permissions of storage.local.root",
+        )
+        .for_operator(),
         _ => Error::internal(format!("local storage: {operation} failed")),
     }
     .with_source(error)
