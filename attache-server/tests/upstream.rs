@@ -353,6 +353,72 @@ async fn what_is_wrong_with_the_account_is_for_the_log_and_not_for_readers() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_proxy_is_told_by_check_and_its_password_by_nothing() {
+    const NAMES: [&str; 2] = ["files.store.test", "login.store.test"];
+    let asks = "BasicAuth wiki hunter2-canary";
+    let Some(proxy) = test_support::Tinyproxy::start(&NAMES, asks).await else {
+        return;
+    };
+    let azure = FakeAzure::builder().container("files").secret(CANARY);
+    let azure = azure
+        .host_name(NAMES[0])
+        .host_name(NAMES[1])
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), azure.ca_pem()).unwrap();
+    std::fs::write(folder.path().join("secret"), CANARY).unwrap();
+    let named = toml(&azure, "")
+        .replace(
+            &azure.blob_endpoint(),
+            &azure.blob_endpoint().replace("127.0.0.1", NAMES[0]),
+        )
+        .replace(
+            &azure.authority_host(),
+            &azure.authority_host().replace("127.0.0.1", NAMES[1]),
+        );
+    std::fs::write(folder.path().join("attache.toml"), named).unwrap();
+    tokio::task::block_in_place(|| {
+        let url = format!("http://wiki:hunter2-canary@{}", proxy.address());
+        let run = |url: &str, arguments: &[&str]| {
+            let variables = [("HTTPS_PROXY", url), ("ATTACHE_LOG", EVERYTHING)];
+            let arguments = [&["--config", "attache.toml"], arguments].concat();
+            let ran = command(folder.path(), &variables)
+                .args(arguments)
+                .output()
+                .unwrap();
+            let text = [ran.stdout, ran.stderr].concat();
+            (
+                ran.status.code(),
+                String::from_utf8_lossy(&text).into_owned(),
+            )
+        };
+        let (code, said) = run(&url, &["check"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains(&format!("through the proxy {}", proxy.address())),
+            "{said}"
+        );
+        let (_, shown) = run(&url, &["config"]);
+        assert!(shown.contains("proxy = \"http://[redacted]@"), "{shown}");
+        // "wiki:hunter2-canary" in base64, as it travels.
+        for hidden in ["hunter2", "d2lraTpodW50ZXIyLWNhbmFyeQ"] {
+            assert!(
+                !said.contains(hidden) && !shown.contains(hidden),
+                "{hidden}"
+            );
+        }
+        let (code, said) = run("http://127.0.0.1:1", &["check"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("through the proxy 127.0.0.1:1; the proxy itself does not answer"),
+            "{said}"
+        );
+    });
+}
+
 /// Runs what blocks beside the stand-in, which lives in this process too.
 async fn blocking<T: Send>(world: &World, work: impl FnOnce(&World) -> T + Send) -> T {
     tokio::task::block_in_place(|| work(world))

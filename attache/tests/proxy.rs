@@ -1,95 +1,23 @@
 //! The way to the store and to Entra ID through a real proxy (tinyproxy).
 //!
-//! The stand-in for both listens on loopback, which is never reached through a proxy. So it is called by names here, as the
-//! real services are: with `CONNECT` the proxy looks a name up, and this one is told by `nss_wrapper`
-//! (<https://cwrap.org/nss_wrapper.html>), which answers for the system's resolver, that the names mean loopback. Nothing else
-//! on this machine knows them.
+//! The stand-in for both listens on loopback, which is never reached through a proxy. So it is called by names that only the
+//! proxy knows; see [`Tinyproxy`].
 
 mod common;
-
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use attache::ErrorKind;
 use attache::network::Route;
 use attache::storage::Storage as _;
 use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
-use common::{CONTAINER, SECRET, eventually, fresh_key, get, pattern, put, with_client_secret};
+use common::{CONTAINER, SECRET, fresh_key, get, pattern, put, with_client_secret};
 use fake_azure::FakeAzure;
+use test_support::Tinyproxy;
 
 const STORE: &str = "files.store.test";
 const LOGIN: &str = "login.store.test";
 
-/// tinyproxy on a free port; killed when it is dropped.
-struct Proxy {
-    child: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Proxy {
-    /// Starts it; it asks for a user and a password if `more` says so. `None` skips.
-    async fn start(more: &str) -> Option<Self> {
-        let (Some(tinyproxy), Some(wrapper)) =
-            (test_support::tinyproxy(), test_support::nss_wrapper())
-        else {
-            common::skip("tinyproxy or nss_wrapper is missing; cargo xtask test installs them");
-            return None;
-        };
-        let folder = tempfile::tempdir().expect("a folder");
-        let port = std::net::TcpListener::bind("127.0.0.1:0");
-        let port = port
-            .and_then(|socket| socket.local_addr())
-            .expect("a free port")
-            .port();
-        let hosts = folder.path().join("hosts");
-        std::fs::write(&hosts, format!("127.0.0.1 {STORE} {LOGIN}\n")).expect("written");
-        let (config, log) = (folder.path().join("conf"), folder.path().join("log"));
-        let text = format!(
-            "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nMaxClients 100\nLogFile \"{}\"\nLogLevel Connect\n{more}\n",
-            log.display()
-        );
-        std::fs::write(&config, text).expect("written");
-        std::fs::write(&log, "").expect("written");
-        let child = Command::new(tinyproxy)
-            .args([Path::new("-d"), Path::new("-c"), &config])
-            .env("LD_PRELOAD", wrapper)
-            .env("NSS_WRAPPER_HOSTS", hosts)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("tinyproxy starts");
-        let proxy = Self {
-            child,
-            port,
-            folder,
-        };
-        eventually("the proxy listens", Duration::from_secs(10), || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
-        Some(proxy)
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).expect("its log")
-    }
-
-    /// How often it has connected somebody to `host`.
-    fn connected(&self, host: &str) -> usize {
-        let wanted = format!("CONNECT {host}:");
-        self.log()
-            .lines()
-            .filter(|line| line.contains(&wanted))
-            .count()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+async fn proxy(more: &str) -> Option<Tinyproxy> {
+    Tinyproxy::start(&[STORE, LOGIN], more).await
 }
 
 async fn named_fake() -> FakeAzure {
@@ -126,14 +54,14 @@ fn through(text: &str) -> Route {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn store_and_entra_id_are_reached_through_the_proxy_and_what_is_here_is_not() {
-    let Some(proxy) = Proxy::start("").await else {
+    let Some(proxy) = proxy("").await else {
         return;
     };
     let fake = named_fake().await;
-    let route = through(&format!("http://127.0.0.1:{}", proxy.port));
+    let route = through(&format!("http://{}", proxy.address()));
     let store = open(&by_name(&fake), route.clone());
     let probe = store.probe().await.expect("through the proxy");
-    let address = format!("127.0.0.1:{}", proxy.port);
+    let address = proxy.address();
     assert!(
         probe
             .summary
@@ -171,11 +99,11 @@ async fn store_and_entra_id_are_reached_through_the_proxy_and_what_is_here_is_no
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_wants_a_password_gets_it_and_nobody_else_sees_it() {
-    let Some(proxy) = Proxy::start("BasicAuth wiki hunter2").await else {
+    let Some(proxy) = proxy("BasicAuth wiki hunter2").await else {
         return;
     };
     let fake = named_fake().await;
-    let url = |credentials: &str| format!("http://{credentials}127.0.0.1:{}", proxy.port);
+    let url = |credentials: &str| format!("http://{credentials}{}", proxy.address());
     let store = open(&by_name(&fake), through(&url("wiki:hunter2@")));
     let probe = store.probe().await.expect("let in");
     assert!(!format!("{probe:?} {store:?}").contains("hunter2"));
@@ -195,11 +123,11 @@ async fn a_proxy_that_wants_a_password_gets_it_and_nobody_else_sees_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_refuses_or_does_not_answer_is_named() {
     // Connects nobody to any port but 1.
-    let Some(proxy) = Proxy::start("ConnectPort 1").await else {
+    let Some(proxy) = proxy("ConnectPort 1").await else {
         return;
     };
     let fake = named_fake().await;
-    let refusing = through(&format!("http://127.0.0.1:{}", proxy.port));
+    let refusing = through(&format!("http://{}", proxy.address()));
     let absent = through("http://127.0.0.1:1");
     for (route, said) in [
         (refusing, "it refuses to connect there"),

@@ -2,8 +2,9 @@
 //!
 //! - [`Azurite`]: Microsoft's emulator of Blob Storage, with bearer tokens over HTTPS or with account keys over HTTP.
 //! - [`Chromium`]: a headless browser, driven through [`fantoccini`].
-//! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`],
-//!   [`tinyproxy`], [`nss_wrapper`]: where they lie; what they are told belongs to the test.
+//! - [`Tinyproxy`]: a proxy, and names that only it knows.
+//! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`]: where
+//!   they lie; what they are told belongs to the test.
 //!
 //! # One rule for what is missing
 //!
@@ -20,12 +21,11 @@
 mod azurite;
 mod child;
 mod chromium;
+mod tinyproxy;
 mod tool;
 
 pub use azurite::{Azurite, azurite_token};
 pub use chromium::Chromium;
 pub use fantoccini;
-pub use tool::{
-    content_disposition, curl, nginx, node, nss_wrapper, promtool, python, redbot, systemd_analyze,
-    tinyproxy,
-};
+pub use tinyproxy::Tinyproxy;
+pub use tool::{content_disposition, curl, nginx, node, promtool, python, redbot, systemd_analyze};

@@ -9,14 +9,14 @@ pub fn nginx() -> Option<PathBuf> {
 }
 
 /// Where tinyproxy lies: `ATTACHE_TEST_TINYPROXY`, else the search path.
-pub fn tinyproxy() -> Option<PathBuf> {
+pub(crate) fn tinyproxy() -> Option<PathBuf> {
     find("tinyproxy", "ATTACHE_TEST_TINYPROXY", || {
         on_path(&["tinyproxy"])
     })
 }
 
 /// Where the library nss_wrapper lies: `ATTACHE_TEST_NSS_WRAPPER`, else where Debian has it.
-pub fn nss_wrapper() -> Option<PathBuf> {
+pub(crate) fn nss_wrapper() -> Option<PathBuf> {
     find("nss_wrapper", "ATTACHE_TEST_NSS_WRAPPER", || {
         let folders = std::fs::read_dir("/usr/lib").ok()?;
         folders
