@@ -944,7 +944,12 @@ impl Attache {
             let ids: Vec<_> = found.into_iter().map(|attachment| attachment.id).collect();
             let last = ids.len() < MAX_BULK;
             let done = self.delete_all(ids).await?;
-            let progress = done.iter().any(|(_, outcome)| outcome.is_ok());
+            // What a policy of the store keeps is out of sight, so the next page has others.
+            let gone = |outcome: &Result<bool>| match outcome {
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::Retained,
+            };
+            let progress = done.iter().any(|(_, outcome)| gone(outcome));
             results.extend(done);
             if last || !progress {
                 return Ok(results);
@@ -1070,11 +1075,14 @@ impl Attache {
             Ok(false) => {}
             Err(error) => {
                 let error: Error = error;
-                match error.kind() {
-                    ErrorKind::Retained => report.retained += 1,
-                    _ => report.failed += 1,
+                if error.kind() == ErrorKind::Retained {
+                    // For years, it may be.
+                    report.retained += 1;
+                    tracing::debug!(%id, error = error.report(), "sweep: left for the next one");
+                } else {
+                    report.failed += 1;
+                    tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
                 }
-                tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
                 return false;
             }
         }

@@ -75,6 +75,8 @@ const CHARTS = [
       ["Store unavailable", failed("upstream_unavailable")],
       ["Store too slow", failed("upstream_timeout")],
       ["Store refuses", failed("upstream_refused")],
+      ["No container", failed("container_not_found")],
+      ["Bytes missing", failed("bytes_missing")],
       ["Disk full", failed("storage_full")],
       ["Internal", failed("internal")],
     ],
