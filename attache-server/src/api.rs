@@ -258,7 +258,9 @@ pub(crate) async fn find(
 
 /// Delete an attachment: bytes, snapshots and record. Repeating it is fine.
 #[utoipa::path(delete, path = "/v1/attachments/{id}", tag = "attachments", params(("id", description = "The attachment's id")),
-    responses((status = 204, description = "It is gone"), (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is gone"),
+        (status = 409, description = "It is hidden; a policy of the store keeps the bytes", body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn delete(
     State(app): State<App>,
     caller: Caller,

@@ -273,7 +273,13 @@ async fn what_is_archived_lost_or_out_of_reach_is_told_by_a_code_of_its_own() {
         ] {
             world.azure.set_tier("files", &key, tier);
             world.azure.guard_blob("files", &key, guard);
+            assert_eq!(server.request("HEAD", &relay, &[], b"").status, 200);
             server.get(&relay).assert_problem(409, code, code);
+            // It is known now.
+            server.get(&plain).assert_problem(409, code, code);
+            world.azure.set_tier("files", &key, "Hot");
+            world.azure.guard_blob("files", &key, None);
+            assert_eq!(server.get(&plain).status, 302);
         }
         // A blob that somebody removed: not known before it was asked for, and known from then on, until it is back.
         world.azure.delete_blob("files", &key);

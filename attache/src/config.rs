@@ -1369,6 +1369,14 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_string_is_read_from_where_other_tools_have_it() {
+        let string = "AccountName=acme;AccountKey=hunter2";
+        let config = load("", &[("AZURE_STORAGE_CONNECTION_STRING", string)]).expect("valid");
+        let held = config.storage.azure.connection_string.expect("a string");
+        assert_eq!(held.expose(), string);
+    }
+
+    #[test]
     fn environment_wins_over_file_over_default() {
         let config = load(
             "[server]\nlisten = \"127.0.0.1:1\"\n[storage.azure]\naccount = \"fromfile\"",

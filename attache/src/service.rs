@@ -72,8 +72,8 @@ const BULK_CONCURRENCY: usize = 8;
 /// Removals of one process that do not wait for each other. Two ids that share a place wait, which costs a moment.
 const TURNS: usize = 256;
 
-/// Attachments of which it is remembered that their bytes are missing.
-const REMEMBERED_MISSING: usize = 1024;
+/// Attachments of which it is remembered that they could not be read.
+const REMEMBERED_UNREADABLE: usize = 1024;
 
 /// The attachment store. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -100,8 +100,8 @@ struct Shared {
     history: History,
     /// What the last sample of the history was compared with.
     before: std::sync::Mutex<Option<Before>>,
-    /// Attachments whose bytes were missing when they were last read.
-    missing: std::sync::Mutex<Bounded<AttachmentId, ()>>,
+    /// Attachments whose bytes were missing, or kept where nobody can read them, when somebody last tried.
+    unreadable: std::sync::Mutex<Bounded<AttachmentId, ()>>,
     /// Who counts the heap.
     heap: std::sync::OnceLock<fn() -> u64>,
 }
@@ -336,7 +336,7 @@ impl Attache {
             last_sweep: std::sync::Mutex::new(None),
             history: History::default(),
             before: std::sync::Mutex::new(None),
-            missing: std::sync::Mutex::new(Bounded::new(REMEMBERED_MISSING)),
+            unreadable: std::sync::Mutex::new(Bounded::new(REMEMBERED_UNREADABLE)),
             heap: std::sync::OnceLock::new(),
         }))
     }
@@ -606,8 +606,8 @@ impl Attache {
             DeliveryMode::Redirect => true,
             DeliveryMode::Delegate => delivery::may_delegate(ask, &part),
         };
-        // Neither reads anything; what is known to be gone is looked at again, in case it is back.
-        if (elsewhere || ask.head) && self.missing().get(id).is_some() {
+        // Neither reads anything; what is known to be out of reach is looked at again, in case it is back.
+        if (elsewhere || ask.head) && self.unreadable().get(id).is_some() {
             self.read(parts, &attachment, None).await?;
         }
         if elsewhere {
@@ -741,9 +741,14 @@ impl Attache {
     ) -> Result<Body> {
         let opened = self.open_object(parts, attachment, range).await;
         match &opened {
-            Ok(_) => self.missing().remove(&attachment.id),
-            Err(error) if error.kind() == ErrorKind::BytesMissing => {
-                self.missing().insert(attachment.id.clone(), ());
+            Ok(_) => self.unreadable().remove(&attachment.id),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BytesMissing | ErrorKind::Archived | ErrorKind::CustomerKey
+                ) =>
+            {
+                self.unreadable().insert(attachment.id.clone(), ());
             }
             Err(_) => {}
         }
@@ -755,9 +760,9 @@ impl Attache {
         }))
     }
 
-    fn missing(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
+    fn unreadable(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
         self.0
-            .missing
+            .unreadable
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }

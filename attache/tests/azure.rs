@@ -968,6 +968,39 @@ async fn nobody_waits_for_as_long_as_the_service_asks_when_that_is_minutes() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_as_long_as_entra_id_asks_either() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    fake.faults(|f| f.busy_next(Op::Token, u64::MAX, 5 * MINUTE));
+    let began = std::time::Instant::now();
+    let error = store.probe().await.expect_err("no token");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error}");
+}
+
+#[tokio::test]
+async fn the_web_site_of_an_account_is_a_container_that_is_warned_of() {
+    let builder = FakeAzure::builder().container("$web").secret(SECRET);
+    let fake = builder.start().await.expect("a free port");
+    let config = AzureConfig {
+        container: Some("$web".to_owned()),
+        ..with_client_secret(&fake)
+    };
+    let (store, key) = (open(&config), fresh_key());
+    put(&store, &key, &pattern(10, 1)).await.expect("put");
+    let remarks = store.remarks(&key).await;
+    let said = remarks.iter().find(|remark| remark.about == "container");
+    assert!(
+        said.expect("a warning").text.contains("everybody"),
+        "{remarks:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_container_that_is_gone_says_nothing_of_what_was_in_it() {
     let fake = fake().await;
     let (store, key) = (open(&with_client_secret(&fake)), fresh_key());

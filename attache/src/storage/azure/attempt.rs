@@ -169,12 +169,26 @@ impl Policy for Watch {
         }
         let span = span(request.method().as_str(), request.url().path());
         let attempt = next[0].send(ctx, request, &next[1..]);
-        let answer = self
-            .0
+        self.0
             .watch(span, attempt, |answer| answer.status().into())
-            .await?;
-        // Microsoft's client waits for as long as it is asked to, with the caller's memory held; as an error it is not tried
-        // again.
+            .await
+    }
+}
+
+/// Ends a request whose service asks for more patience than a caller has. Microsoft's client waits for as long as it is
+/// asked to, with the caller's memory held; what is an error and no response it does not try again.
+#[derive(Debug)]
+pub(super) struct Impatience;
+
+#[async_trait]
+impl Policy for Impatience {
+    async fn send(
+        &self,
+        ctx: &Context,
+        request: &mut Request,
+        next: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
+        let answer = next[0].send(ctx, request, &next[1..]).await?;
         let asked = asked_patience(answer.headers()).unwrap_or_default();
         match u16::from(answer.status()) {
             429 | 503 if asked > LONGEST_WAIT => check_success(answer, None).await,

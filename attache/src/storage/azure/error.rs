@@ -244,12 +244,14 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
     } else {
         (ErrorKind::UpstreamRefused, hint)
     };
+    let asked = find_response(error).and_then(patience).unwrap_or_default();
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     Error::new(
         kind_of_error,
         format!("azure: no token from the credential \"{kind}\"{code}: {hint}"),
     )
     .for_operator()
+    .retry_after(asked.max(RETRY_AFTER))
     .with_source(std::io::Error::other(text))
 }
 
@@ -360,6 +362,27 @@ pub(super) fn is_transient(error: &azure_core::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// The refusal among the causes.
+fn find_response(error: &azure_core::Error) -> Option<&azure_core::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let azure = error.downcast_ref::<azure_core::Error>();
+        if let Some(azure) = azure.filter(|azure| {
+            matches!(
+                azure.kind(),
+                AzureErrorKind::HttpResponse {
+                    raw_response: Some(_),
+                    ..
+                }
+            )
+        }) {
+            return Some(azure);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn http_status(error: &azure_core::Error) -> Option<u16> {

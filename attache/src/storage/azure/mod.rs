@@ -58,7 +58,7 @@ mod shared_key;
 mod sign;
 mod transport;
 
-use attempt::{Retries, Watch, WholeCrc};
+use attempt::{Impatience, Retries, Watch, WholeCrc};
 use config::Target;
 pub use config::{AzureConfig, CredentialKind};
 use discard::{Deleted, Retention};
@@ -110,7 +110,8 @@ impl AzureStorage {
         }
         let transport = Transport::new(transport)?;
         let retries = Arc::new(Retries::default());
-        let mut per_try: Vec<Arc<dyn Policy>> = vec![Arc::new(Watch(retries.clone()))];
+        let mut per_try: Vec<Arc<dyn Policy>> =
+            vec![Arc::new(Impatience), Arc::new(Watch(retries.clone()))];
         let key = target
             .account_key
             .as_ref()
