@@ -214,6 +214,9 @@ impl Walk<'_> {
         if finding.is_none() && (self.options.deep || repair) {
             finding = match self.read(&row.key).await? {
                 Bytes::Absent => return self.without_bytes(row).await,
+                Bytes::Unreadable(code) if code == ErrorKind::Archived.code() => {
+                    Some(Finding::Archived)
+                }
                 Bytes::Unreadable(code) => Some(Finding::Unreadable { code }),
                 Bytes::Read(actual) => wrong_digest(row.sha256, Some(actual)),
             };
@@ -371,17 +374,20 @@ impl Walk<'_> {
         let mut sha256 = object.sha256;
         // What is archived cannot be read, and its facts are as good as the others'.
         if sha256.is_none() || (self.options.deep && !object.archived) {
-            let actual = match self.read(&object.key).await? {
-                Bytes::Absent => return Ok(None),
-                Bytes::Unreadable(code) => return Ok(Some(Finding::Unreadable { code })),
-                Bytes::Read(actual) => actual,
-            };
-            if let Some(expected) = sha256
-                && let Some(wrong) = wrong_digest(expected, Some(actual))
-            {
-                return Ok(Some(wrong));
+            match (self.read(&object.key).await?, sha256) {
+                (Bytes::Absent, _) => return Ok(None),
+                // The listing may not know of it yet.
+                (Bytes::Unreadable(code), Some(_)) if code == ErrorKind::Archived.code() => {}
+                (Bytes::Unreadable(code), _) => return Ok(Some(Finding::Unreadable { code })),
+                (Bytes::Read(actual), expected) => {
+                    if let Some(wrong) =
+                        expected.and_then(|expected| wrong_digest(expected, Some(actual)))
+                    {
+                        return Ok(Some(wrong));
+                    }
+                    sha256 = Some(actual);
+                }
             }
-            sha256 = Some(actual);
         }
         let Some(sha256) = sha256 else {
             return Err(Error::internal("the bytes were read, but not hashed"));

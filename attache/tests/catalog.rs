@@ -761,6 +761,34 @@ async fn restore_refuses_an_id_or_a_key_that_is_taken(catalog: &Shared) {
 // What is promised of the file.
 
 #[tokio::test]
+async fn a_catalog_of_the_first_version_is_brought_up_to_date_with_its_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("attache.db");
+    let connection = rusqlite::Connection::open(&path).expect("made");
+    let schema = include_str!("../migrations/sqlite/0001_attachments.sql");
+    connection.execute_batch(schema).expect("the first version");
+    connection
+        .pragma_update(None, "user_version", 1)
+        .expect("noted");
+    connection
+        .execute_batch(
+            "INSERT INTO attachments (id, object_key, state, filename, content_type, created_at_ms, charged_bytes, size, sha256, \
+             worker) VALUES ('old', 'user/old', 'ready', 'a', 'a/b', 0, 5, 5, zeroblob(32), 'gone');
+             UPDATE usage SET attachments = 1, ready_bytes = 5",
+        )
+        .expect("a row");
+    drop(connection);
+    // As often as it is opened.
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path).expect("opens");
+        let found = catalog.find(&"old".parse().expect("an id")).await;
+        let found = found.expect("still there");
+        assert_eq!((found.size, found.store_tag), (5, None));
+        catalog.close().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_committed_is_there_after_close_and_open() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("catalog.sqlite");

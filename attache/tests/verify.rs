@@ -8,7 +8,7 @@ use attache::verify::{Finding, Verified, VerifyOptions};
 use attache::{Attache, Attachment, Config, ErrorKind, Result};
 use bytes::Bytes;
 use common::{CONTAINER, fake, with_client_secret};
-use fake_azure::{FakeAzure, Guard};
+use fake_azure::{FakeAzure, Guard, Op};
 use futures::TryStreamExt as _;
 
 const SHALLOW: VerifyOptions = VerifyOptions {
@@ -226,6 +226,25 @@ async fn one_object_that_cannot_be_read_is_a_finding_and_never_the_end_of_a_rebu
             fresh.attache.find(&archived.id).await.expect("back").sha256,
             archived.sha256
         );
+    }
+}
+
+#[tokio::test]
+async fn what_turns_out_to_be_archived_only_when_it_is_read_is_restored_from_its_facts() {
+    let fake = fake().await;
+    let world = World::on(&fake).await;
+    let attachment = world.store("hello").await;
+    fake.faults(|f| f.fail(Op::GetBlob, 1.0, 409, "BlobArchived"));
+    let archived = [(attachment.key.clone(), Finding::Archived)];
+    assert_eq!(world.findings(DEEP).await, archived);
+    let restored = [(attachment.key.clone(), Finding::Restored)];
+    let deep = VerifyOptions {
+        deep: true,
+        repair: true,
+    };
+    for options in [REPAIR, deep] {
+        let fresh = World::on(&fake).await;
+        assert_eq!(fresh.findings(options).await, restored);
     }
 }
 

@@ -548,6 +548,82 @@ mod tests {
     }
 
     #[test]
+    fn each_refusal_is_told_as_what_it_is() {
+        use ErrorKind::{
+            Archived, Conflict, ContainerNotFound, CustomerKey, Internal, NotFound,
+            PreconditionFailed, Retained, UpstreamRefused,
+        };
+        for (status, code, kind, said) in [
+            (404, "BlobNotFound", NotFound, ""),
+            (404, "PathNotFound", NotFound, ""),
+            (
+                404,
+                "",
+                UpstreamRefused,
+                "not what a store says of an object",
+            ),
+            (
+                404,
+                "ContainerNotFound",
+                ContainerNotFound,
+                "\"files\" not found",
+            ),
+            (409, "ContainerBeingDeleted", ContainerNotFound, ""),
+            (409, "BlobAlreadyExists", Conflict, ""),
+            (409, "BlobArchived", Archived, "archive tier"),
+            (409, "BlobBeingRehydrated", Archived, "archive tier"),
+            (
+                409,
+                "BlobUsesCustomerSpecifiedEncryption",
+                CustomerKey,
+                "customer-provided key",
+            ),
+            (
+                409,
+                "BlobImmutableDueToPolicy",
+                Retained,
+                "a retention policy",
+            ),
+            (409, "BlobImmutableDueToLegalHold", Retained, "a legal hold"),
+            (409, "ScopeLocked", Retained, "a lock"),
+            (409, "PendingCopyOperation", Retained, "a copy"),
+            (409, "LeaseIdMismatchWithBlobOperation", Retained, "lease"),
+            (412, "LeaseIdMissing", Retained, "lease"),
+            (412, "LeaseLost", Retained, "lease"),
+            (412, "LeaseNotPresentWithBlobOperation", Retained, "lease"),
+            (
+                412,
+                "ConditionNotMet",
+                PreconditionFailed,
+                "changed meanwhile",
+            ),
+            (
+                409,
+                "PublicAccessNotPermitted",
+                UpstreamRefused,
+                "without its credential",
+            ),
+            (
+                403,
+                "NetworkSecurityPerimeterAccessDenied",
+                UpstreamRefused,
+                "perimeter",
+            ),
+            (403, "AccountIsDisabled", UpstreamRefused, "is disabled"),
+            (409, "SomethingElse", Internal, "SomethingElse"),
+        ] {
+            let error = &words_for(status, Some(code), b"")[0];
+            assert_eq!(error.kind(), kind, "{status} {code}: {error}");
+            assert!(error.detail().contains(said), "{status} {code}: {error}");
+            // None of these is mended by a look at the clock or the connection string.
+            assert!(!error.detail().contains("the clock"), "{error}");
+            for hidden in ["acme", "storage.azure"] {
+                assert!(!error.public_detail().contains(hidden), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn what_the_service_says_fits_a_line_and_shows_no_signature() {
         let plain = &words_for(
             403,
