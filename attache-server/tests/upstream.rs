@@ -137,6 +137,28 @@ async fn a_redirects_url_lives_as_long_as_what_it_opens_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_lives_too_short_for_a_film_signs_a_shorter_url() {
+    let world = World::start("").await;
+    world
+        .azure
+        .faults(|f| f.delegation_key_lifetime = Duration::from_secs(30 * 60));
+    blocking(&world, |world| {
+        let film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
+        let film = world.server.put("filename=a.mp4", "video/mp4", film);
+        let redirect = world
+            .server
+            .get(&format!("/attachment/{}", film["id"].as_str().unwrap()));
+        assert_eq!(redirect.status, 302, "{}", redirect.text());
+        assert!(
+            (1..=120).contains(&left(&redirect)),
+            "{} s",
+            left(&redirect)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_brings_an_authorization_header_is_relayed_unless_it_asks_otherwise() {
     let world = World::start("").await;
     blocking(&world, |world| {

@@ -35,7 +35,7 @@ use crate::filename::{Disposition, Filename};
 use crate::history::History;
 use crate::inspect::{Inspected, Inspectors};
 use crate::latency::LatencyCounts;
-use crate::lifetime::Lifetime;
+use crate::lifetime::{Lifetime, UrlLifetime};
 use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, StreamGuard, Sums, resident_bytes};
@@ -620,9 +620,21 @@ impl Attache {
                     Lifetime::for_redirect(config.url_lifetime, content_type, size)
                 }
             };
-            let offer = self
+            let wished = self
                 .offer(parts, &attachment.key, &representation, lifetime)
-                .await?;
+                .await;
+            let (offer, lifetime) = match wished {
+                // What signs may be shorter than that, in the last hours of an outage: a short URL is better than none.
+                Err(error) if config.url_lifetime == UrlLifetime::Auto => {
+                    tracing::debug!(%id, error = error.report(), "signing for a shorter time");
+                    let short = Lifetime::fixed(config.url_lifetime.or_default());
+                    let offer = self
+                        .offer(parts, &attachment.key, &representation, short)
+                        .await;
+                    (offer?, short)
+                }
+                wished => (wished?, lifetime),
+            };
             match (mode, offer) {
                 (DeliveryMode::Redirect, Some(Offer::SignedUrl { url, expires_at })) => {
                     let now = OffsetDateTime::now_utc();
