@@ -275,7 +275,9 @@ pub(crate) async fn find(
 
 /// Delete an attachment: bytes, snapshots and record. Repeating it is fine.
 #[utoipa::path(delete, path = "/v1/attachments/{id}", tag = "attachments", params(("id", description = "The attachment's id")),
-    responses((status = 204, description = "It is gone"), (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204, description = "It is gone"),
+        (status = 409, description = "It is hidden; a policy of the store keeps the bytes", body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn delete(
     State(app): State<App>,
     caller: Caller,
@@ -396,7 +398,7 @@ pub(crate) async fn delete_all(
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UrlJson {
-    /// How long it works at most, 5 s to 2 h; `delivery.url_lifetime` if unset.
+    /// How long it works at most, 5 s to 2 h; if unset `delivery.url_lifetime`, or 120 s where that is `auto`.
     #[schema(example = "120s")]
     lifetime: Option<String>,
     /// `inline` or `attachment`.
@@ -580,7 +582,7 @@ pub(crate) async fn reload(State(app): State<App>, caller: Caller) -> Answer<Out
     caller.need(Scope::Admin)?;
     let outcome = app.reloader.reload(&app.attache).await;
     audit::record(&caller, Action::Reload, "", &outcome);
-    Ok(Out(outcome?))
+    Ok(Out(outcome.map_err(Error::shown_whole)?))
 }
 
 /// Finish or remove what interrupted work left behind.
@@ -589,7 +591,7 @@ pub(crate) async fn sweep(State(app): State<App>, caller: Caller) -> Answer<Out<
     caller.need(Scope::Admin)?;
     let outcome = app.attache.sweep().await;
     audit::record(&caller, Action::Sweep, "", &outcome);
-    Ok(Out(outcome?))
+    Ok(Out(outcome.map_err(Error::shown_whole)?))
 }
 
 /// Who is signed in, and may do what.
@@ -711,7 +713,7 @@ pub(crate) async fn readyz(
         Err(error) => Err(Error::new(
             ErrorKind::UpstreamUnavailable,
             match operator {
-                true => error.detail(),
+                true => error.public_detail(),
                 false => "storage or catalog cannot be used; the log says why, and so does `attache check`",
             },
         )

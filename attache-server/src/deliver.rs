@@ -12,7 +12,7 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    AUTHORIZATION, CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
     IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::request::Parts;
@@ -48,7 +48,8 @@ pub(crate) struct DeliverQuery {
 pub(crate) enum Via {
     /// The bytes pass through attache.
     Relay,
-    /// A redirect to a temporary URL of the store, if it has such.
+    /// A redirect to a temporary URL of the store, where `delivery.mode` is `redirect`; also for requests with an
+    /// `Authorization` header, which are relayed otherwise.
     Redirect,
 }
 
@@ -127,6 +128,7 @@ async fn answer(
             }
             None => None,
         },
+        authorization: headers.contains_key(AUTHORIZATION),
         through_proxy: config.server.trusts(peer.address),
     };
     let manner = Manner {

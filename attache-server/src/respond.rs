@@ -64,7 +64,10 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::BadRange => StatusCode::RANGE_NOT_SATISFIABLE,
         ErrorKind::TooLarge | ErrorKind::QuotaExceeded => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Conflict
+        | ErrorKind::Archived
+        | ErrorKind::CustomerKey
+        | ErrorKind::Retained => StatusCode::CONFLICT,
         ErrorKind::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorKind::Forbidden => StatusCode::FORBIDDEN,
@@ -72,7 +75,7 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorKind::Busy | ErrorKind::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-        ErrorKind::UpstreamRefused => StatusCode::BAD_GATEWAY,
+        ErrorKind::UpstreamRefused | ErrorKind::ContainerNotFound => StatusCode::BAD_GATEWAY,
         ErrorKind::Misconfigured | ErrorKind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -105,7 +108,7 @@ impl IntoResponse for Failure {
             ErrorKind::Internal => {
                 "attache failed; its log has the details under this request_id".to_owned()
             }
-            _ => error.detail().to_owned(),
+            _ => error.public_detail().to_owned(),
         };
         let mut response = problem(status, kind.code(), detail, request_id, error.retry_hint());
         if status == StatusCode::UNAUTHORIZED {

@@ -594,12 +594,17 @@ fn verify_finds_what_disagrees_and_rebuilds_a_lost_catalog() {
         pairs
     };
     // What the store says of itself does not tell that a byte has changed; reading it does.
-    let shallow = found(&[(gone, "missing"), (short, "wrong_size")]);
+    let shallow = found(&[
+        (gone, "missing"),
+        (short, "wrong_size"),
+        (foreign, "no_facts"),
+    ]);
     assert_eq!(findings(&["verify", "--json"]), (Some(1), shallow));
     let deep = found(&[
         (gone, "missing"),
         (short, "wrong_size"),
         (changed, "wrong_digest"),
+        (foreign, "no_facts"),
     ]);
     assert_eq!(findings(&["verify", "--deep", "--json"]), (Some(1), deep));
     for id in [gone, short, changed] {

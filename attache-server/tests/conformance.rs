@@ -807,7 +807,7 @@ async fn a_redirect_is_kept_for_less_than_its_url_lives_and_the_store_keeps_to_i
         let last = door.fetch("GET", &format!("/attachment/{id}"), &[]);
         assert_eq!(
             last.header("cache-control"),
-            Some("private, max-age=120, immutable")
+            Some("private, max-age=1200, immutable")
         );
         // Who may ask otherwise gets the bytes from us.
         let relayed = door.ask("GET", &format!("/attachment/{id}?via=relay"), &[]);

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fake_azure::{Action, AnswerFault, Entra, FakeAzure, Op};
+use fake_azure::{Action, AnswerFault, Entra, FakeAzure, Guard, Op};
 use support::{Server, command};
 
 /// Everything that was said, as one text.
@@ -55,6 +55,7 @@ async fn every_message_that_the_faq_quotes_is_said() {
         let mut said = Said::default();
         starting(&mut said);
         on_azure(&mut said, &azure);
+        single_files(&mut said, &azure);
         requests(&mut said);
         said.0
     });
@@ -105,7 +106,8 @@ fn on_azure(said: &mut Said, azure: &FakeAzure) {
         ("AZURE_AUTHORITY_HOST", &authority),
     ];
     let check = |changed: &[(&str, &str)]| {
-        let variables = [&good, changed].concat();
+        let proxy = [("HTTPS_PROXY", "http://127.0.0.1:1")];
+        let variables = [&good[..], &proxy, changed].concat();
         let output = command(folder.path(), &variables)
             .arg("check")
             .output()
@@ -119,6 +121,7 @@ fn on_azure(said: &mut Said, azure: &FakeAzure) {
         ("AZURE_TENANT_ID", nobody),
         ("AZURE_STORAGE_CONTAINER_NAME", "other"),
         ("ATTACHE_STORAGE__AZURE__CA_FILE", ""),
+        ("AZURE_AUTHORITY_HOST", "https://login.store.test"),
         (
             "ATTACHE_STORAGE__AZURE__ENDPOINT",
             "https://127.0.0.1:1/acme",
@@ -149,6 +152,33 @@ fn on_azure(said: &mut Said, azure: &FakeAzure) {
     let skewed = check(&[]);
     said.hear(skewed.replace("1199 s", "1200 s").as_bytes());
     azure.faults(fake_azure::Faults::clear);
+}
+
+fn single_files(said: &mut Said, azure: &FakeAzure) {
+    let relay = [("ATTACHE_DELIVERY__MODE", "relay")];
+    let server = Server::start_on(azure, &relay);
+    let kept = server.put("filename=a.txt", "text/plain", b"hello");
+    let id = kept["id"].as_str().unwrap();
+    let blobs = azure.blobs();
+    let key = &blobs
+        .iter()
+        .find(|blob| blob.name.contains(id))
+        .unwrap()
+        .name;
+    let target = format!("/download/{id}");
+    azure.set_tier("files", key, "Archive");
+    said.ask(&server, "GET", &target, &[], b"");
+    azure.delete_blob("files", key);
+    said.ask(&server, "GET", &target, &[], b"");
+    azure.put_blob("files", key, "hello");
+    azure.guard_blob("files", key, Some(Guard::RetentionPolicy));
+    said.ask(
+        &server,
+        "DELETE",
+        &format!("/v1/attachments/{id}"),
+        &[],
+        b"",
+    );
 }
 
 fn requests(said: &mut Said) {

@@ -716,11 +716,14 @@ fn damage_aborts_the_download_instead_of_ending_it_and_a_lost_file_is_an_error()
     std::fs::write(&path, &damaged[..1000]).unwrap();
     server
         .get(&format!("/download/{}", id(&json)))
-        .assert_problem(500, "internal", "bytes are missing");
+        .assert_problem(500, "bytes_missing", "bytes are missing");
     std::fs::remove_file(&path).unwrap();
     server
         .get(&format!("/download/{}", id(&json)))
-        .assert_problem(500, "internal", "the bytes are gone");
+        .assert_problem(500, "bytes_missing", "the bytes are gone");
+    // It is known now.
+    let head = server.request("HEAD", &format!("/download/{}", id(&json)), &[], b"");
+    assert_eq!(head.status, 500, "{}", head.head);
     assert!(
         !server
             .get(&format!("/download/{}", id(&json)))

@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fake_azure::{Entra, FakeAzure, Op};
+use fake_azure::{Entra, FakeAzure, Guard, Op};
 use support::{Server, command, noise};
 
 const CANARY: &str = "canary-secret-5d41402abc4b2a76";
@@ -86,6 +87,364 @@ fn toml(azure: &FakeAzure, more: &str) -> String {
         azure.tenant_id(),
         azure.client_id(),
     )
+}
+
+/// How long the URL that a redirect leads to works, in seconds.
+fn left(redirect: &support::Answer) -> i64 {
+    let (_, rest) = redirect.head.split_once("se=").unwrap();
+    let expiry = rest.split('&').next().unwrap().replace("%3A", ":");
+    let format = &time::format_description::well_known::Rfc3339;
+    let expiry = time::OffsetDateTime::parse(&expiry, format).unwrap();
+    (expiry - time::OffsetDateTime::now_utc()).whole_seconds()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_redirects_url_lives_as_long_as_what_it_opens_is_used() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
+        let film = world.server.put("filename=a.mp4", "video/mp4", film);
+        assert_eq!(film["content_type"], "video/mp4");
+        let file = world.upload(b"hello");
+        const MINUTE: i64 = 60;
+        for (id, least, most) in [
+            (&file[..], 10 * MINUTE, 20 * MINUTE),
+            (film["id"].as_str().unwrap(), 60 * MINUTE, 120 * MINUTE),
+        ] {
+            let first = world.server.get(&format!("/attachment/{id}"));
+            assert_eq!(first.status, 302, "{}", first.text());
+            let life = left(&first);
+            assert!((least - 5..=most).contains(&life), "{life} s");
+            // Until the next step everybody gets the same one; the redirect is kept no longer than it is of use.
+            let again = world.server.get(&format!("/attachment/{id}"));
+            let url = |answer: &support::Answer| {
+                let line = answer
+                    .head
+                    .lines()
+                    .find(|line| line.starts_with("location:"));
+                line.unwrap().to_owned()
+            };
+            if left(&again) <= life {
+                assert_eq!(url(&first), url(&again));
+            }
+            let url = format!("/v1/attachments/{id}/url");
+            let temporary = world.server.request("POST", &url, &[], b"").json();
+            let life = temporary["expires_in"].as_i64().unwrap();
+            assert!((50..=120).contains(&life), "{life} s");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_lives_too_short_for_a_film_signs_a_shorter_url() {
+    let world = World::start("").await;
+    world
+        .azure
+        .faults(|f| f.delegation_key_lifetime = Duration::from_secs(30 * 60));
+    blocking(&world, |world| {
+        let film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
+        let film = world.server.put("filename=a.mp4", "video/mp4", film);
+        let redirect = world
+            .server
+            .get(&format!("/attachment/{}", film["id"].as_str().unwrap()));
+        assert_eq!(redirect.status, 302, "{}", redirect.text());
+        assert!(
+            (1..=120).contains(&left(&redirect)),
+            "{} s",
+            left(&redirect)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_brings_an_authorization_header_is_relayed_unless_it_asks_otherwise() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        let ask = |target: &str, authorization: bool| {
+            let headers: &[_] = match authorization {
+                true => &[("authorization", "Bearer of-some-application")],
+                false => &[],
+            };
+            let answer = world.server.request("GET", target, headers, b"");
+            (answer.status, answer.body == b"hello")
+        };
+        let target = format!("/download/{id}");
+        assert_eq!(ask(&target, false), (302, false));
+        assert_eq!(ask(&target, true), (200, true));
+        let target = format!("/download/{id}?via=redirect");
+        assert_eq!(ask(&target, true), (302, false));
+        // Where the operator chose that every byte passes through attache, a reader cannot choose otherwise.
+        let relay = toml(&world.azure, "[delivery]\nmode = \"relay\"\n");
+        std::fs::write(&world.config, relay).unwrap();
+        world.server.request("POST", "/v1/admin/reload", &[], b"");
+        assert_eq!(ask(&target, true), (200, true));
+        assert_eq!(ask(&target, false), (200, true));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_policy_of_the_store_keeps_is_hidden_and_deleted_later_and_is_no_failure() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        let key = world.azure.blobs()[0].name.clone();
+        for guard in [Guard::RetentionPolicy, Guard::LegalHold, Guard::Leased] {
+            world.azure.guard_blob("files", &key, Some(guard));
+            let target = format!("/v1/attachments/{id}");
+            let answer = world.server.request("DELETE", &target, &[], b"");
+            answer.assert_problem(409, "retained", "kept");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("hidden from everybody"), "{detail}");
+            assert!(detail.contains("every sweep tries again"), "{detail}");
+            assert_eq!(world.server.get(&target).status, 404);
+            let sweep = world
+                .server
+                .request("POST", "/v1/admin/sweep", &[], b"")
+                .json();
+            assert_eq!(
+                (&sweep["retained"], &sweep["failed"]),
+                (&1.into(), &0.into())
+            );
+        }
+        let status = world.server.get("/v1/status").json();
+        assert_eq!(status["health"]["level"], "ok", "{status:#}");
+        world.azure.guard_blob("files", &key, None);
+        let sweep = world
+            .server
+            .request("POST", "/v1/admin/sweep", &[], b"")
+            .json();
+        assert_eq!(sweep["deletions_finished"], 1, "{sweep}");
+        assert_eq!(world.azure.counts().blobs, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_a_retention_policy_a_broken_upload_leaves_no_blob_and_no_row() {
+    let world = World::start("").await;
+    world
+        .azure
+        .guard_container("files", Some(Guard::RetentionPolicy));
+    blocking(&world, |world| {
+        let head = "POST /v1/attachments?filename=x HTTP/1.1\r\nhost: a\r\ncontent-length: 60000000\r\n\r\n";
+        let mut stream = world.server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&noise(40_000_000)).unwrap();
+        drop(stream);
+        world.server.await_status("the upload is taken back", |status| {
+            status["catalog"]["reserved_bytes"] == 0 && status["memory"]["transfer_bytes"] == 0
+        });
+        let sweep = world.server.request("POST", "/v1/admin/sweep", &[], b"").json();
+        let left = (&sweep["uploads_removed"], &sweep["retained"], &sweep["failed"]);
+        assert_eq!(left, (&0.into(), &0.into(), &0.into()));
+        let counts = world.azure.counts();
+        assert_eq!(counts.blobs, 0);
+        assert!(counts.uncommitted_blocks > 0, "they go by themselves");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_upload_waits_for_no_minutes_and_its_sender_is_told_to() {
+    let world = World::start("").await;
+    world
+        .azure
+        .faults(|f| f.busy_next(Op::PutBlob, 1, Duration::from_secs(300)));
+    blocking(&world, |world| {
+        let began = Instant::now();
+        let answer = world
+            .server
+            .request("POST", "/v1/attachments?filename=a.txt", &[], b"hello");
+        answer.assert_problem(503, "upstream_unavailable", "it is busy");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
+        let line = answer
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("retry-after: "));
+        assert!(
+            line.unwrap().parse::<u64>().unwrap() >= 300,
+            "{}",
+            answer.head
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_archived_lost_or_out_of_reach_is_told_by_a_code_of_its_own() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let server = &world.server;
+        let id = world.upload(b"hello");
+        let key = world.azure.blobs()[0].name.clone();
+        let (relay, plain) = (
+            format!("/download/{id}?via=relay"),
+            format!("/download/{id}"),
+        );
+        for (guard, tier, code) in [
+            (None, "Archive", "archived"),
+            (Some(Guard::CustomerKey), "Hot", "customer_key"),
+        ] {
+            world.azure.set_tier("files", &key, tier);
+            world.azure.guard_blob("files", &key, guard);
+            assert_eq!(server.request("HEAD", &relay, &[], b"").status, 200);
+            server.get(&relay).assert_problem(409, code, code);
+            // It is known now.
+            server.get(&plain).assert_problem(409, code, code);
+            world.azure.set_tier("files", &key, "Hot");
+            world.azure.guard_blob("files", &key, None);
+            assert_eq!(server.get(&plain).status, 302);
+        }
+        // A blob that somebody removed: not known before it was asked for, and known from then on, until it is back.
+        world.azure.delete_blob("files", &key);
+        assert_eq!(server.request("HEAD", &relay, &[], b"").status, 200);
+        assert_eq!(server.get(&plain).status, 302);
+        server
+            .get(&relay)
+            .assert_problem(500, "bytes_missing", "gone");
+        assert_eq!(server.request("HEAD", &relay, &[], b"").status, 500);
+        server
+            .get(&plain)
+            .assert_problem(500, "bytes_missing", "known");
+        world.azure.put_blob("files", &key, "hello");
+        assert_eq!(server.request("HEAD", &relay, &[], b"").status, 200);
+        assert_eq!(server.get(&plain).status, 302);
+        assert_eq!(server.get(&relay).body, b"hello");
+        // One that was replaced by a shorter one.
+        world.azure.put_blob("files", &key, "hel");
+        let range = [("range", "bytes=3-4")];
+        let answer = server.request("GET", &relay, &range, b"");
+        answer.assert_problem(500, "bytes_missing", "shorter");
+        // A container that is gone has deleted nothing.
+        world.azure.delete_container("files");
+        let target = format!("/v1/attachments/{id}");
+        let answer = server.request("DELETE", &target, &[], b"");
+        answer.assert_problem(502, "container_not_found", "no container");
+        let sweep = server.request("POST", "/v1/admin/sweep", &[], b"").json();
+        assert_eq!(
+            (&sweep["failed"], &sweep["deletions_finished"]),
+            (&1.into(), &0.into())
+        );
+        server.await_status("health says so", |status| {
+            status["health"]["sentence"]
+                .as_str()
+                .unwrap()
+                .contains("the container does not exist")
+        });
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_wrong_with_the_account_is_for_the_log_and_not_for_readers() {
+    let world = World::start("").await;
+    blocking(&world, |world| {
+        let id = world.upload(b"hello");
+        for (status, code) in [
+            (403, "AccountIsDisabled"),
+            (403, "NetworkSecurityPerimeterAccessDenied"),
+            (403, "AuthorizationFailure"),
+            (409, "PublicAccessNotPermitted"),
+            (404, "ContainerNotFound"),
+            (404, "SomethingInBetween"),
+        ] {
+            world.azure.faults(|f| f.fail_next(None, 1, status, code));
+            let answer = world.server.get(&format!("/download/{id}?via=relay"));
+            assert_eq!(answer.status, 502, "{code}: {}", answer.text());
+            let text = answer.text();
+            for hidden in ["acme", "files", "storage.azure", "127.0.0.1", code] {
+                assert!(!text.contains(hidden), "{hidden}: {text}");
+            }
+            let told = answer.json()["request_id"].as_str().unwrap().to_owned();
+            let log = world.server.log();
+            let line = log
+                .lines()
+                .find(|line| line.contains(&told) && line.contains("azure: "));
+            assert!(line.is_some(), "{code} is in the log under {told}");
+        }
+        // Nor for strangers who ask whether the server is ready.
+        world
+            .azure
+            .faults(|f| f.fail(None, 1.0, 403, "AccountIsDisabled"));
+        let ready = world.server.get("/readyz");
+        assert_eq!(ready.status, 503);
+        assert!(!ready.text().contains("acme"), "{}", ready.text());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_proxy_is_told_by_check_and_its_password_by_nothing() {
+    const NAMES: [&str; 2] = ["files.store.test", "login.store.test"];
+    let asks = "BasicAuth wiki hunter2-canary";
+    let Some(proxy) = test_support::Tinyproxy::start(&NAMES, asks).await else {
+        return;
+    };
+    let azure = FakeAzure::builder().container("files").secret(CANARY);
+    let azure = azure
+        .host_name(NAMES[0])
+        .host_name(NAMES[1])
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), azure.ca_pem()).unwrap();
+    std::fs::write(folder.path().join("secret"), CANARY).unwrap();
+    let named = toml(&azure, "")
+        .replace(
+            &azure.blob_endpoint(),
+            &azure.blob_endpoint().replace("127.0.0.1", NAMES[0]),
+        )
+        .replace(
+            &azure.authority_host(),
+            &azure.authority_host().replace("127.0.0.1", NAMES[1]),
+        );
+    std::fs::write(folder.path().join("attache.toml"), named).unwrap();
+    tokio::task::block_in_place(|| {
+        let url = format!("http://wiki:hunter2-canary@{}", proxy.address());
+        let run = |url: &str, arguments: &[&str]| {
+            let variables = [("HTTPS_PROXY", url), ("ATTACHE_LOG", EVERYTHING)];
+            let arguments = [&["--config", "attache.toml"], arguments].concat();
+            let ran = command(folder.path(), &variables)
+                .args(arguments)
+                .output()
+                .unwrap();
+            let text = [ran.stdout, ran.stderr].concat();
+            (
+                ran.status.code(),
+                String::from_utf8_lossy(&text).into_owned(),
+            )
+        };
+        let (code, said) = run(&url, &["check"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains(&format!("through the proxy {}", proxy.address())),
+            "{said}"
+        );
+        let (_, shown) = run(&url, &["config"]);
+        assert!(shown.contains("proxy = \"http://[redacted]@"), "{shown}");
+        // "wiki:hunter2-canary" in base64, as it travels.
+        for hidden in ["hunter2", "d2lraTpodW50ZXIyLWNhbmFyeQ"] {
+            assert!(
+                !said.contains(hidden) && !shown.contains(hidden),
+                "{hidden}"
+            );
+        }
+        let (code, said) = run("http://127.0.0.1:1", &["check"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("through the proxy 127.0.0.1:1; the proxy itself does not answer"),
+            "{said}"
+        );
+    });
 }
 
 /// Runs what blocks beside the stand-in, which lives in this process too.

@@ -277,6 +277,10 @@ pub struct Attachment {
     pub sha256: Hex<32>,
     /// CRC-64/NVME of the bytes, if it is known; downloads are checked against it.
     pub crc64: Option<u64>,
+    /// MD5 of the bytes, if it is known.
+    pub md5: Option<Hex<16>>,
+    /// What the store called this version of the object, if it names versions.
+    pub store_tag: Option<String>,
     /// When it was uploaded, to the millisecond.
     pub created_at: OffsetDateTime,
     /// Who uploaded it.

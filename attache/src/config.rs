@@ -16,7 +16,8 @@ use crate::body::Allowance;
 use crate::budget::MIN_BUDGET;
 use crate::embedding::{Embed, Origin};
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::Network;
+use crate::lifetime::UrlLifetime;
+use crate::network::{Network, NoProxy, Proxy, Route};
 use crate::secret::Secret;
 use crate::storage::azure::{AzureConfig, CredentialKind};
 use crate::storage::local::LocalConfig;
@@ -45,6 +46,8 @@ pub struct Config {
     pub download: DownloadConfig,
     /// `memory.transfer_bytes`: the buffers of all transfers together.
     pub transfer_bytes: u64,
+    /// `[network]`: which way to the store, to Entra ID and to other services of a cloud.
+    pub network: Route,
     /// `clients.idle_after`: idle connections to the store are closed after this time.
     pub clients_idle_after: Duration,
     /// `catalog.url`
@@ -120,8 +123,8 @@ pub struct AzureFiles {
 pub struct DeliveryConfig {
     /// How to deliver; unset means `redirect` for Azure and `relay` for the others.
     pub mode: Option<DeliveryMode>,
-    /// How long a temporary URL works.
-    pub url_lifetime: Duration,
+    /// How long the URL of a redirect works.
+    pub url_lifetime: UrlLifetime,
     /// The internal location of the web server in front, for `delegate`.
     pub internal_prefix: String,
     /// Types that may be shown within a page: `image/*`, `application/pdf`, … never SVG, HTML or XML.
@@ -541,7 +544,7 @@ impl Default for Config {
             },
             delivery: DeliveryConfig {
                 mode: None,
-                url_lifetime: Duration::from_secs(120),
+                url_lifetime: UrlLifetime::Auto,
                 internal_prefix: "/internal/".to_owned(),
                 inline_types: [
                     "image/*",
@@ -575,6 +578,7 @@ impl Default for Config {
                 verify: true,
             },
             transfer_bytes: 256 * 1024 * 1024,
+            network: Route::default(),
             clients_idle_after: Duration::from_secs(10 * 60),
             catalog: CatalogUrl(PathBuf::from("attache-data/attache.db")),
             auth: AuthConfig::default(),
@@ -834,6 +838,7 @@ impl Config {
                 None => faults.unknown(&path, name),
             }
         }
+        proxy_of_the_environment(&environment, &mut given);
         let mut config = Self::default();
         for key in KEYS {
             if let Some((raw, origin)) = given.get(key.path)
@@ -870,7 +875,11 @@ impl Config {
         let mut read = |path: &Option<PathBuf>, key: &str| -> Option<String> {
             let path = path.as_ref()?;
             match std::fs::read_to_string(path) {
-                Ok(text) => Some(text),
+                // Editors and shells of Windows put a byte order mark before it, which is no part of any of these.
+                Ok(text) => Some(match text.strip_prefix('\u{feff}') {
+                    Some(rest) => rest.to_owned(),
+                    None => text,
+                }),
                 Err(error) => {
                     // The key tells which file; its path is not for whoever asks over HTTP.
                     faults.add(format!("{key} names a file that cannot be read: {error}"));
@@ -907,8 +916,10 @@ impl Config {
                 faults.add(format!("storage.azure.{key} {what}"));
             }
         }
-        if !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&self.delivery.url_lifetime) {
-            faults.add("delivery.url_lifetime must be between 5s and 2h".to_owned());
+        if let UrlLifetime::Fixed(lifetime) = self.delivery.url_lifetime
+            && !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&lifetime)
+        {
+            faults.add("delivery.url_lifetime must be \"auto\", or between 5s and 2h".to_owned());
         }
         if self.delivery.mode == Some(DeliveryMode::Delegate)
             && self.storage.backend == Backend::Memory
@@ -1063,6 +1074,31 @@ fn flatten(
     }
 }
 
+/// What other programs go by, where the configuration says nothing; the first that is set. A configuration that uses no
+/// service of a cloud has nothing to do with it.
+fn proxy_of_the_environment(
+    environment: &BTreeMap<String, String>,
+    given: &mut BTreeMap<&'static str, (Raw, String)>,
+) {
+    let azure = given.get("storage.backend").is_some_and(
+        |(raw, _)| matches!(raw, Raw::Text(text) if text.trim() == Backend::Azure.as_str()),
+    );
+    for (path, names) in PROXY_NAMES.iter().filter(|_| azure) {
+        let set = names.iter().find_map(|name| {
+            let value = environment.get(*name).filter(|value| !value.is_empty())?;
+            Some((Raw::Text(value.clone()), (*name).to_owned()))
+        });
+        if let Some(set) = set {
+            given.entry(path).or_insert(set);
+        }
+    }
+}
+
+const PROXY_NAMES: [(&str, [&str; 2]); 2] = [
+    ("network.proxy", ["HTTPS_PROXY", "https_proxy"]),
+    ("network.no_proxy", ["NO_PROXY", "no_proxy"]),
+];
+
 /// Names that other tools for Azure read, too (<https://learn.microsoft.com/azure/developer/rust/sdk/authentication>).
 const PLAIN_NAMES: &[(&str, &str)] = &[
     ("AZURE_TENANT_ID", "storage.azure.tenant_id"),
@@ -1078,6 +1114,10 @@ const PLAIN_NAMES: &[(&str, &str)] = &[
     ),
     ("AZURE_AUTHORITY_HOST", "storage.azure.authority_host"),
     ("AZURE_STORAGE_ACCOUNT_NAME", "storage.azure.account"),
+    (
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "storage.azure.connection_string",
+    ),
     ("AZURE_STORAGE_CONTAINER_NAME", "storage.azure.container"),
 ];
 
@@ -1159,7 +1199,7 @@ const KEYS: &[Key] = &[
     key!("storage.azure.connection_string", storage.azure.connection_string, secret, optional),
     key!("storage.azure.ca_file", storage.azure_files.ca, some_path, optional_path),
     key!("delivery.mode", delivery.mode, |raw| word(raw, MODES).map(Some), |v: &Option<DeliveryMode>| v.and_then(|v| spelled(v, MODES))),
-    key!("delivery.url_lifetime", delivery.url_lifetime, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
+    key!("delivery.url_lifetime", delivery.url_lifetime, |raw| raw.text()?.parse(), |v| quoted(v)),
     key!("delivery.internal_prefix", delivery.internal_prefix, |raw| internal_prefix(raw.text()?), |v| quoted(v)),
     key!("delivery.inline_types", delivery.inline_types, |raw| Ok(raw.list()), |v: &Vec<String>| list(v)),
     key!("delivery.embed", delivery.embed, |raw| word(raw, EMBEDS), |v| spelled(*v, EMBEDS)),
@@ -1174,6 +1214,8 @@ const KEYS: &[Key] = &[
     key!("download.timeout", download.timeout, |raw| raw.text()?.parse(), |v| quoted(v)),
     key!("download.verify", download.verify, |raw| parsed(raw, "true or false"), shown),
     key!("memory.transfer_bytes", transfer_bytes, |raw| bytes(raw.text()?), |v| quoted(show_bytes(*v))),
+    key!("network.proxy", network.proxy, proxy, optional),
+    key!("network.no_proxy", network.no_proxy, no_proxy, |v: &NoProxy| Some(v.to_string()).filter(|text| !text.is_empty()).and_then(quoted)),
     key!("clients.idle_after", clients_idle_after, |raw| duration(raw.text()?), |v| quoted(show_duration(*v))),
     key!("catalog.url", catalog, |raw| raw.text()?.parse(), |v| quoted(v)),
     key!("auth.mode", auth.mode, auth_modes, |v: &Vec<AuthMode>| Some(format!("{:?}", v.iter().map(|mode| mode.as_str()).collect::<Vec<_>>()))),
@@ -1548,6 +1590,18 @@ fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// "none" is for those who have HTTPS_PROXY set.
+fn proxy(raw: &Raw) -> Result<Option<Proxy>, String> {
+    match raw.text()?.trim() {
+        "none" => Ok(None),
+        text => text.parse().map(Some),
+    }
+}
+
+fn no_proxy(raw: &Raw) -> Result<NoProxy, String> {
+    raw.list().join(",").parse()
+}
+
 fn header_names(raw: &Raw) -> Result<Vec<String>, String> {
     raw.list()
         .into_iter()
@@ -1617,6 +1671,14 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_string_is_read_from_where_other_tools_have_it() {
+        let string = "AccountName=acme;AccountKey=hunter2";
+        let config = load("", &[("AZURE_STORAGE_CONNECTION_STRING", string)]).expect("valid");
+        let held = config.storage.azure.connection_string.expect("a string");
+        assert_eq!(held.expose(), string);
+    }
+
+    #[test]
     fn environment_wins_over_file_over_default() {
         let config = load(
             "[server]\nlisten = \"127.0.0.1:1\"\n[storage.azure]\naccount = \"fromfile\"",
@@ -1647,7 +1709,7 @@ mod tests {
             "upload.block_bytes is \"many\"",
             "storage.backend is \"azrue\"",
             "storage.azure.acount is no key (from ATTACHE_STORAGE__AZURE__ACOUNT); did you mean storage.azure.account?",
-            "delivery.url_lifetime must be between 5s and 2h",
+            "delivery.url_lifetime must be \"auto\", or between 5s and 2h",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
         }
@@ -1738,6 +1800,59 @@ mod tests {
             let error = load("", &[(name, "8080")]).expect_err(name);
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn the_proxy_of_the_environment_is_the_default_and_its_password_is_not_shown() {
+        let azure = "[storage]\nbackend = \"azure\"\n[storage.azure]\naccount = \"acme\"\ncontainer = \"files\"\n\
+                     account_key = \"a2V5\"\n";
+        let environment = [
+            ("https_proxy", "http://lower:1"),
+            ("HTTPS_PROXY", "http://u:hunter2@upper:2"),
+            ("NO_PROXY", "example.org,10.0.0.0/8"),
+        ];
+        let config = load(azure, &environment).expect("valid");
+        let shown = config.to_toml();
+        assert!(
+            shown.contains("proxy = \"http://[redacted]@upper:2\""),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("no_proxy = \"example.org, 10.0.0.0/8\""),
+            "{shown}"
+        );
+        assert!(!format!("{shown}{config:?}").contains("hunter2"));
+        for (own, used) in [
+            ("proxy = \"http://own:3\"", Some("own:3")),
+            ("proxy = \"none\"", None),
+        ] {
+            let config = load(&format!("{azure}[network]\n{own}"), &environment).expect("valid");
+            let proxy = config.network.proxy.as_ref();
+            assert_eq!(proxy.map(Proxy::address), used);
+        }
+        let bad = ("HTTPS_PROXY", "socks5://u:hunter2@proxy");
+        let error = load(azure, &[bad]).expect_err("not supported").to_string();
+        assert!(
+            error.contains("network.proxy must be an HTTP proxy"),
+            "{error}"
+        );
+        assert!(
+            error.contains("HTTPS_PROXY") && !error.contains("hunter2"),
+            "{error}"
+        );
+        // Who uses no cloud is not stopped by it.
+        assert_eq!(load("", &[bad]).expect("valid").network, Route::default());
+    }
+
+    #[test]
+    fn a_secret_from_a_file_has_no_byte_order_mark() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "\u{feff}hunter2\r\n").expect("written");
+        let name = "ATTACHE_STORAGE__AZURE__CLIENT_SECRET_FILE";
+        let config = load("", &[(name, path.to_str().expect("text"))]).expect("valid");
+        let secret = config.storage.azure.client_secret.expect("a secret");
+        assert_eq!(secret.expose(), "hunter2");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::config::{Config, DeliveryMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filename::Disposition;
+use crate::lifetime::Lifetime;
 use crate::media::{self, Guarded};
 use crate::ranges::{self, Part};
 use crate::secret::SignedUrl;
@@ -34,8 +35,11 @@ pub struct Ask {
     pub if_unmodified_since: Option<String>,
     /// `If-Range`
     pub if_range: Option<String>,
-    /// Another way than the configured one.
+    /// Another way than the configured one: `relay` is for everybody, `redirect` only where that is the configured way.
     pub via: Option<DeliveryMode>,
+    /// It came with an `Authorization` header. Many clients (wget, Java, Python's urllib) send that header on to where they
+    /// are redirected, and Azure refuses it beside a signature; so such a request is relayed, unless `via` says otherwise.
+    pub authorization: bool,
     /// It came through a web server that is known to be in front: one that understands `X-Accel-Redirect` and shows it to
     /// nobody. Without this nothing is delegated.
     pub through_proxy: bool,
@@ -117,13 +121,15 @@ impl Representation {
     }
 
     /// A grant for reading it elsewhere.
-    pub(crate) fn grant(&self, lifetime: Duration) -> Grant {
+    pub(crate) fn grant(&self, lifetime: Lifetime) -> Grant {
+        let Lifetime { longest, step, .. } = lifetime;
         Grant {
-            lifetime,
+            lifetime: longest,
+            step,
             disposition: self.disposition.clone(),
             content_type: self.content_type.clone(),
             // The whole lifetime and not what is left of it, so that the URL stays the same for whoever asks again.
-            cache_control: Some(cache_control(Some(lifetime))),
+            cache_control: Some(cache_control(Some(longest))),
         }
     }
 
@@ -204,9 +210,18 @@ impl Representation {
     }
 }
 
-/// How to deliver: what the request asks for, or the configured way.
+/// How to deliver: what the request asks for, as far as the operator lets it, or the configured way.
 pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
-    match ask.via.unwrap_or_else(|| config.delivery_mode()) {
+    let configured = config.delivery_mode();
+    let wanted = match (ask.via, configured) {
+        // A signed URL works without us for as long as it lives; where the operator chose that every byte passes through
+        // attache, or through the web server in front, no reader can choose otherwise.
+        (Some(DeliveryMode::Redirect), configured) => configured,
+        (Some(via), _) => via,
+        (None, DeliveryMode::Redirect) if ask.authorization => DeliveryMode::Relay,
+        (None, configured) => configured,
+    };
+    match wanted {
         // Whoever is not the web server in front would be shown the path, and get no bytes.
         DeliveryMode::Delegate if !ask.through_proxy => DeliveryMode::Relay,
         mode => mode,
@@ -285,14 +300,16 @@ pub fn cache_control(right_left: Option<Duration>) -> String {
 /// The longest `max-age` that means anything (RFC 9111 section 1.2.2 allows more; caches do not keep it).
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long a redirect to a URL that expires at `expires_at` may be kept: always less than the URL lives.
-pub(crate) fn redirect_max_age(expires_at: OffsetDateTime, now: OffsetDateTime) -> Duration {
+/// How long a redirect to a URL that expires at `expires_at` may be kept, by a client that needs the URL for `need` when it
+/// follows it.
+pub(crate) fn redirect_max_age(
+    expires_at: OffsetDateTime,
+    now: OffsetDateTime,
+    need: Duration,
+) -> Duration {
     let left: Duration = (expires_at - now).try_into().unwrap_or(Duration::ZERO);
-    left.saturating_sub(REDIRECT_MARGIN)
+    left.saturating_sub(need)
 }
-
-/// A redirect is forgotten this long before its URL dies, so that following it takes its time.
-const REDIRECT_MARGIN: Duration = Duration::from_secs(15);
 
 fn parse_date(text: &str) -> Option<i64> {
     let date = httpdate::parse_http_date(text.trim()).ok()?;
@@ -396,11 +413,12 @@ mod tests {
     #[test]
     fn a_redirect_is_forgotten_before_its_url_dies() {
         let now = datetime!(2026-11-23 20:00:00 UTC);
+        let need = Duration::from_secs(15);
         assert_eq!(
-            redirect_max_age(now + Duration::from_secs(61), now),
+            redirect_max_age(now + Duration::from_secs(61), now, need),
             Duration::from_secs(46)
         );
-        assert_eq!(redirect_max_age(now, now), Duration::ZERO);
+        assert_eq!(redirect_max_age(now, now, need), Duration::ZERO);
     }
 
     #[test]
@@ -445,6 +463,40 @@ mod tests {
             ..Ask::default()
         };
         assert_eq!(mode(&config, &proxied), DeliveryMode::Delegate);
+    }
+
+    #[test]
+    fn who_brings_its_own_authorization_is_relayed_and_nobody_redirects_against_the_operator() {
+        use DeliveryMode::{Delegate, Redirect, Relay};
+        let chosen = |configured, via, authorization| {
+            let mut config = Config::default();
+            config.delivery.mode = Some(configured);
+            let ask = Ask {
+                via,
+                authorization,
+                through_proxy: true,
+                ..Ask::default()
+            };
+            mode(&config, &ask)
+        };
+        for (configured, via, authorization, expected) in [
+            (Redirect, None, false, Redirect),
+            (Redirect, None, true, Relay),
+            (Redirect, Some(Redirect), true, Redirect),
+            (Redirect, Some(Relay), false, Relay),
+            (Relay, Some(Redirect), false, Relay),
+            (Relay, Some(Redirect), true, Relay),
+            (Delegate, Some(Redirect), false, Delegate),
+            (Delegate, Some(Relay), false, Relay),
+            // The web server in front asks the store with a request of its own.
+            (Delegate, None, true, Delegate),
+        ] {
+            let outcome = chosen(configured, via, authorization);
+            assert_eq!(
+                outcome, expected,
+                "{configured:?}, {via:?}, {authorization}"
+            );
+        }
     }
 
     #[test]

@@ -55,6 +55,16 @@ pub enum ErrorKind {
     UpstreamRefused,
     /// The configuration is wrong.
     Misconfigured,
+    /// The container that the configuration names does not exist: no statement about anything that was in it.
+    ContainerNotFound,
+    /// The store keeps the bytes where they cannot be read before somebody moves them (Azure's archive tier).
+    Archived,
+    /// The bytes are encrypted with a key of somebody else's that reading them takes.
+    CustomerKey,
+    /// The store keeps the bytes although they are to be deleted: a retention policy, a legal hold, a lease.
+    Retained,
+    /// The catalog has an attachment whose bytes are not in the store, or not all of them.
+    BytesMissing,
     /// A fault of attache itself.
     Internal,
 }
@@ -83,12 +93,17 @@ impl ErrorKind {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamRefused => "upstream_refused",
             Self::Misconfigured => "misconfigured",
+            Self::ContainerNotFound => "container_not_found",
+            Self::Archived => "archived",
+            Self::CustomerKey => "customer_key",
+            Self::Retained => "retained",
+            Self::BytesMissing => "bytes_missing",
             Self::Internal => "internal",
         }
     }
 
     /// Whether this is an answer that a healthy system gives: the caller's mistake, a missing
-    /// attachment, a client that left. Such answers are never counted as failures of the store.
+    /// attachment, a client that left, a policy of the store that does what it is for. Such answers are never counted as failures of the store.
     pub const fn is_expected(self) -> bool {
         !matches!(
             self,
@@ -97,6 +112,8 @@ impl ErrorKind {
                 | Self::UpstreamTimeout
                 | Self::UpstreamRefused
                 | Self::Misconfigured
+                | Self::ContainerNotFound
+                | Self::BytesMissing
                 | Self::Internal
         )
     }
@@ -115,6 +132,7 @@ struct Inner {
     subject: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    for_operator: bool,
     source: Option<Source>,
 }
 
@@ -127,6 +145,7 @@ impl Error {
             subject: None,
             message: message.into(),
             retry_after: None,
+            for_operator: false,
             source: None,
         }))
     }
@@ -173,6 +192,20 @@ impl Error {
         self
     }
 
+    /// Says that the message names accounts, containers or settings, which are nobody's business but the operator's.
+    #[must_use]
+    pub fn for_operator(mut self) -> Self {
+        self.0.for_operator = true;
+        self
+    }
+
+    /// Shows the message whole: whoever gets this error is the operator.
+    #[must_use]
+    pub fn shown_whole(mut self) -> Self {
+        self.0.for_operator = false;
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -188,6 +221,25 @@ impl Error {
         &self.0.message
     }
 
+    /// The message as a client of the server gets it: [`detail`](Self::detail), or where that is
+    /// [for the operator](Self::for_operator), what the kind of error means for somebody who cannot change the
+    /// configuration.
+    pub fn public_detail(&self) -> &str {
+        if !self.0.for_operator {
+            return &self.0.message;
+        }
+        match self.0.kind {
+            ErrorKind::UpstreamUnavailable => {
+                "the store cannot be reached, or answers with failures; try again later"
+            }
+            ErrorKind::UpstreamTimeout => "the store did not answer in time; try again",
+            ErrorKind::StorageFull => "there is no space left where this is stored",
+            _ => {
+                "the store cannot be used as it is configured; the server's log has the details under this request_id"
+            }
+        }
+    }
+
     /// A copy without its source, for several waiters of one failed fetch.
     pub fn to_shared(&self) -> Self {
         Self(Box::new(Inner {
@@ -196,6 +248,7 @@ impl Error {
             subject: self.0.subject.clone(),
             message: self.0.message.clone(),
             retry_after: self.0.retry_after,
+            for_operator: self.0.for_operator,
             source: None,
         }))
     }
@@ -257,5 +310,19 @@ mod tests {
         assert_eq!(error.to_string(), "put attachment/1: disk says no");
         assert_eq!(error.report(), "put attachment/1: disk says no: EIO");
         assert_eq!(error.detail(), "disk says no");
+    }
+
+    #[test]
+    fn what_is_for_the_operator_is_not_told_to_clients_and_stays_so_in_copies() {
+        let told = "account \"acme\" refused us; check storage.azure.client_id";
+        let open = Error::new(ErrorKind::UpstreamRefused, told);
+        assert_eq!(open.public_detail(), told);
+        let error = open.for_operator().during("get", "x");
+        for error in [error.to_shared(), error] {
+            assert_eq!(error.detail(), told);
+            assert!(!error.public_detail().contains("acme"));
+            assert!(!error.public_detail().contains("storage."));
+            assert_eq!(error.shown_whole().public_detail(), told);
+        }
     }
 }

@@ -164,6 +164,14 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     said.cloned().unwrap_or_else(|| found[0].clone())
 }
 
+/// Whether a failure of this code means that nothing works until somebody has done something.
+fn stops_all(cause: &str) -> bool {
+    matches!(
+        cause,
+        "storage_full" | "upstream_refused" | "container_not_found"
+    )
+}
+
 /// Operations that failed, worst cause first.
 fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
     let mut causes: Vec<(&str, u64)> = Vec::new();
@@ -173,7 +181,11 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
             None => causes.push((cause, *number)),
         }
     }
-    let Some((cause, number)) = causes.iter().max_by_key(|(_, number)| *number) else {
+    // What keeps everything from working comes first, even if it has just begun.
+    let Some((cause, number)) = causes
+        .iter()
+        .max_by_key(|(cause, number)| (stops_all(cause), *number))
+    else {
         return;
     };
     let every = crate::history::SAMPLE_EVERY.as_secs_f64();
@@ -197,13 +209,22 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
             "the store refuses our credential, account or container",
             "Run `attache check`: it names the setting to change.",
         ),
+        "container_not_found" => (
+            "the container does not exist",
+            "Create it, or set storage.azure.container. If it was deleted, restore it before anything else: with soft delete \
+             for containers it can be for some days.",
+        ),
+        "bytes_missing" => (
+            "attachments have lost their bytes",
+            "Run `attache verify`: it lists them. Something other than attache removed them from the store.",
+        ),
         _ => (
             "of a fault of attache or of its disk",
             "Look at the log; it has the details under each request_id.",
         ),
     };
     let level = match *cause {
-        "storage_full" | "upstream_refused" => Level::Trouble,
+        cause if stops_all(cause) => Level::Trouble,
         _ if share >= MANY => Level::Trouble,
         _ => Level::Attention,
     };

@@ -171,7 +171,7 @@ impl<T: Send + Sync + 'static> Lease<T> {
             }
             Err(Error::internal(format!(
                 "the service grants the {} for {} s only, but {} s are needed",
-                inner.name,
+                inner.name.replace('_', " "),
                 held.remaining().as_secs(),
                 need.as_secs()
             )))
@@ -303,9 +303,9 @@ impl<T: Send + Sync + 'static> Lease<T> {
                     Err(Error::new(
                         ErrorKind::UpstreamTimeout,
                         format!(
-                            "the {} did not come within {} s",
-                            inner.name,
-                            FETCH_TIMEOUT.as_secs()
+                            "timed out after {} s fetching the {}",
+                            FETCH_TIMEOUT.as_secs(),
+                            inner.name.replace('_', " ")
                         ),
                     ))
                 });

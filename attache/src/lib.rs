@@ -19,6 +19,7 @@ pub mod history;
 pub mod inspect;
 pub mod latency;
 pub mod lease;
+pub mod lifetime;
 pub mod links;
 pub mod media;
 pub mod metrics;

@@ -118,7 +118,7 @@ impl LinkKey {
         now: OffsetDateTime,
         lifetime: Duration,
     ) -> (SignedUrl, OffsetDateTime) {
-        let expires_at = quantised_expiry(now, lifetime);
+        let expires_at = quantised_expiry(now, lifetime, lifetime / 2);
         let expires = expires_at.unix_timestamp();
         let sig =
             crate::base64::encode_url(self.mac(id, disposition, expires).finalize().into_bytes());
@@ -195,12 +195,15 @@ impl fmt::Debug for LinkKey {
     }
 }
 
-/// The end of a temporary URL's life: at most `lifetime` from now, more than half of it, and the same moment for
-/// everybody who asks within one step of half a lifetime, so that the URL is the same to the byte and browsers can
-/// cache what it names.
-pub(crate) fn quantised_expiry(now: OffsetDateTime, lifetime: Duration) -> OffsetDateTime {
-    let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX / 4);
-    let step = (lifetime / 2).max(1);
+/// The end of a temporary URL's life: at most `lifetime` from now, more than `lifetime - step`, and the same moment for
+/// everybody who asks within one step, so that the URL is the same to the byte and browsers can cache what it names.
+pub(crate) fn quantised_expiry(
+    now: OffsetDateTime,
+    lifetime: Duration,
+    step: Duration,
+) -> OffsetDateTime {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4);
+    let (lifetime, step) = (seconds(lifetime), seconds(step).max(1));
     let latest = now.unix_timestamp() + lifetime;
     OffsetDateTime::from_unix_timestamp(latest - latest.rem_euclid(step)).unwrap_or(now)
 }
@@ -272,9 +275,9 @@ mod tests {
         let mut distinct = std::collections::BTreeSet::new();
         for second in 0..600 {
             let now = NOW + Duration::from_secs(second);
-            let life = quantised_expiry(now, LIFE) - now;
+            let life = quantised_expiry(now, LIFE, LIFE / 2) - now;
             assert!(life > LIFE / 2 && life <= LIFE, "{life} at {second}");
-            distinct.insert(quantised_expiry(now, LIFE));
+            distinct.insert(quantised_expiry(now, LIFE, LIFE / 2));
         }
         assert_eq!(distinct.len(), 10, "one URL per half lifetime");
     }

@@ -55,12 +55,14 @@ struct Tally {
 }
 
 /// What is a failure of ours or of the store, and no answer to a caller's mistake.
-const FAILURES: [ErrorKind; 6] = [
+const FAILURES: [ErrorKind; 8] = [
     ErrorKind::StorageFull,
     ErrorKind::UpstreamUnavailable,
     ErrorKind::UpstreamTimeout,
     ErrorKind::UpstreamRefused,
     ErrorKind::Misconfigured,
+    ErrorKind::ContainerNotFound,
+    ErrorKind::BytesMissing,
     ErrorKind::Internal,
 ];
 

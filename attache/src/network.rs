@@ -1,8 +1,12 @@
-//! Addresses and ranges of addresses, as they are written in the configuration.
+//! Addresses, ranges of addresses and proxies, as they are written in the configuration.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+
+mod proxy;
+
+pub use proxy::{NoProxy, Proxy, Route};
 
 /// One address, or all that share its first bits: `10.0.0.7`, `10.0.0.0/8`, `fd00::/8` (RFC 4632 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

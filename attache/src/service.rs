@@ -23,6 +23,7 @@ use tracing::level_filters::LevelFilter;
 use crate::access::Owners;
 use crate::attachment::{Attachment, AttachmentId, ByteRange, NewAttachment, ObjectKey, Owner};
 use crate::body::{self, Body, Expected};
+use crate::bounded::Bounded;
 use crate::budget::{Budget, RELAY_BYTES};
 use crate::catalog::recent::Recent;
 use crate::catalog::sqlite::SqliteCatalog;
@@ -34,6 +35,7 @@ use crate::filename::{Disposition, Filename};
 use crate::history::History;
 use crate::inspect::{Inspected, Inspectors};
 use crate::latency::LatencyCounts;
+use crate::lifetime::{Lifetime, UrlLifetime};
 use crate::links::{LinkKey, LinkProof};
 use crate::media::{self, SNIFF_BYTES};
 use crate::metrics::{Direction, Metrics, StreamGuard, Sums, resident_bytes};
@@ -43,7 +45,7 @@ use crate::status::{LastReload, LastSweep, ReloadReport, SweepReport};
 use crate::storage::azure::{AzureStorage, TransportConfig};
 use crate::storage::local::LocalStorage;
 use crate::storage::memory::MemoryStorage;
-use crate::storage::{Blocks, Content, Facts, Offer, Probe, Storage, Stored};
+use crate::storage::{Blocks, Content, Facts, Object, Offer, Probe, Storage, Stored};
 use crate::trace;
 use crate::verify::{self, Verified, VerifyOptions};
 
@@ -77,6 +79,9 @@ const BULK_CONCURRENCY: usize = 8;
 /// Removals of one process that do not wait for each other. Two ids that share a place wait, which costs a moment.
 const TURNS: usize = 256;
 
+/// Attachments of which it is remembered that they could not be read.
+const REMEMBERED_UNREADABLE: usize = 1024;
+
 /// The attachment store. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Attache(Arc<Shared>);
@@ -102,6 +107,8 @@ struct Shared {
     history: History,
     /// What the last sample of the history was compared with.
     before: std::sync::Mutex<Option<Before>>,
+    /// Attachments whose bytes were missing, or kept where nobody can read them, when somebody last tried.
+    unreadable: std::sync::Mutex<Bounded<AttachmentId, ()>>,
     /// Who counts the heap.
     heap: std::sync::OnceLock<fn() -> u64>,
 }
@@ -240,6 +247,8 @@ pub fn transport_config(config: &Config) -> TransportConfig {
         idle_after: config.clients_idle_after,
         // Half, so that a silent answer is taken up again, and has moved, before the download itself is given up.
         body_idle: config.download.idle_timeout / 2,
+        route: config.network.clone(),
+        ..TransportConfig::default()
     }
 }
 
@@ -334,6 +343,7 @@ impl Attache {
             last_sweep: std::sync::Mutex::new(None),
             history: History::default(),
             before: std::sync::Mutex::new(None),
+            unreadable: std::sync::Mutex::new(Bounded::new(REMEMBERED_UNREADABLE)),
             heap: std::sync::OnceLock::new(),
         }))
     }
@@ -617,14 +627,39 @@ impl Attache {
             DeliveryMode::Redirect => true,
             DeliveryMode::Delegate => delivery::may_delegate(ask, &part),
         };
+        // Neither reads anything; what is known to be out of reach is looked at again, in case it is back.
+        if (elsewhere || ask.head) && self.unreadable().get(id).is_some() {
+            self.read(parts, &attachment, None).await?;
+        }
         if elsewhere {
             let config = &parts.config.delivery;
-            let offer = self
-                .offer(parts, &attachment.key, &representation, config.url_lifetime)
-                .await?;
+            let lifetime = match mode {
+                // The web server in front opens it at once, and shows it to nobody.
+                DeliveryMode::Delegate => Lifetime::fixed(config.url_lifetime.or_default()),
+                _ => {
+                    let (content_type, size) = (&attachment.content_type, attachment.size);
+                    Lifetime::for_redirect(config.url_lifetime, content_type, size)
+                }
+            };
+            let wished = self
+                .offer(parts, &attachment.key, &representation, lifetime)
+                .await;
+            let (offer, lifetime) = match wished {
+                // What signs may be shorter than that, in the last hours of an outage: a short URL is better than none.
+                Err(error) if config.url_lifetime == UrlLifetime::Auto => {
+                    tracing::debug!(%id, error = error.report(), "signing for a shorter time");
+                    let short = Lifetime::fixed(config.url_lifetime.or_default());
+                    let offer = self
+                        .offer(parts, &attachment.key, &representation, short)
+                        .await;
+                    (offer?, short)
+                }
+                wished => (wished?, lifetime),
+            };
             match (mode, offer) {
                 (DeliveryMode::Redirect, Some(Offer::SignedUrl { url, expires_at })) => {
-                    let max_age = delivery::redirect_max_age(expires_at, OffsetDateTime::now_utc());
+                    let now = OffsetDateTime::now_utc();
+                    let max_age = delivery::redirect_max_age(expires_at, now, lifetime.need);
                     return Ok(Delivery::Redirect { url, max_age });
                 }
                 (DeliveryMode::Delegate, Some(offer)) => {
@@ -656,7 +691,7 @@ impl Attache {
         parts: &Parts,
         key: &ObjectKey,
         representation: &Representation,
-        lifetime: Duration,
+        lifetime: Lifetime,
     ) -> Result<Option<Offer>> {
         let offer = parts
             .storage
@@ -737,10 +772,52 @@ impl Attache {
         attachment: &Attachment,
         range: Option<ByteRange>,
     ) -> Result<Body> {
+        let opened = self.open_object(parts, attachment, range).await;
+        match &opened {
+            Ok(_) => self.unreadable().remove(&attachment.id),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BytesMissing | ErrorKind::Archived | ErrorKind::CustomerKey
+                ) =>
+            {
+                self.unreadable().insert(attachment.id.clone(), ());
+            }
+            Err(_) => {}
+        }
+        let verified = range.is_none() && parts.config.download.verify;
+        Ok(opened?.body.expecting(Expected {
+            size: Some(range.map_or(attachment.size, |range| range.len())),
+            crc64: attachment.crc64.filter(|_| verified),
+            ..Expected::default()
+        }))
+    }
+
+    fn unreadable(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
+        self.0
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object of an attachment, if it is the one that the catalog knows, as far as the store tells without its bytes.
+    async fn open_object(
+        &self,
+        parts: &Parts,
+        attachment: &Attachment,
+        range: Option<ByteRange>,
+    ) -> Result<Object> {
         let object = match parts.storage.get(&attachment.key, range).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
                 self.0.catalog.find_now(&attachment.id).await?;
+                return Err(lost(error, attachment));
+            }
+            // The catalog knows that the range lies within the attachment.
+            Err(error)
+                if error.kind() == ErrorKind::BadRange
+                    && range.is_none_or(|range| range.start < attachment.size) =>
+            {
                 return Err(lost(error, attachment));
             }
             outcome => outcome?,
@@ -750,15 +827,11 @@ impl Attache {
             let error = Error::internal("the store has another number of bytes than the catalog");
             return Err(lost(error, attachment));
         }
-        let verified = range.is_none() && parts.config.download.verify;
-        Ok(object.body.expecting(Expected {
-            size: Some(range.map_or(attachment.size, |range| range.len())),
-            crc64: attachment.crc64.filter(|_| verified),
-            ..Expected::default()
-        }))
+        Ok(object)
     }
 
-    /// A URL that opens one attachment, read-only, for at most `lifetime` (`delivery.url_lifetime` if unset).
+    /// A URL that opens one attachment, read-only, for at most `lifetime` (if unset, `delivery.url_lifetime` where that is a
+    /// duration, and 120 s where it is `auto`).
     ///
     /// `base` is the front of attache's own links, for stores that cannot sign. Costs no network call while the signing
     /// key is warm.
@@ -789,7 +862,8 @@ impl Attache {
         disposition: Disposition,
         base: &str,
     ) -> Result<TemporaryUrl> {
-        let lifetime = lifetime.unwrap_or(parts.config.delivery.url_lifetime);
+        let setting = parts.config.delivery.url_lifetime;
+        let lifetime = lifetime.unwrap_or_else(|| setting.or_default());
         if !(MIN_URL_LIFETIME..=MAX_URL_LIFETIME).contains(&lifetime) {
             return Err(Error::bad_request("lifetime is between 5s and 2h"));
         }
@@ -798,7 +872,12 @@ impl Attache {
         let representation =
             Representation::new(&attachment, disposition, inline_types, media::Guarded::No);
         match self
-            .offer(parts, &attachment.key, &representation, lifetime)
+            .offer(
+                parts,
+                &attachment.key,
+                &representation,
+                Lifetime::fixed(lifetime),
+            )
             .await?
         {
             Some(Offer::SignedUrl { url, expires_at }) => Ok(TemporaryUrl { url, expires_at }),
@@ -832,7 +911,8 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// Those of storage and catalog. The attachment is out of sight then, and the sweep finishes.
+    /// Those of storage and catalog, [`Retained`](ErrorKind::Retained) where a policy of the store keeps the bytes. The
+    /// attachment is out of sight then, and the sweep finishes.
     pub async fn delete(&self, id: &AttachmentId) -> Result<()> {
         self.remove(id).await.map(|_| ())
     }
@@ -847,7 +927,7 @@ impl Attache {
                 let Some(key) = this.0.catalog.retire(&id).await? else {
                     return Ok(false);
                 };
-                parts.storage.delete(&key).await?;
+                parts.storage.delete(&key).await.map_err(kept)?;
                 this.0.catalog.forget(&id).await?;
                 Ok(true)
             }
@@ -903,7 +983,12 @@ impl Attache {
             let ids: Vec<_> = found.into_iter().map(|attachment| attachment.id).collect();
             let last = ids.len() < MAX_BULK;
             let done = self.delete_all(ids).await?;
-            let progress = done.iter().any(|(_, outcome)| outcome.is_ok());
+            // What a policy of the store keeps is out of sight, so the next page has others.
+            let gone = |outcome: &Result<bool>| match outcome {
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::Retained,
+            };
+            let progress = done.iter().any(|(_, outcome)| gone(outcome));
             results.extend(done);
             if last || !progress || results.len() >= MAX_OWNED {
                 return Ok(results);
@@ -1041,8 +1126,14 @@ impl Attache {
             Ok(Swept::Nothing) => {}
             Err(error) => {
                 let error: Error = error;
-                report.failed += 1;
-                tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
+                if error.kind() == ErrorKind::Retained {
+                    // For years, it may be.
+                    report.retained += 1;
+                    tracing::debug!(%id, error = error.report(), "sweep: left for the next one");
+                } else {
+                    report.failed += 1;
+                    tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
+                }
                 return false;
             }
         }
@@ -1051,12 +1142,15 @@ impl Attache {
 
     /// Makes an interrupted upload an attachment if its bytes are in the store. They are there only when they are whole.
     async fn complete(&self, parts: &Parts, id: &AttachmentId, key: &ObjectKey) -> Result<bool> {
-        let object = match parts.storage.get(key, None).await {
-            Ok(object) => object,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
+        let Some(info) = parts.storage.head(key).await? else {
+            return Ok(false);
         };
-        let info = &object.info;
+        if info.facts_size.is_some_and(|size| size != info.size) {
+            return Err(Error::internal(
+                "the object is not as long as its metadata says; it is left alone",
+            )
+            .during("sweep", key.as_str()));
+        }
         let stored = match (info.sha256, info.crc64, &info.facts) {
             (Some(sha256), Some(crc64), Some(facts)) => Stored {
                 size: info.size,
@@ -1064,16 +1158,22 @@ impl Attache {
                 md5: info.md5,
                 crc64: Some(crc64),
                 utf8: Some(media::charset(&facts.content_type) == Some("utf-8")),
+                store_tag: info.store_tag,
             },
-            // Whoever copied the object has lost what lay beside it.
+            // Another tool that copied the object has dropped its metadata.
             _ => {
                 let _permit = parts.budget.acquire(RELAY_BYTES).await?;
-                let mut body = object.body.hashed(true);
+                let mut body = parts.storage.get(key, None).await?.body.hashed(true);
                 while let Some(chunk) = body.next().await {
                     chunk?;
                 }
-                body.digests()
-                    .ok_or_else(|| Error::internal("the body ended without digests"))?
+                let digests = body
+                    .digests()
+                    .ok_or_else(|| Error::internal("the body ended without digests"))?;
+                Stored {
+                    store_tag: info.store_tag,
+                    ..digests.into()
+                }
             }
         };
         match self.0.catalog.commit(id, &stored).await {
@@ -1097,6 +1197,7 @@ impl Attache {
             self.0.catalog.clone(),
             parts.storage.clone(),
             parts.budget.clone(),
+            parts.config.delivery.inline_types.clone(),
             options,
         )
     }
@@ -1444,9 +1545,24 @@ impl Guarded {
 
 /// A ready attachment without bytes is a fault of the store, not an answer to the client.
 fn lost(error: Error, attachment: &Attachment) -> Error {
-    Error::internal("the bytes of this attachment are not whole in the store; run `attache verify`")
-        .with_source(error)
-        .during("deliver", attachment.id.as_str())
+    Error::new(
+        ErrorKind::BytesMissing,
+        "this attachment's data is missing or incomplete in the store; `attache verify` lists what else is",
+    )
+    .with_source(error)
+    .during("deliver", attachment.id.as_str())
+}
+
+/// A deletion that the store refuses is done as far as anybody can see.
+fn kept(error: Error) -> Error {
+    if error.kind() != ErrorKind::Retained {
+        return error;
+    }
+    let text = format!(
+        "the attachment is hidden from everybody, but {}; every sweep tries again to delete the bytes",
+        error.detail()
+    );
+    Error::new(ErrorKind::Retained, text).with_source(error)
 }
 
 /// The catalog names attachments, and the store is empty.

@@ -17,7 +17,9 @@ use crate::attachment::{Attachment, Hex, ObjectKey};
 use crate::budget::{Budget, RELAY_BYTES};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{ObjectInfo, Storage};
+use crate::filename::Disposition;
+use crate::media;
+use crate::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
 
 /// Rows that are read at a time.
 const PAGE: u32 = 1000;
@@ -27,7 +29,8 @@ const PAGE: u32 = 1000;
 pub struct VerifyOptions {
     /// Read all bytes and hash them, instead of believing what the store says of them.
     pub deep: bool,
-    /// Bring back rows that the catalog lost, from the facts that lie with the objects. Nothing is ever deleted.
+    /// Bring back rows that the catalog lost, from the facts that lie with the objects, and facts that the objects lost, from
+    /// the rows. Nothing is ever deleted.
     pub repair: bool,
 }
 
@@ -72,6 +75,15 @@ pub enum Finding {
         #[serde(serialize_with = "as_text")]
         actual: Hex<32>,
     },
+    /// Another tool has put the object in its place: the store calls it another version than the one that was committed, or
+    /// has another MD5 of it, although its length is the same.
+    Replaced,
+    /// The object has lost the facts from which its row could be rebuilt: another tool has copied it without its metadata.
+    NoFacts,
+    /// The object had lost its facts; they are written again.
+    FactsWritten,
+    /// The store keeps it in an archive tier, where readers cannot have it.
+    Archived,
     /// The bytes cannot be read to their end.
     Unreadable {
         /// The [code](ErrorKind::code) of the error.
@@ -82,7 +94,7 @@ pub enum Finding {
 impl Finding {
     /// Whether somebody has to do something about it.
     pub fn remains(&self) -> bool {
-        *self != Self::Restored
+        !matches!(self, Self::Restored | Self::FactsWritten)
     }
 }
 
@@ -91,6 +103,7 @@ pub(crate) fn run(
     catalog: Arc<dyn Catalog>,
     storage: Arc<dyn Storage>,
     budget: Budget,
+    inline_types: Vec<String>,
     options: VerifyOptions,
 ) -> BoxStream<'static, Result<Verified>> {
     // The walk borrows the store that it owns, so it is one future; what it finds comes through a queue of one.
@@ -100,6 +113,7 @@ pub(crate) fn run(
             catalog: &*catalog,
             storage: &*storage,
             budget: &budget,
+            inline_types: &inline_types,
             options,
         };
         walk.run(found).await
@@ -112,6 +126,7 @@ struct Walk<'a> {
     catalog: &'a dyn Catalog,
     storage: &'a dyn Storage,
     budget: &'a Budget,
+    inline_types: &'a [String],
     options: VerifyOptions,
 }
 
@@ -191,24 +206,105 @@ impl Walk<'_> {
             })
         } else {
             wrong_digest(row.sha256, object.sha256)
+                .or_else(|| object.archived.then_some(Finding::Archived))
         };
-        if finding.is_none() && self.options.deep {
+        let replaced = is_replaced(row, object);
+        let lost_facts = restorable(object).is_none() || object.sha256.is_none();
+        // Facts are written beside bytes that are known to be right, and to nothing else.
+        let repair = self.options.repair && (lost_facts || replaced);
+        let mut read = false;
+        if finding.is_none() && (self.options.deep || repair) {
             finding = match self.read(&row.key).await? {
                 Bytes::Absent => return self.without_bytes(row).await,
+                Bytes::Unreadable(code) if code == ErrorKind::Archived.code() => {
+                    Some(Finding::Archived)
+                }
                 Bytes::Unreadable(code) => Some(Finding::Unreadable { code }),
                 Bytes::Read(actual) => wrong_digest(row.sha256, Some(actual)),
             };
+            read = true;
+        }
+        if finding.is_none() && replaced && !read {
+            finding = Some(Finding::Replaced);
+        }
+        if finding.is_none() && lost_facts {
+            finding = Some(Finding::NoFacts);
         }
         // Bytes never change while their row is ready. The store was looked at before, so if the row still is, they are
         // wrong; if it is not, they were on their way out.
-        if finding.is_some() && !self.is_ready(row).await? {
+        if (finding.is_some() || repair) && !self.is_ready(row).await? {
             return Ok(None);
+        }
+        if repair && read {
+            finding = match finding {
+                Some(Finding::NoFacts) => Some(self.write_facts(row).await?),
+                // The bytes are right, whatever was done to what is beside them.
+                None => {
+                    self.note_version(row, object.store_tag.as_deref()).await?;
+                    None
+                }
+                other => other,
+            };
         }
         Ok(Some(Verified {
             key: row.key.clone(),
             size: object.size,
             finding,
         }))
+    }
+
+    /// Writes the facts again of an object whose bytes are right.
+    async fn write_facts(&self, row: &Attachment) -> Result<Finding> {
+        let content = self.content(row);
+        let stored = Stored {
+            size: row.size,
+            sha256: Some(row.sha256),
+            md5: row.md5,
+            crc64: row.crc64,
+            // The row's type is settled already.
+            utf8: None,
+            store_tag: None,
+        };
+        match self.storage.write_facts(&row.key, &content, &stored).await {
+            Ok(tag) => {
+                self.note_version(row, tag.as_deref()).await?;
+                Ok(Finding::FactsWritten)
+            }
+            Err(error) => {
+                self.goes_on_after(&error, &row.key)?;
+                Ok(Finding::NoFacts)
+            }
+        }
+    }
+
+    async fn note_version(&self, row: &Attachment, store_tag: Option<&str>) -> Result<()> {
+        if row.store_tag.as_deref() == store_tag {
+            return Ok(());
+        }
+        self.catalog.note_store_tag(&row.id, store_tag).await
+    }
+
+    /// As it is stored with the bytes of an upload.
+    fn content(&self, row: &Attachment) -> Content {
+        let served = media::serve(&row.content_type, Disposition::Inline, self.inline_types, media::Guarded::No);
+        Content {
+            content_type: served.content_type,
+            disposition: served.disposition.header(&row.filename),
+            facts: Facts {
+                id: row.id.clone(),
+                owner: row.owner.clone(),
+                filename: row.filename.clone(),
+                content_type: row.content_type.clone(),
+                created_at: row.created_at,
+                created_by: row.created_by.clone(),
+            },
+            size: Some(row.size),
+            blocks: Blocks {
+                bytes: 0,
+                concurrency: 1,
+                budget: self.budget.clone(),
+            },
+        }
     }
 
     /// A ready row whose object was not listed.
@@ -241,8 +337,18 @@ impl Walk<'_> {
                 Err(error) => Err(error),
             };
         }
-        let Some(object) = self.look(&object.key).await? else {
-            return Ok(None);
+        let object = match self.look(&object.key).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(None),
+            // What the listing says is all that there is.
+            Err(error) => {
+                let code = self.goes_on_after(&error, &object.key)?;
+                return Ok(Some(Verified {
+                    key: object.key.clone(),
+                    size: object.size,
+                    finding: Some(Finding::Unreadable { code }),
+                }));
+            }
         };
         let finding = match self.options.repair {
             true => self.restore(&object).await?,
@@ -262,19 +368,30 @@ impl Walk<'_> {
         let Some(facts) = restorable(object) else {
             return Ok(Some(Finding::Unknown { restorable: false }));
         };
+        // A file that was cut is not what its facts tell of.
+        if let Some(expected) = object.facts_size
+            && expected != object.size
+        {
+            let actual = object.size;
+            return Ok(Some(Finding::WrongSize { expected, actual }));
+        }
         let mut sha256 = object.sha256;
-        if sha256.is_none() || self.options.deep {
-            let actual = match self.read(&object.key).await? {
-                Bytes::Absent => return Ok(None),
-                Bytes::Unreadable(code) => return Ok(Some(Finding::Unreadable { code })),
-                Bytes::Read(actual) => actual,
-            };
-            if let Some(expected) = sha256
-                && let Some(wrong) = wrong_digest(expected, Some(actual))
-            {
-                return Ok(Some(wrong));
+        // What is archived cannot be read, and its facts are as good as the others'.
+        if sha256.is_none() || (self.options.deep && !object.archived) {
+            match (self.read(&object.key).await?, sha256) {
+                (Bytes::Absent, _) => return Ok(None),
+                // The listing may not know of it yet.
+                (Bytes::Unreadable(code), Some(_)) if code == ErrorKind::Archived.code() => {}
+                (Bytes::Unreadable(code), _) => return Ok(Some(Finding::Unreadable { code })),
+                (Bytes::Read(actual), expected) => {
+                    if let Some(wrong) =
+                        expected.and_then(|expected| wrong_digest(expected, Some(actual)))
+                    {
+                        return Ok(Some(wrong));
+                    }
+                    sha256 = Some(actual);
+                }
             }
-            sha256 = Some(actual);
         }
         let Some(sha256) = sha256 else {
             return Err(Error::internal("the bytes were read, but not hashed"));
@@ -288,6 +405,8 @@ impl Walk<'_> {
             size: object.size,
             sha256,
             crc64: object.crc64,
+            md5: object.md5,
+            store_tag: object.store_tag.clone(),
             created_at: facts.created_at,
             created_by: facts.created_by.clone(),
         };
@@ -312,10 +431,22 @@ impl Walk<'_> {
 
     /// What lies under `key` now.
     async fn look(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
-        match self.storage.get(key, None).await {
-            Ok(object) => Ok(Some(object.info)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        self.storage.head(key).await
+    }
+
+    /// The code of an error that says something of one object alone. An outage of the whole store would only repeat itself,
+    /// and ends the walk.
+    fn goes_on_after(&self, error: &Error, key: &ObjectKey) -> Result<&'static str> {
+        match error.kind() {
+            ErrorKind::Internal
+            | ErrorKind::Archived
+            | ErrorKind::CustomerKey
+            | ErrorKind::Retained
+            | ErrorKind::NotFound => {
+                tracing::warn!(%key, error = error.report(), "verify: this object is left as it is");
+                Ok(error.kind().code())
+            }
+            _ => Err(error.to_shared().during("verify", key.as_str())),
         }
     }
 
@@ -330,15 +461,8 @@ impl Walk<'_> {
         };
         match outcome.await {
             Ok(sha256) => Ok(Bytes::Read(sha256)),
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound => Ok(Bytes::Absent),
-                // A disk that has lost a part of a file; an outage of the whole store would only repeat itself.
-                ErrorKind::Internal => {
-                    tracing::warn!(%key, error = error.report(), "verify: cannot be read");
-                    Ok(Bytes::Unreadable(error.kind().code()))
-                }
-                _ => Err(error.during("verify", key.as_str())),
-            },
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Bytes::Absent),
+            Err(error) => self.goes_on_after(&error, key).map(Bytes::Unreadable),
         }
     }
 }
@@ -354,6 +478,18 @@ enum Bytes {
 fn restorable(object: &ObjectInfo) -> Option<&crate::storage::Facts> {
     let facts = object.facts.as_ref();
     facts.filter(|facts| facts.id == object.key.id())
+}
+
+/// Whether the object is another version than the one that was committed. Tools that copy a whole store keep the MD5 and
+/// change the versions; tools that change only what is beside the bytes do, too.
+fn is_replaced(row: &Attachment, object: &ObjectInfo) -> bool {
+    match (row.md5, object.md5) {
+        (Some(before), Some(now)) => before != now,
+        _ => match (&row.store_tag, &object.store_tag) {
+            (Some(before), Some(now)) => before != now,
+            _ => false,
+        },
+    }
 }
 
 fn wrong_digest(expected: Hex<32>, actual: Option<Hex<32>>) -> Option<Finding> {

@@ -5,9 +5,10 @@ mod common;
 use std::time::Duration;
 
 use attache::attachment::{ByteRange, ObjectKey};
+use attache::budget::Budget;
 use attache::secret::Secret;
-use attache::storage::azure::{AzureConfig, AzureStorage};
-use attache::storage::{Content, Grant, Offer, Storage};
+use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
+use attache::storage::{Blocks, Content, Grant, ObjectInfo, Offer, Storage};
 use attache::{Error, ErrorKind};
 use bytes::Bytes;
 use common::{
@@ -15,7 +16,7 @@ use common::{
     fresh_key, get, interrupt_put, list, open, open_with, pattern, put, with_account_key,
     with_client_secret,
 };
-use fake_azure::{FakeAzure, Op};
+use fake_azure::{FakeAzure, Guard, Op};
 use futures::StreamExt as _;
 use futures::future::join_all;
 use time::OffsetDateTime;
@@ -65,6 +66,7 @@ mod a_signed_url_opens_one_object_as_signed_and_nothing_else {
         put(store, &other, &bytes).await.expect("put");
         let grant = Grant {
             lifetime: 2 * MINUTE,
+            step: MINUTE,
             disposition: "inline; filename=\"a b_.txt\"; filename*=UTF-8''a%20b%25%E5%86%99.txt"
                 .to_owned(),
             content_type: "text/plain; charset=utf-8".to_owned(),
@@ -278,11 +280,11 @@ async fn what_is_configured_wrongly_is_named_and_no_secret_is() {
         let store = open(&config);
         for (operation, error) in every_operation(&store).await {
             let report = format!("{error} | {error:?} | {}", error.report());
-            assert_eq!(
-                error.kind(),
-                ErrorKind::UpstreamRefused,
-                "{operation}: {report}"
-            );
+            let expected = match named {
+                "storage.azure.container" => ErrorKind::ContainerNotFound,
+                _ => ErrorKind::UpstreamRefused,
+            };
+            assert_eq!(error.kind(), expected, "{operation}: {report}");
             assert!(
                 error.detail().contains(named),
                 "{operation}: {named} is not named: {report}"
@@ -850,9 +852,433 @@ async fn a_list_is_as_long_as_it_takes_and_leaves_out_what_is_no_attachment() {
 
 // Helpers.
 
+// What keeps an object as it is, or from being read.
+
+#[tokio::test]
+async fn what_is_archived_or_under_a_foreign_key_is_told_apart_from_a_failure() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    let (archived, foreign) = (fresh_key(), fresh_key());
+    for key in [&archived, &foreign] {
+        put(&store, key, &pattern(10, 1)).await.expect("put");
+    }
+    fake.set_tier(CONTAINER, archived.as_str(), "Archive");
+    fake.guard_blob(CONTAINER, foreign.as_str(), Some(Guard::CustomerKey));
+    let kind = async |key| {
+        get(&store, key, None)
+            .await
+            .map(|_| ())
+            .map_err(|e| e.kind())
+    };
+    assert_eq!(kind(&archived).await, Err(ErrorKind::Archived));
+    assert_eq!(kind(&foreign).await, Err(ErrorKind::CustomerKey));
+    assert!(ErrorKind::Archived.is_expected() && ErrorKind::CustomerKey.is_expected());
+    // What is known of an archived one is known all the same, from a look as from the listing.
+    let head = store.head(&archived).await.expect("head").expect("there");
+    let listed = list(&store, None).await.expect("list");
+    let listed = listed.iter().find(|info| info.key == archived);
+    assert!(head.archived && head.facts.is_some() && head.sha256.is_some());
+    assert_eq!(listed, Some(&head));
+    let error = store.head(&foreign).await.expect_err("not even its facts");
+    assert_eq!(error.kind(), ErrorKind::CustomerKey);
+    assert_eq!(store.head(&fresh_key()).await.expect("head"), None);
+    for key in [&archived, &foreign] {
+        store.delete(key).await.expect("they can be deleted");
+    }
+    assert_nothing_is_left(&fake);
+}
+
+#[tokio::test]
+async fn a_deletion_that_the_store_refuses_says_why_and_succeeds_later() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    for (guard, why) in [
+        (Guard::RetentionPolicy, "a retention policy"),
+        (Guard::LegalHold, "a legal hold"),
+        (Guard::Leased, "lease"),
+    ] {
+        let key = fresh_key();
+        put(&store, &key, &pattern(10, 1)).await.expect("put");
+        fake.guard_blob(CONTAINER, key.as_str(), Some(guard));
+        for error in [
+            store.delete(&key).await.expect_err("kept"),
+            store.discard(&key).await.expect_err("kept"),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Retained, "{error}");
+            assert!(error.detail().contains(why), "{error}");
+        }
+        fake.guard_blob(CONTAINER, key.as_str(), None);
+        store.discard(&key).await.expect("free again");
+    }
+    assert_nothing_is_left(&fake);
+}
+
+#[tokio::test]
+async fn where_deletions_are_refused_a_failed_put_leaves_blocks_and_no_blob() {
+    // A policy on the container, and something that refuses every deletion whatever the account says of itself.
+    for by_policy in [true, false] {
+        let fake = fake().await;
+        let store = open(&with_client_secret(&fake));
+        let key = fresh_key();
+        match by_policy {
+            true => fake.guard_container(CONTAINER, Some(Guard::RetentionPolicy)),
+            false => fake.faults(|f| {
+                f.fail(Op::DeleteBlob, 1.0, 409, "BlobImmutableDueToPolicy");
+            }),
+        }
+        let content = content(facts(&key));
+        let failing = failing_body(&pattern(6 * BLOCK, 1), Error::bad_request("gone"));
+        let error = store.put(&key, &content, failing).await;
+        assert_eq!(
+            error.expect_err("the body fails").kind(),
+            ErrorKind::BadRequest
+        );
+        interrupt_put(&store, &key, &pattern(6 * BLOCK, 2)).await;
+        store
+            .discard(&key)
+            .await
+            .expect("the blocks go by themselves");
+        let left = fake.blob(CONTAINER, key.as_str()).expect("blocks");
+        assert!(!left.committed && left.uncommitted_blocks > 0, "{left:?}");
+        assert_eq!(fake.counts().blobs, 0, "by policy: {by_policy}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_as_long_as_the_service_asks_when_that_is_minutes() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &pattern(10, 1)).await.expect("put");
+    fake.faults(|f| f.busy_next(None, u64::MAX, 5 * MINUTE));
+    let began = std::time::Instant::now();
+    for (what, error) in every_operation(&store).await {
+        assert_eq!(
+            error.kind(),
+            ErrorKind::UpstreamUnavailable,
+            "{what}: {error}"
+        );
+        // Whoever asks us is not sent back sooner than we were.
+        assert!(error.retry_hint() >= Some(5 * MINUTE), "{what}: {error}");
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn nobody_waits_for_as_long_as_entra_id_asks_either() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    fake.faults(|f| f.busy_next(Op::Token, u64::MAX, 5 * MINUTE));
+    let began = std::time::Instant::now();
+    let error = store.probe().await.expect_err("no token");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error}");
+}
+
+#[tokio::test]
+async fn the_web_site_of_an_account_is_a_container_that_is_warned_of() {
+    let builder = FakeAzure::builder().container("$web").secret(SECRET);
+    let fake = builder.start().await.expect("a free port");
+    let config = AzureConfig {
+        container: Some("$web".to_owned()),
+        ..with_client_secret(&fake)
+    };
+    let (store, key) = (open(&config), fresh_key());
+    put(&store, &key, &pattern(10, 1)).await.expect("put");
+    let remarks = store.remarks(&key).await;
+    let said = remarks.iter().find(|remark| remark.about == "container");
+    assert!(
+        said.expect("a warning").text.contains("everybody"),
+        "{remarks:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_is_gone_says_nothing_of_what_was_in_it() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    put(&store, &key, &pattern(10, 1)).await.expect("put");
+    fake.delete_container(CONTAINER);
+    for (what, error) in every_operation(&store).await {
+        assert_eq!(
+            error.kind(),
+            ErrorKind::ContainerNotFound,
+            "{what}: {error}"
+        );
+    }
+    let error = store.head(&key).await.expect_err("not \"it is not there\"");
+    assert_eq!(error.kind(), ErrorKind::ContainerNotFound);
+    // Nor does a 404 that no store gives.
+    fake.create_container(CONTAINER);
+    for code in ["", "NotFound", "ResourceNotFound"] {
+        fake.faults(|f| {
+            f.clear();
+            f.fail(None, 1.0, 404, code);
+        });
+        let error = store.delete(&key).await.expect_err("no proof");
+        assert_eq!(error.kind(), ErrorKind::UpstreamRefused, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_put_is_known_by_the_name_that_the_store_gave_to_that_version() {
+    let fake = fake().await;
+    let store = open(&with_client_secret(&fake));
+    // In one call, in blocks, and with the answer lost, so that the tag is asked for.
+    for (blocks, lost) in [(0, false), (3, false), (0, true), (3, true)] {
+        let key = fresh_key();
+        if lost {
+            fake.faults(|f| {
+                f.lose_answer(Op::PutBlob, 1);
+                f.lose_answer(Op::PutBlockList, 1);
+            });
+        }
+        let stored = put(&store, &key, &pattern(blocks * BLOCK + 5, 1))
+            .await
+            .expect("put");
+        fake.faults(|f| f.clear());
+        let blob = fake.blob(CONTAINER, key.as_str()).expect("there");
+        let tag = Some(blob.etag.trim_matches('"').to_owned());
+        assert_eq!(stored.store_tag, tag, "{blocks} blocks, lost: {lost}");
+        assert_eq!(
+            get(&store, &key, None).await.expect("get").info.store_tag,
+            tag
+        );
+        let listed = list(&store, None).await.expect("list");
+        assert_eq!(listed[0].store_tag, tag);
+        // Other tools write names of metadata with capitals.
+        let capitals: Vec<(String, String)> = blob
+            .metadata
+            .iter()
+            .map(|(name, value)| (name[..1].to_uppercase() + &name[1..], value.clone()))
+            .collect();
+        let capitals: Vec<(&str, &str)> = capitals
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        fake.set_metadata(CONTAINER, key.as_str(), &capitals);
+        let again = list(&store, None).await.expect("list");
+        assert_eq!(again[0].facts, listed[0].facts);
+        assert!(again[0].facts.is_some() && again[0].sha256 == listed[0].sha256);
+        assert_ne!(again[0].store_tag, tag);
+        store.delete(&key).await.expect("delete");
+    }
+}
+
+#[tokio::test]
+async fn facts_that_another_tool_dropped_are_written_again() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    let stored = put(&store, &key, &pattern(10, 1)).await.expect("put");
+    let before = list(&store, None).await.expect("list");
+    fake.put_blob(CONTAINER, key.as_str(), pattern(10, 1));
+    assert_eq!(list(&store, None).await.expect("list")[0].facts, None);
+    let content = content(before[0].facts.clone().expect("facts"));
+    let tag = store
+        .write_facts(&key, &content, &stored)
+        .await
+        .expect("written");
+    let after = list(&store, None).await.expect("list");
+    assert_eq!(after[0].store_tag, tag);
+    assert_eq!(
+        after[0],
+        ObjectInfo {
+            store_tag: tag,
+            ..before[0].clone()
+        }
+    );
+    let blob = fake.blob(CONTAINER, key.as_str()).expect("there");
+    assert_eq!(
+        blob.content_type.as_deref(),
+        Some("application/octet-stream")
+    );
+    assert!(
+        blob.content_disposition
+            .is_some_and(|text| text.starts_with("attachment"))
+    );
+}
+
+// Connections that fell silent.
+
+fn patient(config: &AzureConfig, response: Duration, reused: Duration) -> AzureStorage {
+    let transport = TransportConfig {
+        ca_pem: config.ca_pem.clone(),
+        response_timeout: response,
+        reused_timeout: reused,
+        ..TransportConfig::default()
+    };
+    AzureStorage::new(config, &transport).expect("a complete configuration")
+}
+
+#[tokio::test]
+async fn a_read_that_finds_a_pooled_connection_silent_takes_a_new_one() {
+    let fake = fake().await;
+    let config = with_client_secret(&fake);
+    // Nothing but the shorter time can help.
+    let store = patient(&config, MINUTE, Duration::from_millis(300));
+    let key = fresh_key();
+    put(&store, &key, &pattern(10, 1)).await.expect("put");
+    let before = fake.counts().connections_accepted;
+    fake.faults(|f| f.swallow_next(Op::GetBlob, 1));
+    let began = std::time::Instant::now();
+    assert_eq!(
+        get(&store, &key, None).await.expect("get").bytes,
+        pattern(10, 1)
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(fake.counts().connections_accepted, before + 1, "a new one");
+    // A look that goes through Microsoft's client, too.
+    fake.faults(|f| f.swallow_next(Op::GetBlobProperties, 1));
+    assert!(store.head(&key).await.expect("head").is_some());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_new_connection_is_given_the_time_that_the_service_takes() {
+    let fake = fake().await;
+    let store = patient(
+        &with_client_secret(&fake),
+        MINUTE,
+        Duration::from_millis(50),
+    );
+    let key = fresh_key();
+    fake.put_blob(CONTAINER, key.as_str(), "bytes");
+    fake.faults(|f| {
+        f.latency_of_ms.insert(Op::GetBlob, 500);
+    });
+    // Found silent too soon on the connection of the token, it is asked once more, and then waited for.
+    assert_eq!(get(&store, &key, None).await.expect("get").bytes, "bytes");
+    assert!(fake.counts().of(Op::GetBlob) <= 2);
+}
+
+#[tokio::test]
+async fn a_block_whose_response_never_comes_is_sent_again_when_its_time_is_over() {
+    let fake = fake().await;
+    let time = Duration::from_millis(500);
+    let (store, key) = (patient(&with_client_secret(&fake), time, time), fresh_key());
+    fake.faults(|f| f.swallow_next(Op::PutBlock, 1));
+    let began = std::time::Instant::now();
+    let bytes = pattern(3 * BLOCK, 1);
+    put(&store, &key, &bytes).await.expect("put");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(get(&store, &key, None).await.expect("get").bytes, bytes);
+}
+
+#[tokio::test]
+async fn a_body_that_moves_slowly_is_not_a_silent_one() {
+    let fake = fake().await;
+    let patience = Duration::from_secs(1);
+    let config = with_client_secret(&fake);
+    let (store, key) = (patient(&config, patience, patience), fresh_key());
+    // Blocks of far more than the buffers of a connection take at once.
+    let size = 48 * 1024 * 1024;
+    fake.faults(|f| f.upload_bytes_per_second = Some(size / 2));
+    let content = content(facts(&key));
+    let content = Content {
+        size: Some(size),
+        blocks: Blocks {
+            bytes: size,
+            budget: Budget::new(4 * size),
+            ..content.blocks
+        },
+        ..content
+    };
+    let stored = store.put(&key, &content, body(&pattern(size, 1))).await;
+    stored.expect("it moves all the time");
+    let again = store.vitals().retries;
+    assert!(again.iter().all(|(_, number)| *number == 0), "{again:?}");
+}
+
+/// Azurite's answer to `bytes=3-` of a blob that has 3 bytes by now.
+#[tokio::test]
+async fn a_part_that_begins_at_the_end_is_no_part() {
+    let fake = fake().await;
+    for (range, size) in [("bytes 3-2/3", 3), ("bytes 0--1/0", 0), ("bytes 5-2/9", 9)] {
+        let head = format!(
+            "HTTP/1.1 206 Partial Content\r\ncontent-range: {range}\r\ncontent-length: 0\r\nx-size: {size}\r\n\r\n"
+        );
+        let endpoint = answering(head).await.expect("a free port");
+        let config = AzureConfig {
+            endpoint: Some(endpoint),
+            ..with_account_key(&fake)
+        };
+        let store = open(&config);
+        let wanted = ByteRange { start: 3, end: 9 };
+        let error = store.get(&fresh_key(), Some(wanted)).await.map(|_| ());
+        let error = error.expect_err("nothing is not what was asked for");
+        let expected = match size {
+            9 => ErrorKind::Internal,
+            _ => ErrorKind::BadRange,
+        };
+        assert_eq!(error.kind(), expected, "{range}: {error}");
+    }
+}
+
+/// A server that gives every request this answer.
+async fn answering(head: String) -> std::io::Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}/acme", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 4096];
+            while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+        }
+    });
+    Ok(endpoint)
+}
+
+#[tokio::test]
+async fn a_certificate_out_of_its_time_is_told_as_that_and_not_as_one_to_trust() {
+    // At the same time: each try is repeated, and waits in between.
+    let told = async |from, to, by_key| {
+        let builder = FakeAzure::builder().container(CONTAINER);
+        let builder = builder.certificate_days(from, to);
+        let fake = builder.start().await.expect("a free port");
+        let config = match by_key {
+            true => with_account_key(&fake),
+            false => with_client_secret(&fake),
+        };
+        open(&config).probe().await.expect_err("not trusted")
+    };
+    let early = " (its certificate is not valid yet by this machine's clock: set the clock, NTP)";
+    let late = " (its certificate has expired by this machine's clock: check the clock, then the certificate)";
+    let cases = [(1, 3, early), (-3, -1, late)];
+    let cases = cases
+        .into_iter()
+        .flat_map(|case| [(case, true), (case, false)]);
+    join_all(cases.map(|((from, to, said), by_key)| async move {
+        let error = told(from, to, by_key).await;
+        assert!(error.detail().ends_with(said), "{error}");
+    }))
+    .await;
+}
+
 fn grant() -> Grant {
     Grant {
         lifetime: 2 * MINUTE,
+        step: MINUTE,
         disposition: "attachment; filename=\"a.txt\"".to_owned(),
         content_type: "text/plain".to_owned(),
         cache_control: None,

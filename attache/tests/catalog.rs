@@ -49,6 +49,7 @@ macro_rules! bind {
                 a_walk_holds_every_ready_attachment_once_in_the_order_of_keys
                 names_knows_the_objects_of_rows_in_every_state
                 what_is_restored_is_as_it_was_and_counts
+                what_the_store_calls_a_version_is_kept_until_another_is_noted
                 restore_refuses_an_id_or_a_key_that_is_taken
                 nothing_works_after_close
             );
@@ -693,6 +694,36 @@ async fn names_knows_the_objects_of_rows_in_every_state(catalog: &Shared) {
     assert!(!named().await, "gone");
 }
 
+async fn what_the_store_calls_a_version_is_kept_until_another_is_noted(catalog: &Shared) {
+    let (ready, pending) = (draft(), draft());
+    for draft in [&ready, &pending] {
+        catalog.begin(draft).await.expect("begin");
+    }
+    let stored = Stored {
+        md5: Some(Hex([7; 16])),
+        ..stored(70)
+    };
+    let found = catalog.commit(&ready.id, &stored).await.expect("commit");
+    assert_eq!(
+        (&found.store_tag, found.md5),
+        (&stored.store_tag, stored.md5)
+    );
+    for tag in [Some("0x8DF"), None] {
+        catalog.note_store_tag(&ready.id, tag).await.expect("noted");
+        let now = catalog.find(&ready.id).await.expect("find");
+        assert_eq!(now.store_tag.as_deref(), tag);
+        let walked = catalog.walk(None, 10).await.expect("walk");
+        assert_eq!(walked, [now]);
+    }
+    // What is not ready has no version yet.
+    catalog
+        .note_store_tag(&pending.id, Some("x"))
+        .await
+        .expect("nothing");
+    let committed = catalog.commit(&pending.id, &stored).await.expect("commit");
+    assert_eq!(committed.store_tag, stored.store_tag);
+}
+
 async fn what_is_restored_is_as_it_was_and_counts(catalog: &Shared) {
     for full in [true, false] {
         let mut draft = draft();
@@ -759,6 +790,34 @@ async fn restore_refuses_an_id_or_a_key_that_is_taken(catalog: &Shared) {
 }
 
 // What is promised of the file.
+
+#[tokio::test]
+async fn a_catalog_of_the_first_version_is_brought_up_to_date_with_its_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("attache.db");
+    let connection = rusqlite::Connection::open(&path).expect("made");
+    let schema = include_str!("../migrations/sqlite/0001_attachments.sql");
+    connection.execute_batch(schema).expect("the first version");
+    connection
+        .pragma_update(None, "user_version", 1)
+        .expect("noted");
+    connection
+        .execute_batch(
+            "INSERT INTO attachments (id, object_key, state, filename, content_type, created_at_ms, charged_bytes, size, sha256, \
+             worker) VALUES ('old', 'user/old', 'ready', 'a', 'a/b', 0, 5, 5, zeroblob(32), 'gone');
+             UPDATE usage SET attachments = 1, ready_bytes = 5",
+        )
+        .expect("a row");
+    drop(connection);
+    // As often as it is opened.
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path).expect("opens");
+        let found = catalog.find(&"old".parse().expect("an id")).await;
+        let found = found.expect("still there");
+        assert_eq!((found.size, found.store_tag), (5, None));
+        catalog.close().await;
+    }
+}
 
 #[tokio::test]
 async fn what_is_committed_is_there_after_close_and_open() {
@@ -1098,6 +1157,7 @@ fn stored(size: u64) -> Stored {
         md5: None,
         crc64: Some(5),
         utf8: None,
+        store_tag: Some("0x8DE".to_owned()),
     }
 }
 

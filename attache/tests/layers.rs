@@ -19,15 +19,16 @@ const ARROWS: &str = "
     lease -> error
     metrics -> catalog error storage
     links -> attachment base64 error filename private secret
+    lifetime ->
     embedding ->
-    network ->
+    network -> base64 secret
     private ->
     ranges -> attachment body error
     upload -> body budget error storage
     storage -> attachment body budget error filename latency media secret
     storage/memory -> attachment body error storage
     storage/local -> attachment body budget error private storage
-    storage/azure -> attachment base64 body bounded error latency lease links secret storage trace upload
+    storage/azure -> attachment base64 body bounded error latency lease links network secret storage trace upload
     catalog -> access attachment error filename storage
     catalog/recent -> attachment bounded catalog error storage
     catalog/sqlite -> access attachment catalog error media private storage
@@ -37,9 +38,9 @@ const ARROWS: &str = "
     status ->
     health -> history status
     inspect -> config error metrics storage
-    config -> body budget embedding error network secret storage upload
-    delivery -> attachment body config error filename media ranges secret storage
-    verify -> attachment budget catalog error storage
+    config -> body budget embedding error lifetime network secret storage upload
+    delivery -> attachment body config error filename lifetime media ranges secret storage
+    verify -> attachment budget catalog error filename media storage
 ";
 
 #[test]

@@ -117,6 +117,7 @@ async fn an_object_is_a_file_under_its_key_where_a_web_server_finds_it() {
     put(&store, &key, &bytes).await.expect("put");
     let grant = Grant {
         lifetime: Duration::from_secs(60),
+        step: Duration::from_secs(30),
         disposition: "inline".to_owned(),
         content_type: "text/plain".to_owned(),
         cache_control: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use attache::attachment::NewAttachment;
 use attache::config::{Backend, CatalogUrl, DeliveryMode};
+use attache::lifetime::UrlLifetime;
 use attache::{Ask, Attache, AttachmentId, Config, Delivery, Disposition};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -70,7 +71,7 @@ async fn five_thousand_requests_a_thousand_of_them_at_expiry_take_one_token_and_
     };
     config.storage.backend = Backend::Azure;
     config.storage.azure = common::with_client_secret(&fake);
-    config.delivery.url_lifetime = Duration::from_secs(5);
+    config.delivery.url_lifetime = UrlLifetime::Fixed(Duration::from_secs(5));
     let attache = Attache::open(config).await.expect("opens");
     let id = store(&attache).await;
     attache

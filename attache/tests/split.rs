@@ -117,6 +117,7 @@ impl Place {
             let expected = Attachment {
                 id: split.id.clone(),
                 key: split.key.clone(),
+                store_tag: split.store_tag.clone(),
                 created_at: split.created_at,
                 ..plain.clone()
             };

@@ -40,6 +40,8 @@ macro_rules! bind {
                 list_is_ascending_complete_each_once_and_resumes_after_a_key
                 facts_digests_and_unusual_names_travel_with_the_object
                 the_charset_of_a_text_travels_with_it_once_all_of_it_has_passed
+                head_tells_what_get_tells_and_is_nothing_for_an_absent_object
+                facts_can_be_written_again_and_the_bytes_stay
                 an_offer_needs_no_object
                 tidy_takes_nothing_that_is_in_use
             );

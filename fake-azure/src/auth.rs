@@ -12,13 +12,20 @@ use crate::wire::{
 
 /// Lets the call pass, or says why not.
 pub(crate) fn authorise(core: &Core, call: &Call) -> Result<(), Fail> {
+    let signed = call.query.value("sig").is_some();
     let outcome = match header(&call.headers, AUTHORIZATION.as_str()) {
+        // A client that was redirected and sent its own Authorization along. Azurite takes it.
+        Some(_) if signed => Err(Fail::new(
+            400,
+            "InvalidAuthenticationInfo",
+            "Authentication information is not given in the correct format. Check the value of Authorization header.",
+        )),
         Some(value) => match value.split_once(' ') {
             Some(("Bearer", token)) => bearer(core, call, token),
             Some(("SharedKey", credentials)) => shared_key(core, call, credentials),
             _ => Err(unauthenticated(core)),
         },
-        None if call.query.value("sig").is_some() => crate::sas::authorise(core, call),
+        None if signed => crate::sas::authorise(core, call),
         None => Err(no_authentication(core)),
     };
     if outcome.is_err() {

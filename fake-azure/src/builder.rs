@@ -27,6 +27,8 @@ pub struct Builder {
     retention: Retention,
     plain_http: bool,
     admin: bool,
+    host_names: Vec<String>,
+    certificate_days: (i64, i64),
 }
 
 impl Default for Builder {
@@ -41,6 +43,8 @@ impl Default for Builder {
             retention: Retention::Keep,
             plain_http: false,
             admin: false,
+            host_names: Vec::new(),
+            certificate_days: (-1, 3650),
         }
     }
 }
@@ -94,6 +98,18 @@ impl Builder {
         self
     }
 
+    /// Makes the certificate good for another name, too, under which something else leads clients to loopback.
+    pub fn host_name(mut self, name: impl Into<String>) -> Self {
+        self.host_names.push(name.into());
+        self
+    }
+
+    /// When the certificate is valid, in days from now; from yesterday on otherwise.
+    pub fn certificate_days(mut self, from: i64, to: i64) -> Self {
+        self.certificate_days = (from, to);
+        self
+    }
+
     /// Also serves counts and faults to other processes, see [`FakeAzure::admin_endpoint`].
     pub fn admin(mut self, on: bool) -> Self {
         self.admin = on;
@@ -136,7 +152,7 @@ impl Builder {
         for name in &self.containers {
             create_container(&core, name);
         }
-        let identity = Identity::new()?;
+        let identity = Identity::new(&self.host_names, self.certificate_days)?;
         let mut listeners = JoinSet::new();
         let mut open = async |service: Service, secure: bool| -> io::Result<SocketAddr> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

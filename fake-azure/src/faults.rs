@@ -266,6 +266,18 @@ impl Faults {
         });
     }
 
+    /// The next `times` calls are read and never answered; other calls go on. Their connections stay open until their
+    /// clients close them, or the faults are cleared.
+    pub fn swallow_next(&mut self, op: impl Into<Option<Op>>, times: u64) {
+        self.answers.push(AnswerFault {
+            op: op.into(),
+            remaining: Some(times),
+            stage: Stage::AfterBody,
+            action: Action::Hang,
+            ..AnswerFault::default()
+        });
+    }
+
     /// The next `times` blob bodies end after `after_bytes`.
     pub fn cut_response(&mut self, after_bytes: u64, times: u64) {
         self.responses

@@ -50,7 +50,7 @@ pub use crate::counts::{CallInfo, Counts, SecretUse};
 pub use crate::faults::{Action, AnswerFault, BodyFault, BodyFaultKind, Entra, Faults, Stage};
 pub use crate::inventory::BlobInfo;
 pub use crate::op::Op;
-pub use crate::state::{Retention, fill_pattern};
+pub use crate::state::{Guard, Retention, fill_pattern};
 
 use crate::core::Core;
 use crate::server::Identity;
@@ -259,6 +259,65 @@ impl FakeAzure {
             let entry = entries.entry(name.to_owned()).or_default();
             entry.current = Some(Arc::new(blob));
             entry.staged.clear();
+        });
+    }
+
+    /// Guards a blob, or takes its guard away.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such blob.
+    pub fn guard_blob(&self, container: &str, name: &str, guard: Option<Guard>) {
+        self.change_entry(container, name, |entry| entry.guard = guard);
+    }
+
+    /// Guards every blob of a container, as a policy on the container does, or takes that guard away.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn guard_container(&self, container: &str, guard: Option<Guard>) {
+        self.core.store(|store| {
+            let container = store.containers.get_mut(container);
+            container.expect("the container exists").guard = guard;
+        });
+    }
+
+    /// Moves a blob to another tier at once, as a lifecycle rule does: `Archive` cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such blob.
+    pub fn set_tier(&self, container: &str, name: &str, tier: &str) {
+        self.change_entry(container, name, |entry| {
+            let blob = entry.current.as_mut().expect("the blob exists");
+            Arc::make_mut(blob).tier = Some(tier.to_owned());
+        });
+    }
+
+    /// Changes what is stored beside a blob's bytes, as another tool would: a new entity tag, the same bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such blob.
+    pub fn set_metadata(&self, container: &str, name: &str, metadata: &[(&str, &str)]) {
+        let metadata = metadata
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let metadata: BTreeMap<String, String> = metadata.collect();
+        let etag = self.core.store(|store| store.next_etag());
+        self.change_entry(container, name, |entry| {
+            let blob = Arc::make_mut(entry.current.as_mut().expect("the blob exists"));
+            blob.metadata = metadata;
+            blob.etag = etag;
+        });
+    }
+
+    fn change_entry(&self, container: &str, name: &str, change: impl FnOnce(&mut state::Entry)) {
+        self.core.store(|store| {
+            let container = store.containers.get_mut(container);
+            let entry = container.and_then(|container| container.entries.get_mut(name));
+            change(entry.expect("the blob exists"));
         });
     }
 

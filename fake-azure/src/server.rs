@@ -36,10 +36,15 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// For loopback and `names`, valid from and to so many days from now.
+    pub(crate) fn new(names: &[String], (from, to): (i64, i64)) -> io::Result<Self> {
         let key = rcgen::KeyPair::generate().map_err(io::Error::other)?;
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let own = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names: Vec<String> = own.into_iter().chain(names.iter().cloned()).collect();
         let mut params = rcgen::CertificateParams::new(names).map_err(io::Error::other)?;
+        let now = time::OffsetDateTime::now_utc();
+        params.not_before = now + time::Duration::days(from);
+        params.not_after = now + time::Duration::days(to);
         // An explicit CA:FALSE: some clients refuse a CA certificate that is shown by a server.
         params.is_ca = rcgen::IsCa::ExplicitNoCa;
         params

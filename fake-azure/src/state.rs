@@ -48,6 +48,20 @@ static PATTERN: [u8; 65_521] = {
     table
 };
 
+/// What keeps a blob as it is, although the caller has the right to change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Somebody holds an infinite lease: 412 `LeaseIdMissing` for changes and deletion.
+    Leased,
+    /// A time-based retention policy: 409 `BlobImmutableDueToPolicy` for changes and deletion. New blobs may be made.
+    RetentionPolicy,
+    /// A legal hold: 409 `BlobImmutableDueToLegalHold` for changes and deletion.
+    LegalHold,
+    /// It is encrypted with a key that callers must bring: 409 `BlobUsesCustomerSpecifiedEncryption` without it, and
+    /// listings do not show its metadata.
+    CustomerKey,
+}
+
 /// All containers of the account.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -94,6 +108,8 @@ pub(crate) struct Container {
     pub(crate) etag: String,
     pub(crate) modified: OffsetDateTime,
     pub(crate) metadata: BTreeMap<String, String>,
+    /// What guards every blob in it.
+    pub(crate) guard: Option<Guard>,
     pub(crate) entries: BTreeMap<String, Entry>,
 }
 
@@ -103,6 +119,8 @@ pub(crate) struct Entry {
     pub(crate) current: Option<Arc<Blob>>,
     pub(crate) snapshots: BTreeMap<String, Arc<Blob>>,
     pub(crate) staged: BTreeMap<String, Piece>,
+    /// What guards the blob.
+    pub(crate) guard: Option<Guard>,
 }
 
 impl Entry {

@@ -346,6 +346,13 @@ async fn a_signed_url_reads_its_blob_with_the_headers_it_asks_for() {
     }
     assert_eq!(fake.counts().sas_requests, 3);
     assert_eq!(fake.counts().delegation_key_requests, 1);
+    // A client that was redirected and sent its own token along.
+    let query = Sas::default().query(&fake, &key);
+    let reply = get(&fake, &format!("a?{query}")).send().await;
+    assert_eq!(
+        (reply.status, reply.code()),
+        (400, "InvalidAuthenticationInfo")
+    );
 }
 
 #[tokio::test]

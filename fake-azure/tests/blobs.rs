@@ -414,3 +414,84 @@ async fn discarded_bytes_come_back_as_the_pattern_with_the_right_checksum() {
     assert_eq!(fake.counts().of(Op::PutBlock), 2);
     assert!((300_000..300_200).contains(&fake.counts().bytes_in));
 }
+
+#[tokio::test]
+async fn an_archived_blob_is_seen_and_deleted_and_neither_read_nor_replaced() {
+    let fake = start().await;
+    fake.put_blob("files", "a", "hello");
+    fake.set_tier("files", "a", "Archive");
+    let got = get(&fake, "a").send().await;
+    assert_eq!((got.status, got.code()), (409, "BlobArchived"));
+    let head = Ask::new(&fake, "HEAD", "/files/a").send().await;
+    assert_eq!(
+        (head.status, head.header("x-ms-access-tier")),
+        (200, "Archive")
+    );
+    let over = put(&fake, "a", "other").send().await;
+    assert_eq!((over.status, over.code()), (409, "BlobArchived"));
+    let create = put(&fake, "a", "other").header("if-none-match", "*");
+    assert_eq!(create.send().await.code(), "BlobAlreadyExists");
+    let tier = Ask::new(&fake, "PUT", "/files/a?comp=tier").header("x-ms-access-tier", "Hot");
+    assert_eq!(tier.send().await.status, 200);
+    assert_eq!(get(&fake, "a").send().await.body, "hello");
+    fake.set_tier("files", "a", "Archive");
+    let gone = Ask::new(&fake, "DELETE", "/files/a").send().await;
+    assert_eq!(gone.status, 202);
+}
+
+#[tokio::test]
+async fn what_guards_a_blob_refuses_changes_and_deletion_and_lets_readers_in() {
+    use fake_azure::Guard;
+    let fake = start().await;
+    for (guard, status, code) in [
+        (Guard::Leased, 412, "LeaseIdMissing"),
+        (Guard::RetentionPolicy, 409, "BlobImmutableDueToPolicy"),
+        (Guard::LegalHold, 409, "BlobImmutableDueToLegalHold"),
+    ] {
+        for by_container in [false, true] {
+            fake.put_blob("files", "a", "hello");
+            match by_container {
+                true => fake.guard_container("files", Some(guard)),
+                false => fake.guard_blob("files", "a", Some(guard)),
+            }
+            for ask in [
+                Ask::new(&fake, "DELETE", "/files/a"),
+                put(&fake, "a", "other"),
+                Ask::new(&fake, "PUT", "/files/a?comp=metadata").header("x-ms-meta-x", "y"),
+            ] {
+                let reply = ask.send().await;
+                assert_eq!((reply.status, reply.code()), (status, code), "{guard:?}");
+            }
+            assert_eq!(get(&fake, "a").send().await.body, "hello");
+            // A policy keeps what is there, and lets new blobs in.
+            assert_eq!(put(&fake, "new", "x").send().await.status, 201);
+            let policy = Ask::new(&fake, "HEAD", "/files?restype=container")
+                .send()
+                .await;
+            let said = policy.header("x-ms-has-immutability-policy") == "true";
+            assert_eq!(said, by_container && guard == Guard::RetentionPolicy);
+            fake.guard_container("files", None);
+            fake.guard_blob("files", "a", None);
+            fake.delete_blob("files", "new");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blob_under_a_customer_key_is_refused_without_it_and_listed_without_metadata() {
+    let fake = start().await;
+    fake.put_blob("files", "a", "hello");
+    fake.set_metadata("files", "a", &[("id", "secret")]);
+    fake.guard_blob("files", "a", Some(fake_azure::Guard::CustomerKey));
+    for method in ["GET", "HEAD"] {
+        let reply = Ask::new(&fake, method, "/files/a").send().await;
+        let expected = (409, "BlobUsesCustomerSpecifiedEncryption");
+        assert_eq!((reply.status, reply.code()), expected);
+    }
+    let list = "/files?restype=container&comp=list&include=metadata";
+    let text = Ask::new(&fake, "GET", list).send().await;
+    assert!(text.text().contains("<Metadata Encrypted=\"true\" />"));
+    assert!(!text.text().contains("secret"));
+    let gone = Ask::new(&fake, "DELETE", "/files/a").send().await;
+    assert_eq!(gone.status, 202);
+}

@@ -321,3 +321,13 @@ async fn a_refused_upload_gets_to_read_its_refusal() {
 
 /// More than the buffers of a loopback connection hold.
 const LARGE: usize = 64_000_000;
+
+#[tokio::test]
+async fn a_swallowed_call_is_never_answered_and_the_next_one_is() {
+    let fake = start().await;
+    put(&fake, "a", "hello").send().await;
+    fake.faults(|f| f.swallow_next(Op::GetBlob, 1));
+    let swallowed = tokio::time::timeout(Duration::from_millis(200), get(&fake, "a").send());
+    assert!(swallowed.await.is_err(), "it was answered");
+    assert_eq!(get(&fake, "a").send().await.body, "hello");
+}

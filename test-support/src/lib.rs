@@ -2,6 +2,7 @@
 //!
 //! - [`Azurite`]: Microsoft's emulator of Blob Storage, with bearer tokens over HTTPS or with account keys over HTTP.
 //! - [`Chromium`]: a headless browser, driven through [`fantoccini`].
+//! - [`Tinyproxy`]: a proxy, and names that only it knows.
 //! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`]: where
 //!   they lie; what they are told belongs to the test.
 //!
@@ -20,9 +21,11 @@
 mod azurite;
 mod child;
 mod chromium;
+mod tinyproxy;
 mod tool;
 
 pub use azurite::{Azurite, azurite_token};
 pub use chromium::Chromium;
 pub use fantoccini;
+pub use tinyproxy::Tinyproxy;
 pub use tool::{content_disposition, curl, nginx, node, promtool, python, redbot, systemd_analyze};

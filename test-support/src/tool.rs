@@ -8,6 +8,23 @@ pub fn nginx() -> Option<PathBuf> {
     find("nginx", "ATTACHE_TEST_NGINX", || on_path(&["nginx"]))
 }
 
+/// Where tinyproxy lies: `ATTACHE_TEST_TINYPROXY`, else the search path.
+pub(crate) fn tinyproxy() -> Option<PathBuf> {
+    find("tinyproxy", "ATTACHE_TEST_TINYPROXY", || {
+        on_path(&["tinyproxy"])
+    })
+}
+
+/// Where the library nss_wrapper lies: `ATTACHE_TEST_NSS_WRAPPER`, else where Debian has it.
+pub(crate) fn nss_wrapper() -> Option<PathBuf> {
+    find("nss_wrapper", "ATTACHE_TEST_NSS_WRAPPER", || {
+        let folders = std::fs::read_dir("/usr/lib").ok()?;
+        folders
+            .filter_map(|folder| Some(folder.ok()?.path().join("libnss_wrapper.so")))
+            .find(|library| library.is_file())
+    })
+}
+
 /// Where curl lies: `ATTACHE_TEST_CURL`, else the search path.
 pub fn curl() -> Option<PathBuf> {
     find("curl", "ATTACHE_TEST_CURL", || on_path(&["curl"]))

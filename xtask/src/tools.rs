@@ -20,6 +20,8 @@ pub(crate) struct Tools {
     redbot: PathBuf,
     promtool: PathBuf,
     systemd_analyze: PathBuf,
+    tinyproxy: PathBuf,
+    nss_wrapper: PathBuf,
 }
 
 impl Tools {
@@ -28,7 +30,16 @@ impl Tools {
         let node = node()?;
         let azurite = from_npm(root, &AZURITE)?;
         let content_disposition = from_npm(root, &CONTENT_DISPOSITION)?;
-        install_missing_packages(&[&CHROMIUM, &CHROMEDRIVER, &NGINX, &CURL, &PYTHON, &SYSTEMD])?;
+        install_missing_packages(&[
+            &CHROMIUM,
+            &CHROMEDRIVER,
+            &NGINX,
+            &CURL,
+            &PYTHON,
+            &SYSTEMD,
+            &TINYPROXY,
+            &NSS_WRAPPER,
+        ])?;
         let redbot = redbot(root)?;
         let promtool = promtool(root)?;
         Ok(Self {
@@ -42,6 +53,8 @@ impl Tools {
             redbot,
             promtool,
             systemd_analyze: SYSTEMD.installed()?,
+            tinyproxy: TINYPROXY.installed()?,
+            nss_wrapper: NSS_WRAPPER.installed()?,
         })
     }
 
@@ -61,6 +74,8 @@ impl Tools {
             .env("ATTACHE_TEST_REDBOT", &self.redbot)
             .env("ATTACHE_TEST_PROMTOOL", &self.promtool)
             .env("ATTACHE_TEST_SYSTEMD_ANALYZE", &self.systemd_analyze)
+            .env("ATTACHE_TEST_TINYPROXY", &self.tinyproxy)
+            .env("ATTACHE_TEST_NSS_WRAPPER", &self.nss_wrapper)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }
@@ -145,6 +160,20 @@ const SYSTEMD: Package = Package {
     why: "checks the unit file",
 };
 
+/// The program alone: the package `tinyproxy` starts it as a service.
+const TINYPROXY: Package = Package {
+    name: "tinyproxy-bin",
+    programs: &["tinyproxy"],
+    why: "stands between attache and the store, as proxies of companies do",
+};
+
+/// A library, so it is not in the search path.
+const NSS_WRAPPER: Package = Package {
+    name: "libnss-wrapper",
+    programs: &["libnss_wrapper.so"],
+    why: "tells that proxy where names are that exist only in a test",
+};
+
 /// Something from npm, pinned by a lock file in a folder of xtask.
 struct NpmPackage {
     folder: &'static str,
@@ -183,7 +212,12 @@ impl Package {
     }
 
     fn find(&self) -> Option<PathBuf> {
-        self.programs.iter().find_map(|program| on_path(program))
+        self.programs
+            .iter()
+            .find_map(|program| match program.ends_with(".so") {
+                true => library(program),
+                false => on_path(program),
+            })
     }
 }
 
@@ -420,6 +454,14 @@ pub(crate) fn target(root: &Path) -> PathBuf {
 }
 
 /// `program` in the search path, or in the `sbin` folders that users' paths often lack.
+/// Where Debian has its libraries: in a folder for the kind of machine.
+fn library(name: &str) -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?;
+    folders
+        .filter_map(|folder| Some(folder.ok()?.path().join(name)))
+        .find(|candidate| candidate.is_file())
+}
+
 fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

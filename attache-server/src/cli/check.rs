@@ -368,6 +368,10 @@ async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
     }
     match deleted {
         Ok(()) => sheet.ok("delete", "gone"),
+        // What a policy is for is no fault, and worth knowing.
+        Err(error) if error.kind() == ErrorKind::Retained => {
+            sheet.skipped("delete", error.detail())
+        }
         Err(error) => sheet.failed("delete", &error),
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Url {
     /// The attachment's id.
     id: AttachmentId,
 
-    /// How long it works at most, 5s to 2h; delivery.url_lifetime if unset.
+    /// How long it works at most, 5s to 2h; if unset delivery.url_lifetime, or 2m where that is "auto".
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     lifetime: Option<Duration>,
 

@@ -27,7 +27,8 @@ Examples:
 After the catalog was lost, `attache verify --repair` rebuilds it from the facts that lie with the bytes.
 Exit code 1: something is wrong that was not repaired.")]
 pub(super) struct Verify {
-    /// Bring back rows that the catalog lost, from the facts that lie with the bytes.
+    /// Bring back rows that the catalog lost, from the facts that lie with the bytes, and facts that the bytes lost, from the
+    /// rows.
     #[arg(long)]
     repair: bool,
 
@@ -57,6 +58,8 @@ struct Tally {
     missing: u64,
     unknown: u64,
     restored: u64,
+    no_facts: u64,
+    archived: u64,
     wrong: u64,
 }
 
@@ -133,6 +136,19 @@ fn words(finding: &Finding) -> String {
         Finding::WrongDigest { expected, actual } => {
             format!("wrong digest: the bytes have SHA-256 {actual}, those that were uploaded had {expected}")
         }
+        Finding::Replaced => "replaced: another tool has put something of the same length in its place; `attache verify --deep` reads \
+                              it and tells whether the bytes are other ones"
+            .to_owned(),
+        Finding::NoFacts => "no facts: another tool has dropped the metadata from which the catalog can be rebuilt; `attache verify \
+                             --repair` writes it again"
+            .to_owned(),
+        Finding::FactsWritten => "facts written: the metadata from which the catalog can be rebuilt is there again".to_owned(),
+        Finding::Archived => "archived: the store keeps it in its archive tier, where readers cannot have it; rehydrate it, and keep \
+                              the container out of the rule that archives it"
+            .to_owned(),
+        Finding::Unreadable { code: "customer_key" } => "unreadable: it is encrypted with a key of its writer's own, which attache does not \
+                                                         have"
+            .to_owned(),
         Finding::Unreadable { .. } => "unreadable: the store has it, but its bytes cannot be read to their end".to_owned(),
         // A finding that this command does not know yet.
         other => format!("{other:?}"),
@@ -149,7 +165,9 @@ impl Tally {
         *match finding {
             Finding::Missing => &mut self.missing,
             Finding::Unknown { .. } => &mut self.unknown,
-            Finding::Restored => &mut self.restored,
+            Finding::Restored | Finding::FactsWritten => &mut self.restored,
+            Finding::NoFacts => &mut self.no_facts,
+            Finding::Archived => &mut self.archived,
             _ => &mut self.wrong,
         } += 1;
     }
@@ -167,6 +185,8 @@ impl Tally {
             (self.missing, "missing"),
             (self.unknown, "unknown"),
             (self.wrong, "wrong or unreadable"),
+            (self.no_facts, "without facts"),
+            (self.archived, "archived"),
             (self.restored, "restored"),
         ];
         let found: Vec<String> = found

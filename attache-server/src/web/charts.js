@@ -74,9 +74,9 @@ const CHARTS = [
     lines: [
       ["Store unavailable", failed("upstream_unavailable")],
       ["Store too slow", failed("upstream_timeout")],
-      ["Store refuses", failed("upstream_refused")],
+      ["Store refuses", failed("upstream_refused", "container_not_found")],
       ["Disk full", failed("storage_full")],
-      ["Internal", failed("internal")],
+      ["Internal, bytes missing", failed("internal", "bytes_missing")],
     ],
   },
   {
@@ -100,8 +100,8 @@ const CHARTS = [
   },
 ];
 
-function failed(cause) {
-  return (sample) => sample.failed.find(([known]) => known === cause)?.[1] ?? 0;
+function failed(...causes) {
+  return (sample) => sample.failed.reduce((sum, [known, number]) => sum + (causes.includes(known) ? number : 0), 0);
 }
 
 function lease(name) {

@@ -114,6 +114,10 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Notes what the store calls the version of a ready attachment's object now; for after a change of what is stored beside
+    /// its bytes. Does nothing for others.
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()>;
+
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;
 

@@ -100,6 +100,12 @@ impl Catalog for Recent {
         self.behind.commit(id, stored).await
     }
 
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+        let noted = self.behind.note_store_tag(id, store_tag).await;
+        self.known().rows.remove(id);
+        noted
+    }
+
     async fn find(&self, id: &AttachmentId) -> Result<Attachment> {
         if let Some(attachment) = self.remembered(id) {
             return Ok(Attachment::clone(&attachment));

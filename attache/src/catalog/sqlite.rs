@@ -31,9 +31,10 @@ mod listing;
 pub use copy::{check, copy, totals};
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001_attachments.sql"),
     include_str!("../../migrations/sqlite/0002_kinds.sql"),
+    include_str!("../../migrations/sqlite/0003_store_tags.sql"),
 ];
 
 /// Writes that may wait in line. Whoever finds the line full waits for a place.
@@ -684,7 +685,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment> {
-        let (id, stored) = (id.clone(), *stored);
+        let (id, stored) = (id.clone(), stored.clone());
         self.write("commit", move |connection| {
             let reserved = match pending_charge(connection, &id) {
                 Ok(reserved) => reserved,
@@ -710,7 +711,7 @@ impl Catalog for SqliteCatalog {
             connection
                 .prepare_cached(
                     "UPDATE attachments SET state = 'ready', charged_bytes = ?2, size = ?2, sha256 = ?3, md5 = ?4, \
-                     crc64 = ?5, content_type = ?6 WHERE id = ?1",
+                     crc64 = ?5, content_type = ?6, store_tag = ?7 WHERE id = ?1",
                 )?
                 .execute(params![
                     id.as_str(),
@@ -719,6 +720,7 @@ impl Catalog for SqliteCatalog {
                     stored.md5.map(|hex| hex.0),
                     stored.crc64.map(u64::to_be_bytes),
                     media::settled(&decided, stored.utf8),
+                    stored.store_tag,
                 ])?;
             ready(connection, &id)
         })
@@ -824,8 +826,8 @@ impl Catalog for SqliteCatalog {
             let inserted = connection
                 .prepare_cached(
                     "INSERT INTO attachments (id, object_key, state, owner, filename, content_type, created_at_ms, \
-                     created_by, charged_bytes, size, sha256, crc64, worker) \
-                     VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
+                     created_by, charged_bytes, size, sha256, crc64, worker, md5, store_tag) \
+                     VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![
                     lost.id.as_str(),
@@ -839,12 +841,18 @@ impl Catalog for SqliteCatalog {
                     lost.sha256.0,
                     lost.crc64.map(u64::to_be_bytes),
                     worker,
+                    lost.md5.map(|hex| hex.0),
+                    lost.store_tag,
                 ])?;
             if inserted == 0 {
                 let same = ready(connection, &lost.id).is_ok_and(|found| {
-                    let created_at = found.created_at;
-                    millis(created_at) == millis(lost.created_at)
-                        && found == Attachment { created_at, ..lost.clone() }
+                    let same = Attachment {
+                        created_at: found.created_at,
+                        md5: found.md5,
+                        store_tag: found.store_tag.clone(),
+                        ..lost.clone()
+                    };
+                    millis(found.created_at) == millis(lost.created_at) && found == same
                 });
                 return match same {
                     true => Ok(()),
@@ -873,6 +881,19 @@ impl Catalog for SqliteCatalog {
                 format!("the catalog is damaged: {damage}; `attache restore` puts a backup back"),
             )
             .into()),
+        })
+        .await
+    }
+
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+        let (id, store_tag) = (id.clone(), store_tag.map(str::to_owned));
+        self.write("note_store_tag", move |connection| {
+            connection
+                .prepare_cached(
+                    "UPDATE attachments SET store_tag = ?2 WHERE id = ?1 AND state = 'ready'",
+                )?
+                .execute(params![id.as_str(), store_tag])?;
+            Ok(())
         })
         .await
     }
@@ -1035,8 +1056,7 @@ fn select_one() -> String {
     format!("SELECT {COLUMNS} FROM attachments WHERE id = ?1 AND state = 'ready'")
 }
 
-const COLUMNS: &str =
-    "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by";
+const COLUMNS: &str = "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by, md5, store_tag";
 
 fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
     let optional = |column: usize| row.get::<_, Option<String>>(column);
@@ -1057,6 +1077,8 @@ fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
             Error::internal("a time in the catalog is out of range").with_source(error)
         })?,
         created_by: optional(9)?.map(|text| text.parse()).transpose()?,
+        md5: row.get::<_, Option<[u8; 16]>>(10)?.map(Hex),
+        store_tag: optional(11)?,
     })
 }
 
@@ -1090,7 +1112,8 @@ impl Failure {
             Some(rusqlite::ErrorCode::DiskFull) => Error::new(
                 ErrorKind::StorageFull,
                 "the disk of the catalog is full; free space, or move catalog.url",
-            ),
+            )
+            .for_operator(),
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                 Error::new(
                     ErrorKind::Busy,

@@ -202,14 +202,7 @@ impl Storage for LocalStorage {
             .write_temp(&mut body)
             .await
             .map_err(|error| error.during("put", key.as_str()))?;
-        let sidecar = serde_json::to_vec(&Sidecar {
-            facts: content.settled(digests.utf8).facts,
-            size: digests.size,
-            sha256: digests.sha256.map(|hex| hex.to_string()),
-            md5: digests.md5.map(|hex| hex.to_string()),
-            crc64: digests.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
-        })
-        .map_err(|error| Error::internal("facts cannot be written as JSON").with_source(error))?;
+        let sidecar = sidecar(&content.settled(digests.utf8).facts, &digests.into())?;
         let temp = self.root.join(TEMP);
         // From here on it runs to its end, even if the caller leaves: the claim goes with it.
         blocking(move || {
@@ -221,7 +214,33 @@ impl Storage for LocalStorage {
             io::ErrorKind::AlreadyExists => conflict(key),
             _ => write_error(error, "put").during("put", key.as_str()),
         })?;
-        Ok(digests)
+        Ok(digests.into())
+    }
+
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        let claim = self.claim(key).ok_or_else(|| conflict(key))?;
+        let (path, facts_path) = (self.path(key), self.facts_path(key));
+        let sidecar = sidecar(&content.facts, stored)?;
+        let temp = self.root.join(TEMP);
+        blocking(move || {
+            let _held = claim;
+            // Facts without bytes are litter.
+            if !path.exists() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            write_sidecar(&temp, &sidecar, &facts_path)
+        })
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => absent(key),
+            _ => write_error(error, "facts").during("facts", key.as_str()),
+        })?;
+        Ok(None)
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
@@ -488,14 +507,10 @@ fn publish(
     path: &Path,
     facts_path: &Path,
 ) -> io::Result<()> {
-    let mut facts = locked_temp(temp, "facts-")?;
-    io::Write::write_all(&mut facts, sidecar)?;
-    facts.as_file().sync_all()?;
     if path.exists() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    facts.persist(facts_path).map_err(|error| error.error)?;
-    sync_parent(facts_path)?;
+    write_sidecar(temp, sidecar, facts_path)?;
     if let Err(error) = bytes.persist_noclobber(path) {
         let _ = fs::remove_file(facts_path);
         return Err(error.error);
@@ -507,6 +522,26 @@ fn publish(
         return Err(error);
     }
     Ok(())
+}
+
+/// Atomic: there are the old facts, or the new ones.
+fn write_sidecar(temp: &Path, sidecar: &[u8], facts_path: &Path) -> io::Result<()> {
+    let mut facts = locked_temp(temp, "facts-")?;
+    io::Write::write_all(&mut facts, sidecar)?;
+    facts.as_file().sync_all()?;
+    facts.persist(facts_path).map_err(|error| error.error)?;
+    sync_parent(facts_path)
+}
+
+fn sidecar(facts: &Facts, stored: &Stored) -> Result<Vec<u8>> {
+    serde_json::to_vec(&Sidecar {
+        facts: facts.clone(),
+        size: stored.size,
+        sha256: stored.sha256.map(|hex| hex.to_string()),
+        md5: stored.md5.map(|hex| hex.to_string()),
+        crc64: stored.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
+    })
+    .map_err(|error| Error::internal("facts cannot be written as JSON").with_source(error))
 }
 
 fn read_sidecar(path: &Path) -> Option<Sidecar> {
@@ -521,6 +556,9 @@ fn info(key: ObjectKey, size: u64, sidecar: Option<Sidecar>) -> ObjectInfo {
         sha256: None,
         md5: None,
         crc64: None,
+        facts_size: None,
+        store_tag: None,
+        archived: false,
     };
     if let Some(sidecar) = sidecar {
         info.sha256 = sidecar.sha256.and_then(|hex| hex.parse().ok());
@@ -529,6 +567,7 @@ fn info(key: ObjectKey, size: u64, sidecar: Option<Sidecar>) -> ObjectInfo {
             .crc64
             .and_then(|hex| hex.parse::<Hex<8>>().ok())
             .map(|hex| u64::from_be_bytes(hex.0));
+        info.facts_size = Some(sidecar.size);
         info.facts = Some(sidecar.facts);
     }
     info
@@ -559,15 +598,18 @@ fn write_error(error: io::Error, operation: &'static str) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(
             ErrorKind::StorageFull,
             "the disk of local storage is full; nothing was kept. Free space, or move storage.local.root",
-        ),
+        )
+        .for_operator(),
         io::ErrorKind::PermissionDenied => Error::new(
             ErrorKind::Misconfigured,
             "cannot write to local storage; fix the permissions of storage.local.root",
-        ),
+        )
+        .for_operator(),
         io::ErrorKind::ReadOnlyFilesystem => Error::new(
             ErrorKind::Misconfigured,
             "cannot write to local storage: its file system is mounted read-only",
-        ),
+        )
+        .for_operator(),
         _ => Error::internal(format!("local storage: {operation} failed")),
     }
     .with_source(error)

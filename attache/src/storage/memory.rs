@@ -57,9 +57,10 @@ impl Storage for MemoryStorage {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let stored = body
+        let digests = body
             .digests()
             .ok_or_else(|| Error::internal("the body ended without digests"))?;
+        let stored = Stored::from(digests);
         let kept = Kept {
             info: ObjectInfo {
                 key: key.clone(),
@@ -68,6 +69,9 @@ impl Storage for MemoryStorage {
                 sha256: stored.sha256,
                 md5: stored.md5,
                 crc64: stored.crc64,
+                facts_size: Some(stored.size),
+                store_tag: None,
+                archived: false,
             },
             bytes: bytes.into(),
         };
@@ -101,6 +105,27 @@ impl Storage for MemoryStorage {
             range,
             body: Body::new(chunks),
         })
+    }
+
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        let mut objects = self.objects();
+        let kept = objects.get_mut(key).ok_or_else(|| absent(key))?;
+        let info = ObjectInfo {
+            facts: Some(content.facts.clone()),
+            sha256: stored.sha256,
+            md5: stored.md5,
+            crc64: stored.crc64,
+            facts_size: Some(stored.size),
+            ..kept.info.clone()
+        };
+        let bytes = kept.bytes.clone();
+        *kept = Arc::new(Kept { info, bytes });
+        Ok(None)
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {

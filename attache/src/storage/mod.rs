@@ -53,7 +53,41 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// behind the end. A range that ends behind the end is cut.
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object>;
 
+    /// What is known of an object, without its bytes; `None` if it is not there. Works for archived ones too.
+    ///
+    /// # Errors
+    ///
+    /// [`CustomerKey`](crate::ErrorKind::CustomerKey) if not even that can be read.
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
+        match self.get(key, None).await {
+            Ok(object) => Ok(Some(object.info)),
+            Err(error) if error.kind() == crate::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the facts of an object again, whose bytes are known to be those of `stored`: after another tool has dropped or
+    /// changed them. The bytes stay as they are; returns the new [`store_tag`](ObjectInfo::store_tag). May be repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`Retained`](crate::ErrorKind::Retained) and
+    /// [`Archived`](crate::ErrorKind::Archived) where the store lets nobody write.
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        let _ = (content, stored);
+        Err(Error::internal("this store cannot write facts again").during("facts", key.as_str()))
+    }
+
     /// Deletes an object and everything that hangs on it (snapshots). An absent object is success.
+    ///
+    /// # Errors
+    ///
+    /// [`Retained`](crate::ErrorKind::Retained) if a policy or a lease keeps it; another try may succeed when that ends.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
 
     /// All objects whose key follows `after`, in ascending order of their keys, each once. Streams: memory
@@ -74,7 +108,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn probe(&self) -> Result<Probe>;
 
     /// Removes whatever an interrupted `put` under this key left: the object, or parts of it that nobody sees.
-    /// Must not run at the same time as a `put` of this key. Nothing there is success.
+    /// Must not run at the same time as a `put` of this key. Nothing there is success; so are parts that the store lets
+    /// nobody remove, and forgets by itself.
     async fn discard(&self, key: &ObjectKey) -> Result<()> {
         self.delete(key).await
     }
@@ -164,7 +199,41 @@ pub struct Facts {
 }
 
 /// What a `put` stored.
-pub type Stored = Digests;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: Option<Hex<32>>,
+    /// MD5 of the bytes, if it was computed.
+    pub md5: Option<Hex<16>>,
+    /// CRC-64/NVME of the bytes, if it was computed.
+    pub crc64: Option<u64>,
+    /// Whether the bytes are UTF-8, if that was looked at.
+    pub utf8: Option<bool>,
+    /// See [`ObjectInfo::store_tag`].
+    pub store_tag: Option<String>,
+}
+
+impl From<Digests> for Stored {
+    fn from(digests: Digests) -> Self {
+        let Digests {
+            size,
+            sha256,
+            md5,
+            crc64,
+            utf8,
+        } = digests;
+        Self {
+            size,
+            sha256,
+            md5,
+            crc64,
+            utf8,
+            store_tag: None,
+        }
+    }
+}
 
 /// What is known of a stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +250,13 @@ pub struct ObjectInfo {
     pub md5: Option<Hex<16>>,
     /// CRC-64/NVME of the bytes, if it was stored.
     pub crc64: Option<u64>,
+    /// The length that the facts tell: that of the bytes as they were uploaded.
+    pub facts_size: Option<u64>,
+    /// What the store gives every version of an object, and no other version: the entity tag of Azure, without quotes. It
+    /// changes with the metadata, too.
+    pub store_tag: Option<String>,
+    /// It is kept where it cannot be read before somebody moves it.
+    pub archived: bool,
 }
 
 /// An object that is being read.
@@ -197,9 +273,11 @@ pub struct Object {
 /// What a client is granted: to read one object, for a while, under a name and a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// At most this long, and more than half of it: within one step everybody gets the same URL, so that browsers can
-    /// cache what it names.
+    /// At most this long, and more than `lifetime - step`.
     pub lifetime: Duration,
+    /// Expiries are multiples of this: within one step everybody gets the same URL, so that browsers can cache what it
+    /// names.
+    pub step: Duration,
     /// `Content-Disposition` of the answer.
     pub disposition: String,
     /// `Content-Type` of the answer.

@@ -258,6 +258,7 @@ pub(crate) fn open_with(
         ca_pem: config.ca_pem.clone(),
         idle_after,
         body_idle,
+        ..TransportConfig::default()
     };
     AzureStorage::new(config, &transport).expect("a complete configuration")
 }

@@ -204,6 +204,10 @@ impl Catalog for FrailCatalog {
         self.inner.restore(attachment).await
     }
 
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+        self.inner.note_store_tag(id, store_tag).await
+    }
+
     async fn totals(&self) -> Result<Totals> {
         self.inner.totals().await
     }
@@ -310,7 +314,8 @@ impl Storage for BlockStorage {
             key,
             content,
         };
-        attache::upload::upload(&target, body, content.size, &content.blocks).await
+        let digests = attache::upload::upload(&target, body, content.size, &content.blocks).await?;
+        Ok(digests.into())
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {

@@ -40,6 +40,8 @@ enum Lie {
     ManglesNames,
     ForgetsDigests,
     ForgetsCharsets,
+    HeadsInventObjects,
+    WritesNoFacts,
 }
 
 #[derive(Debug)]
@@ -136,6 +138,25 @@ impl Storage for Liar {
         Ok(object)
     }
 
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
+        match self.honest.head(key).await? {
+            None if self.lies(Lie::HeadsInventObjects) => Err(Error::internal("no such file")),
+            found => Ok(found),
+        }
+    }
+
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        match self.lies(Lie::WritesNoFacts) {
+            true => Ok(None),
+            false => self.honest.write_facts(key, content, stored).await,
+        }
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         if self.lies(Lie::DeletesSilently) {
             return Ok(());
@@ -223,6 +244,8 @@ caught! {
     ManglesNames by facts_digests_and_unusual_names_travel_with_the_object;
     ForgetsDigests by facts_digests_and_unusual_names_travel_with_the_object;
     ForgetsCharsets by the_charset_of_a_text_travels_with_it_once_all_of_it_has_passed;
+    HeadsInventObjects by head_tells_what_get_tells_and_is_nothing_for_an_absent_object;
+    WritesNoFacts by facts_can_be_written_again_and_the_bytes_stay;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.

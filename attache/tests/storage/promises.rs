@@ -9,7 +9,7 @@ use std::time::Duration;
 use attache::attachment::{AttachmentId, ByteRange, Hex, ObjectKey};
 use attache::body::Body;
 use attache::filename::Disposition;
-use attache::storage::{Content, Facts, Grant, Offer};
+use attache::storage::{Content, Facts, Grant, ObjectInfo, Offer};
 use attache::{Error, ErrorKind};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -463,9 +463,49 @@ pub(crate) async fn facts_digests_and_unusual_names_travel_with_the_object(store
     }
 }
 
+pub(crate) async fn head_tells_what_get_tells_and_is_nothing_for_an_absent_object(store: &Store) {
+    let key = fresh_key();
+    assert_eq!(store.head(&key).await.expect("head"), None);
+    put(&**store, &key, &pattern(100, 18)).await.expect("put");
+    let got = get(&**store, &key, None).await.expect("get").info;
+    assert_eq!(store.head(&key).await.expect("head"), Some(got));
+}
+
+pub(crate) async fn facts_can_be_written_again_and_the_bytes_stay(store: &Store) {
+    let key = fresh_key();
+    let bytes = pattern(3 * BLOCK, 19);
+    let stored = put(&**store, &key, &bytes).await.expect("put");
+    let before = get(&**store, &key, None).await.expect("get").info;
+    let facts = Facts {
+        filename: "another name.bin".parse().expect("a name"),
+        owner: None,
+        ..facts(&key)
+    };
+    let content = content(facts.clone());
+    // As often as one likes.
+    for _ in 0..2 {
+        let tag = store.write_facts(&key, &content, &stored).await;
+        let tag = tag.expect("written");
+        let whole = get(&**store, &key, None).await.expect("get");
+        assert!(whole.bytes == bytes, "other bytes");
+        let expected = ObjectInfo {
+            facts: Some(facts.clone()),
+            store_tag: tag,
+            ..before.clone()
+        };
+        assert_eq!(whole.info, expected);
+        assert_eq!(list(&**store, None).await.expect("list"), [expected]);
+    }
+    let absent = fresh_key();
+    let error = store.write_facts(&absent, &content, &stored).await;
+    assert_eq!(error.expect_err("absent").kind(), ErrorKind::NotFound);
+    assert_absent(store, &absent).await;
+}
+
 pub(crate) async fn an_offer_needs_no_object(store: &Store) {
     let grant = Grant {
         lifetime: Duration::from_secs(120),
+        step: Duration::from_secs(60),
         disposition: Disposition::Inline.header(&"a.png".parse().expect("a file name")),
         content_type: "image/png".to_owned(),
         cache_control: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use hyper::body::Incoming;
 
-use crate::blob::{Call, container_not_found, props, receive};
+use crate::blob::{Call, container_not_found, guards, props, receive};
 use crate::core::{Core, KeyFields};
 use crate::respond::{Answer, Fail, Stop, set, status, xml_document};
 use crate::state::{Container, Store};
@@ -28,6 +28,7 @@ pub(crate) fn insert(
         etag: etag.clone(),
         modified: core.now(),
         metadata,
+        guard: None,
         entries: BTreeMap::new(),
     };
     store.containers.insert(name.to_owned(), container);
@@ -77,8 +78,9 @@ pub(crate) fn properties(core: &Core, call: &Call) -> Result<Answer, Fail> {
         set(&mut answer, "last-modified", &http_date(container.modified));
         set(&mut answer, "x-ms-lease-status", "unlocked");
         set(&mut answer, "x-ms-lease-state", "available");
-        set(&mut answer, "x-ms-has-immutability-policy", "false");
-        set(&mut answer, "x-ms-has-legal-hold", "false");
+        for (name, on) in guards::of_container(container) {
+            set(&mut answer, name, if on { "true" } else { "false" });
+        }
         for (name, value) in &container.metadata {
             set(&mut answer, &format!("x-ms-meta-{name}"), value);
         }

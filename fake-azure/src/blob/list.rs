@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::blob::{Call, blob_not_found, container_not_found};
 use crate::core::Core;
 use crate::respond::{Answer, Fail, set, xml_document};
-use crate::state::{Blob, Entry};
+use crate::state::{Blob, Entry, Guard};
 use crate::wire::{base64_decode, base64_encode, http_date};
 use crate::xml::{self, element};
 
@@ -76,12 +76,13 @@ fn rows(name: &str, entry: &Entry, include: &BTreeSet<&str>) -> Vec<String> {
     let mut rows = Vec::new();
     if include.contains("snapshots") {
         for (snapshot, blob) in &entry.snapshots {
-            rows.push(row(name, Some(snapshot), Some(blob), include));
+            rows.push(row(name, Some(snapshot), Some(blob), entry.guard, include));
         }
     }
     let uncommitted = include.contains("uncommittedblobs") && !entry.staged.is_empty();
     if entry.current.is_some() || uncommitted {
-        rows.push(row(name, None, entry.current.as_deref(), include));
+        let blob = entry.current.as_deref();
+        rows.push(row(name, None, blob, entry.guard, include));
     }
     rows
 }
@@ -90,6 +91,7 @@ fn row(
     name: &str,
     snapshot: Option<&String>,
     blob: Option<&Blob>,
+    guard: Option<Guard>,
     include: &BTreeSet<&str>,
 ) -> String {
     let mut text = format!("<Blob>{}", name_element(name));
@@ -102,7 +104,9 @@ fn row(
         None => text.push_str("<Content-Length>0</Content-Length><BlobType>BlockBlob</BlobType>"),
     }
     text.push_str("</Properties>");
-    if include.contains("metadata") {
+    if include.contains("metadata") && guard == Some(Guard::CustomerKey) {
+        text.push_str("<Metadata Encrypted=\"true\" />");
+    } else if include.contains("metadata") {
         text.push_str("<Metadata>");
         for (name, value) in blob.iter().flat_map(|blob| &blob.metadata) {
             text.push_str(&element(name, value));

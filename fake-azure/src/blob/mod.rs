@@ -2,6 +2,7 @@
 
 mod conditions;
 mod container;
+mod guards;
 mod list;
 mod props;
 mod read;

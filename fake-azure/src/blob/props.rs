@@ -7,10 +7,11 @@ use http::StatusCode;
 
 pub(crate) use crate::state::Properties;
 
-use crate::blob::{Call, blob_not_found, conditions, container_not_found, invalid_header};
+use crate::blob::{Call, blob_not_found, conditions, container_not_found, guards, invalid_header};
 use crate::core::Core;
+use crate::op::Op;
 use crate::respond::{Answer, Fail, set, status};
-use crate::state::{Blob, Entry};
+use crate::state::{Blob, Entry, Guard};
 use crate::wire::{http_date, snapshot_time};
 
 /// The stored headers that a request carries. Only Put Blob reads `Content-Type` for them.
@@ -84,12 +85,16 @@ fn change(core: &Core, call: &Call, with: impl FnOnce(&mut Blob)) -> Result<Answ
             .containers
             .get_mut(call.container())
             .ok_or_else(container_not_found)?;
-        let current = container
-            .entries
-            .get_mut(call.blob())
-            .and_then(|entry| entry.current.as_mut())
-            .ok_or_else(blob_not_found)?;
+        let policy = container.guard;
+        let entry = container.entries.get_mut(call.blob());
+        let entry = entry.ok_or_else(blob_not_found)?;
+        let guard = entry.guard;
+        let current = entry.current.as_mut().ok_or_else(blob_not_found)?;
         conditions::for_write(call, Some(current))?;
+        // A tier may be changed whatever it is; it is how an archived blob comes back.
+        if call.op != Op::SetBlobTier {
+            guards::for_write(call, policy, guard, Some(current))?;
+        }
         let blob = Arc::make_mut(current);
         with(blob);
         blob.etag = etag;
@@ -137,7 +142,7 @@ pub(crate) fn delete(core: &Core, call: &Call) -> Result<Answer, Fail> {
             .ok_or_else(container_not_found)?;
         let entry = container.entries.get_mut(call.blob());
         let entry = entry.ok_or_else(blob_not_found)?;
-        delete_from(entry, call)?;
+        delete_from(container.guard, entry, call)?;
         if entry.is_empty() {
             container.entries.remove(call.blob());
         }
@@ -147,7 +152,7 @@ pub(crate) fn delete(core: &Core, call: &Call) -> Result<Answer, Fail> {
     })
 }
 
-fn delete_from(entry: &mut Entry, call: &Call) -> Result<(), Fail> {
+fn delete_from(policy: Option<Guard>, entry: &mut Entry, call: &Call) -> Result<(), Fail> {
     let with_snapshots = call.header("x-ms-delete-snapshots");
     if let Some(name) = call.query.value("snapshot") {
         if with_snapshots.is_some() {
@@ -161,6 +166,7 @@ fn delete_from(entry: &mut Entry, call: &Call) -> Result<(), Fail> {
     }
     let current = entry.current.as_deref().ok_or_else(blob_not_found)?;
     conditions::for_write(call, Some(current))?;
+    guards::for_delete(call, policy, entry.guard)?;
     match with_snapshots {
         Some("only") => {
             entry.snapshots.clear();

@@ -6,16 +6,17 @@ use crc_fast::{CrcAlgorithm, Digest as Crc};
 use http::{Response, StatusCode};
 use md5::{Digest as _, Md5};
 
-use crate::blob::{Call, blob_not_found, conditions, container_not_found, invalid_header};
+use crate::blob::{Call, blob_not_found, conditions, container_not_found, guards, invalid_header};
 use crate::core::Core;
 use crate::respond::{Answer, AnswerBody, BlobBody, Fail, set, set_length, status};
-use crate::state::{Blob, Content};
+use crate::state::{Blob, Content, Guard};
 use crate::wire::{self, base64_encode, crc64_text, http_date};
 
 /// <https://learn.microsoft.com/rest/api/storageservices/get-blob>
 pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
-    let (blob, is_snapshot) = find(core, call)?;
+    let (blob, is_snapshot, guard) = find(core, call)?;
     conditions::for_read(call, &blob)?;
+    guards::for_read(call, &blob, guard)?;
     let len = blob.content.len;
     let range = requested_range(call, len)?;
     let (start, end) = range.unwrap_or((0, len));
@@ -56,8 +57,9 @@ pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
 
 /// <https://learn.microsoft.com/rest/api/storageservices/get-blob-properties>
 pub(crate) fn head(core: &Core, call: &Call) -> Result<Answer, Fail> {
-    let (blob, is_snapshot) = find(core, call)?;
+    let (blob, is_snapshot, guard) = find(core, call)?;
     conditions::for_read(call, &blob)?;
+    guards::for_look(call, guard)?;
     let mut answer = status(StatusCode::OK);
     describe(&mut answer, call, &blob, is_snapshot);
     if core.store(|store| store.versioning) {
@@ -85,8 +87,9 @@ pub(crate) fn head(core: &Core, call: &Call) -> Result<Answer, Fail> {
 
 /// <https://learn.microsoft.com/rest/api/storageservices/get-blob-metadata>
 pub(crate) fn metadata(core: &Core, call: &Call) -> Result<Answer, Fail> {
-    let (blob, _) = find(core, call)?;
+    let (blob, _, guard) = find(core, call)?;
     conditions::for_read(call, &blob)?;
+    guards::for_look(call, guard)?;
     let mut answer = status(StatusCode::OK);
     set(&mut answer, "etag", &blob.etag);
     set(&mut answer, "last-modified", &http_date(blob.modified));
@@ -96,7 +99,7 @@ pub(crate) fn metadata(core: &Core, call: &Call) -> Result<Answer, Fail> {
     Ok(answer)
 }
 
-fn find(core: &Core, call: &Call) -> Result<(Arc<Blob>, bool), Fail> {
+fn find(core: &Core, call: &Call) -> Result<(Arc<Blob>, bool, Option<Guard>), Fail> {
     core.store(|store| {
         let container = store
             .containers
@@ -110,7 +113,7 @@ fn find(core: &Core, call: &Call) -> Result<(Arc<Blob>, bool), Fail> {
             None => entry.current.as_ref(),
         };
         let blob = found.map(Arc::clone).ok_or_else(blob_not_found)?;
-        Ok((blob, snapshot.is_some()))
+        Ok((blob, snapshot.is_some(), entry.guard))
     })
 }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 
 use crate::blob::props::{self, headers_of};
-use crate::blob::{Call, conditions, container_not_found, invalid_header, receive};
+use crate::blob::{Call, conditions, container_not_found, guards, invalid_header, receive};
 use crate::core::Core;
 use crate::respond::{Answer, Fail, Stop, set, status};
 use crate::state::{Blob, Content, Entry, Piece, Store};
@@ -220,7 +220,9 @@ fn replace(
         .ok_or_else(container_not_found)?;
     let nothing = Entry::default();
     let entry = container.entries.get(call.blob()).unwrap_or(&nothing);
-    conditions::for_write(call, entry.current.as_deref())?;
+    let existing = entry.current.as_deref();
+    conditions::for_write(call, existing)?;
+    guards::for_write(call, container.guard, entry.guard, existing)?;
     let now = core.now();
     let mut blob = Blob {
         content: content(entry)?,

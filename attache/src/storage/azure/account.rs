@@ -5,6 +5,7 @@ use azure_core::http::headers::HeaderName;
 use azure_storage_blob::models::{BlobServiceProperties, CorsRule};
 
 use super::Inner;
+use super::config::WEB;
 use crate::attachment::ObjectKey;
 use crate::storage::Remark;
 
@@ -39,8 +40,15 @@ pub(super) async fn remarks(inner: &Inner, sample: &ObjectKey) -> Vec<Remark> {
         }
         Err(error) => Remark::unknown("versioning", &unreadable(&error)),
     };
-    vec![soft_delete, versioning, cors]
+    let mut remarks = vec![soft_delete, versioning, cors];
+    if inner.target.container == WEB {
+        remarks.push(Remark::known("container", PUBLIC.to_owned()));
+    }
+    remarks
 }
+
+/// Said at the start, too.
+pub(super) const PUBLIC: &str = "\"$web\" is the account's static web site: where that is switched on, everybody who knows a name can read the file";
 
 fn soft_delete(properties: &BlobServiceProperties) -> String {
     let policy = properties.delete_retention_policy.as_ref();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use azure_core::error::ErrorKind as AzureErrorKind;
-use azure_core::http::headers::RETRY_AFTER;
+use azure_core::error::{ErrorKind as AzureErrorKind, check_success};
+use azure_core::http::headers::{HeaderName, Headers, RETRY_AFTER};
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
 use tracing::{Instrument as _, Span};
@@ -49,21 +49,38 @@ pub(super) fn wait_before_retry(
     }
     let jitter = Duration::from_millis(rand::random::<u8>().into());
     let wait = (FIRST_WAIT * 2_u32.pow(retries) + jitter).min(LONGEST_WAIT);
-    let asked = retry_after(error).unwrap_or_default();
+    let asked = patience(error).unwrap_or_default();
     (asked <= LONGEST_WAIT).then_some(wait.max(asked))
 }
 
-/// `Retry-After` of an answer, in seconds; Azure sends no dates.
-fn retry_after(error: &azure_core::Error) -> Option<Duration> {
+/// How long the service asks to be left alone.
+pub(super) fn patience(error: &azure_core::Error) -> Option<Duration> {
     let AzureErrorKind::HttpResponse { raw_response, .. } = error.kind() else {
         return None;
     };
-    let seconds = raw_response
-        .as_ref()?
-        .headers()
-        .get_optional_str(&RETRY_AFTER)?;
-    Some(Duration::from_secs(seconds.parse().ok()?))
+    asked_patience(raw_response.as_ref()?.headers())
 }
+
+/// `Retry-After`, in seconds or as a date, or what Microsoft's client heeds besides.
+fn asked_patience(headers: &Headers) -> Option<Duration> {
+    let milliseconds = MILLISECONDS
+        .iter()
+        .find_map(|name| headers.get_optional_str(name)?.parse().ok());
+    if let Some(milliseconds) = milliseconds {
+        return Some(Duration::from_millis(milliseconds));
+    }
+    let text = headers.get_optional_str(&RETRY_AFTER)?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = azure_core::time::parse_rfc7231(text).ok()?;
+    (date - time::OffsetDateTime::now_utc()).try_into().ok()
+}
+
+const MILLISECONDS: [HeaderName; 2] = [
+    HeaderName::from_static("x-ms-retry-after-ms"),
+    HeaderName::from_static("retry-after-ms"),
+];
 
 /// Attempts that failed in a way that is tried again, by reason.
 #[derive(Debug, Default)]
@@ -158,10 +175,31 @@ impl Policy for Watch {
     }
 }
 
+/// Ends a request whose service asks for more patience than a caller has. Microsoft's client waits for as long as it is
+/// asked to, with the caller's memory held; what is an error and no response it does not try again.
+#[derive(Debug)]
+pub(super) struct Impatience;
+
+#[async_trait]
+impl Policy for Impatience {
+    async fn send(
+        &self,
+        ctx: &Context,
+        request: &mut Request,
+        next: &[Arc<dyn Policy>],
+    ) -> PolicyResult {
+        let answer = next[0].send(ctx, request, &next[1..]).await?;
+        let asked = asked_patience(answer.headers()).unwrap_or_default();
+        match u16::from(answer.status()) {
+            429 | 503 if asked > LONGEST_WAIT => check_success(answer, None).await,
+            _ => Ok(answer),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use azure_core::http::AsyncRawResponse;
-    use azure_core::http::headers::Headers;
     use futures::FutureExt as _;
 
     use super::*;

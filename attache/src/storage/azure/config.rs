@@ -166,6 +166,14 @@ impl AzureConfig {
             }
             _ => ConnectionString::default(),
         };
+        if let (Some(named), Some(held)) = (&self.account, &string.account)
+            && named != held
+        {
+            faults.push((
+                "account",
+                format!("is \"{named}\", but the connection string is for \"{held}\""),
+            ));
+        }
         let account = self.account.clone().or(string.account);
         let endpoint_text = self.endpoint.clone().or(string.endpoint);
         let account_key = match credential {
@@ -227,6 +235,11 @@ impl AzureConfig {
             None => faults.push((
                 "container",
                 "is needed: the name of the container".to_owned(),
+            )),
+            Some(name) if name == "$root" => faults.push((
+                "container",
+                "is \"$root\", in which no name may hold a \"/\", and all of attache's do; make a container of another name"
+                    .to_owned(),
             )),
             Some(name) if !is_container(name) => faults.push((
                 "container",
@@ -326,6 +339,9 @@ fn is_account(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
+/// The container of an account's static web site, which anybody can read.
+pub(super) const WEB: &str = "$web";
+
 /// <https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata>
 fn is_container(name: &str) -> bool {
     let plain = (3..=63).contains(&name.len())
@@ -335,7 +351,16 @@ fn is_container(name: &str) -> bool {
         && !name.starts_with('-')
         && !name.ends_with('-')
         && !name.contains("--");
-    plain || matches!(name, "$root" | "$web")
+    plain || name == WEB
+}
+
+/// `docker --env-file` and some service managers keep the quotes that a shell takes away.
+fn unquoted(text: &str) -> &str {
+    let text = text.trim();
+    let inner = ['"', '\'']
+        .iter()
+        .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+    inner.unwrap_or(text)
 }
 
 fn az_is_installed() -> bool {
@@ -356,25 +381,30 @@ impl ConnectionString {
         let mut parsed = Self::default();
         let mut protocol = "https";
         let mut suffix = "core.windows.net";
-        for part in text.split(';').filter(|part| !part.trim().is_empty()) {
+        for part in unquoted(text)
+            .split(';')
+            .filter(|part| !part.trim().is_empty())
+        {
             // Never say what the part holds: it may be the key.
             let (name, value) = part
                 .split_once('=')
                 .ok_or("has a part that is not Name=Value")?;
-            match name.trim() {
-                "AccountName" => parsed.account = Some(value.to_owned()),
-                "AccountKey" => parsed.key = Some(value.to_owned()),
-                "BlobEndpoint" => {
+            let value = value.trim();
+            // Microsoft's clients read the names without regard to case.
+            match name.trim().to_ascii_lowercase().as_str() {
+                "accountname" => parsed.account = Some(value.to_owned()),
+                "accountkey" => parsed.key = Some(value.to_owned()),
+                "blobendpoint" => {
                     parsed.endpoint = Some(value.trim_end_matches('/').to_owned());
                 }
-                "DefaultEndpointsProtocol" => protocol = value,
-                "EndpointSuffix" => suffix = value,
-                "SharedAccessSignature" => {
+                "defaultendpointsprotocol" => protocol = value,
+                "endpointsuffix" => suffix = value,
+                "sharedaccesssignature" => {
                     return Err(
                         "holds a shared access signature; attache needs AccountKey".to_owned()
                     );
                 }
-                "UseDevelopmentStorage" => {
+                "usedevelopmentstorage" => {
                     return Err(
                         "is UseDevelopmentStorage; write out AccountName, AccountKey and BlobEndpoint"
                             .to_owned(),
@@ -456,6 +486,52 @@ mod tests {
             "container",
         ] {
             assert!(keys.contains(&key), "{key} in {keys:?}");
+        }
+    }
+
+    #[test]
+    fn connection_strings_are_read_in_quotes_and_in_any_case() {
+        let plain = "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=a2V5;EndpointSuffix=core.windows.net";
+        for text in [
+            plain.to_owned(),
+            format!("\"{plain}\""),
+            format!(" '{plain}'\n"),
+            plain
+                .replace("AccountName", "accountname")
+                .replace("AccountKey", "ACCOUNTKEY"),
+        ] {
+            let config = AzureConfig {
+                container: Some("files".into()),
+                connection_string: Some(Secret::new(text.clone())),
+                ..AzureConfig::default()
+            };
+            let target = config
+                .target()
+                .unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
+            assert_eq!(target.account, "acme");
+            let endpoint = target.endpoint.as_str();
+            assert_eq!(endpoint, "https://acme.blob.core.windows.net/");
+            let other = AzureConfig {
+                account: Some("other".into()),
+                ..config
+            };
+            assert_eq!(other.faults()[0].0, "account");
+        }
+    }
+
+    #[test]
+    fn a_container_that_cannot_hold_our_names_is_refused() {
+        for (name, fits) in [
+            ("$root", false),
+            ("$web", true),
+            ("$logs", false),
+            ("files", true),
+        ] {
+            let config = AzureConfig {
+                container: Some(name.into()),
+                ..config(None)
+            };
+            assert_eq!(config.faults().is_empty(), fits, "{name}");
         }
     }
 

@@ -25,6 +25,7 @@ use azure_identity::{
 };
 use time::OffsetDateTime;
 
+use super::attempt::Impatience;
 use super::config::{AzureConfig, CredentialKind};
 use super::error::credential_error;
 use super::transport::Transport;
@@ -68,6 +69,7 @@ fn credential(
 ) -> azure_core::Result<Arc<dyn TokenCredential>> {
     let client_options = ClientOptions {
         transport: Some(AzureTransport::new(transport.clone())),
+        per_try_policies: vec![Arc::new(Impatience)],
         // The lease tries again; a fetch that takes long only makes callers wait.
         retry: RetryOptions::exponential(ExponentialRetryOptions {
             max_retries: 1,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use azure_core::error::ErrorKind as AzureErrorKind;
 use azure_core::http::StatusCode;
 
+use super::attempt::patience;
 use super::config::{CredentialKind, Target};
+use super::transport::ProxyFailed;
 use crate::error::{Error, ErrorKind};
 
 /// An error of the blob service.
@@ -35,7 +37,7 @@ pub(super) fn service_error(
             let code = code.as_str();
             match (u16::from(*status), code) {
                 (_, "ContainerNotFound" | "ContainerBeingDeleted" | "ContainerDisabled") => (
-                    ErrorKind::UpstreamRefused,
+                    ErrorKind::ContainerNotFound,
                     format!(
                         "azure: container \"{container}\" not found in account \"{account}\"; create it or set \
                          storage.azure.container"
@@ -49,7 +51,42 @@ pub(super) fn service_error(
                         target.endpoint.host_str().unwrap_or_default()
                     ),
                 ),
-                (404, _) => (ErrorKind::NotFound, "there is no such object".to_owned()),
+                (404, code) if ABSENT.contains(&code) => {
+                    (ErrorKind::NotFound, "there is no such object".to_owned())
+                }
+                (404, code) => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: {} answers 404 {code}, which is not what a store says of an object; check \
+                         storage.azure.endpoint and what stands between",
+                        target.endpoint.host_str().unwrap_or_default()
+                    ),
+                ),
+                (409, "BlobArchived" | "BlobBeingRehydrated") => (
+                    ErrorKind::Archived,
+                    "the store keeps this in its archive tier, where it cannot be read; rehydrate it, which takes hours, or \
+                     keep the container out of the rule that archives it"
+                        .to_owned(),
+                ),
+                (409, "BlobUsesCustomerSpecifiedEncryption") => (
+                    ErrorKind::CustomerKey,
+                    "this is encrypted with a key of its writer's own (a customer-provided key), which attache does not have"
+                        .to_owned(),
+                ),
+                (409 | 412, code) if keeper(code).is_some() => (
+                    ErrorKind::Retained,
+                    format!(
+                        "{} keeps this as it is ({code})",
+                        keeper(code).unwrap_or_default()
+                    ),
+                ),
+                (409, "PublicAccessNotPermitted") => (
+                    ErrorKind::UpstreamRefused,
+                    format!(
+                        "azure: a request reached account \"{account}\" without its credential, and the account lets nobody \
+                         in unknown (PublicAccessNotPermitted); a proxy may take the Authorization header or the query away"
+                    ),
+                ),
                 (409, "BlobAlreadyExists") => (
                     ErrorKind::Conflict,
                     "an object with this key exists already; it was left alone".to_owned(),
@@ -97,23 +134,55 @@ pub(super) fn service_error(
             } else {
                 (
                     ErrorKind::UpstreamUnavailable,
-                    format!(
-                        "azure: {host} cannot be reached; check the network, storage.azure.account and \
-                         storage.azure.endpoint{}",
-                        tls_hint(&error)
-                    ),
+                    match proxy_hint(&error) {
+                        Some(hint) => format!("azure: {host} cannot be reached {hint}"),
+                        None => format!(
+                            "azure: {host} cannot be reached; check the network, storage.azure.account and \
+                             storage.azure.endpoint{}",
+                            tls_hint(&error)
+                        ),
+                    },
                 )
             }
         }
         _ => (ErrorKind::Internal, "azure: the client failed".to_owned()),
     };
+    let asked = patience(&error).unwrap_or_default();
     let ours = Error::new(kind, message).with_source(error);
     match kind {
         ErrorKind::UpstreamUnavailable | ErrorKind::UpstreamTimeout => {
-            ours.retry_after(Duration::from_secs(5))
+            ours.for_operator().retry_after(asked.max(RETRY_AFTER))
         }
+        ErrorKind::UpstreamRefused | ErrorKind::ContainerNotFound => ours.for_operator(),
         _ => ours,
     }
+}
+
+/// What we ask of our callers where the service asks for less, or for nothing.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Who keeps a blob as it is, by the code of the refusal
+/// (<https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>).
+fn keeper(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "BlobImmutableDueToPolicy" => "a retention policy of the store",
+        "BlobImmutableDueToLegalHold" => "a legal hold of the store",
+        "ScopeLocked" => "a lock on the account",
+        "PendingCopyOperation" => "a copy that runs into it",
+        code if code.starts_with("LeaseId")
+            || code.starts_with("LeaseLost")
+            || code.starts_with("LeaseNotPresent") =>
+        {
+            "somebody's lease"
+        }
+        _ => return None,
+    })
+}
+
+/// Whether a policy or a lease keeps a blob from being changed or deleted.
+pub(super) fn is_retained(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status, error_code: Some(code), .. }
+        if matches!(u16::from(*status), 409 | 412) && keeper(code).is_some())
 }
 
 /// A failure to get a token.
@@ -141,15 +210,18 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
             "the certificate or federated token is not accepted; check storage.azure.client_certificate_file and the clock"
         }
         _ if unreachable => {
-            let hint =
-                "Entra ID cannot be reached; check the network and storage.azure.authority_host";
-            return Error::new(
-                ErrorKind::UpstreamUnavailable,
-                format!(
-                    "azure: no token from the credential \"{kind}\": {hint}{}",
+            let hint = match proxy_hint(error) {
+                Some(hint) => format!("Entra ID cannot be reached {hint}"),
+                None => format!(
+                    "Entra ID cannot be reached; check the network and storage.azure.authority_host{}",
                     tls_hint(error)
                 ),
+            };
+            return Error::new(
+                ErrorKind::UpstreamUnavailable,
+                format!("azure: no token from the credential \"{kind}\": {hint}"),
             )
+            .for_operator()
             .with_source(std::io::Error::other(text));
         }
         _ => match kind {
@@ -172,11 +244,14 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
     } else {
         (ErrorKind::UpstreamRefused, hint)
     };
+    let asked = find_response(error).and_then(patience).unwrap_or_default();
     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
     Error::new(
         kind_of_error,
         format!("azure: no token from the credential \"{kind}\"{code}: {hint}"),
     )
+    .for_operator()
+    .retry_after(asked.max(RETRY_AFTER))
     .with_source(std::io::Error::other(text))
 }
 
@@ -209,6 +284,13 @@ fn forbidden(
         "AuthorizationFailure" | "IpAuthorizationError" => format!(
             "azure: the firewall of account \"{account}\" does not let this machine in; allow its network, or set \
              storage.azure.endpoint to a private endpoint"
+        ),
+        "NetworkSecurityPerimeterAccessDenied" => format!(
+            "azure: the network security perimeter of account \"{account}\" does not let this machine in ({code}); add a rule \
+             for its address or subscription, or take the account out of the perimeter"
+        ),
+        "AccountIsDisabled" => format!(
+            "azure: account \"{account}\" is disabled ({code}); see its state, and that of the subscription, in the portal"
         ),
         "KeyBasedAuthenticationNotPermitted" => format!(
             "azure: account \"{account}\" does not allow account keys; use another storage.azure.credential"
@@ -261,10 +343,14 @@ pub(super) fn is_taken(error: &azure_core::Error) -> bool {
 /// What a path-style endpoint says of an account that it does not have; objects are `BlobNotFound`.
 const NO_ACCOUNT: &str = "ResourceNotFound";
 
+/// What the service says of an object that is not there; nothing else proves that it is not. `PathNotFound` is that of
+/// accounts with a hierarchical namespace.
+const ABSENT: [&str; 2] = ["BlobNotFound", "PathNotFound"];
+
 /// Whether an object or snapshot is simply not there.
 pub(super) fn is_absent(error: &azure_core::Error) -> bool {
-    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::NotFound, error_code, .. }
-        if !matches!(error_code.as_deref(), Some("ContainerNotFound" | NO_ACCOUNT)))
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::NotFound, error_code: Some(code), .. }
+        if ABSENT.contains(&code.as_str()))
 }
 
 /// Whether another try at the same bytes may succeed.
@@ -276,6 +362,27 @@ pub(super) fn is_transient(error: &azure_core::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// The refusal among the causes.
+fn find_response(error: &azure_core::Error) -> Option<&azure_core::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let azure = error.downcast_ref::<azure_core::Error>();
+        if let Some(azure) = azure.filter(|azure| {
+            matches!(
+                azure.kind(),
+                AzureErrorKind::HttpResponse {
+                    raw_response: Some(_),
+                    ..
+                }
+            )
+        }) {
+            return Some(azure);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn http_status(error: &azure_core::Error) -> Option<u16> {
@@ -319,12 +426,62 @@ fn timed_out(error: &azure_core::Error) -> bool {
     find::<std::io::Error>(error).is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-fn tls_hint(error: &azure_core::Error) -> &'static str {
-    if chain(error).contains("certificate") {
-        " (its certificate is not trusted: set storage.azure.ca_file)"
-    } else {
-        ""
+/// What is known of why a host cannot be reached, to be put behind a message.
+pub(super) fn reach_hint(error: &azure_core::Error) -> String {
+    match proxy_hint(error) {
+        Some(hint) => format!(", {hint}"),
+        None => tls_hint(error).to_owned(),
     }
+}
+
+/// What to do about a proxy through which there is no way.
+fn proxy_hint(error: &azure_core::Error) -> Option<String> {
+    let failed = find::<ProxyFailed>(error)?;
+    let said = failed.to_string();
+    let advice = if said.contains("authorization required") {
+        "it wants a user and a password: set network.proxy to http://USER:PASSWORD@HOST:PORT"
+    } else if said.contains("unsuccessful") {
+        "it refuses to connect there: let it CONNECT to this host and port, check user and password in network.proxy, or add \
+         the host to network.no_proxy"
+    } else {
+        "the proxy itself does not answer: check network.proxy (HTTPS_PROXY)"
+    };
+    Some(format!("through the proxy {}; {advice}", failed.address))
+}
+
+/// What to do about a certificate that was refused.
+fn tls_hint(error: &azure_core::Error) -> &'static str {
+    use rustls::CertificateError as Certificate;
+    match find_tls(error) {
+        Some(rustls::Error::InvalidCertificate(refused)) => match refused {
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                " (its certificate is not valid yet by this machine's clock: set the clock, NTP)"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                " (its certificate has expired by this machine's clock: check the clock, then the certificate)"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                " (its certificate is for another name: check the host)"
+            }
+            _ => " (its certificate is not trusted: set storage.azure.ca_file)",
+        },
+        _ => "",
+    }
+}
+
+/// The error of TLS among the causes. An error of a connection holds it, but does not call it its cause.
+fn find_tls(error: &azure_core::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        cause = match error.downcast_ref::<std::io::Error>() {
+            Some(error) => error.get_ref().map(|held| held as _),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 fn chain(error: &azure_core::Error) -> String {
@@ -388,6 +545,82 @@ mod tests {
     use super::*;
     fn with_detail(detail: &str) -> String {
         format!("<AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail>")
+    }
+
+    #[test]
+    fn each_refusal_is_told_as_what_it_is() {
+        use ErrorKind::{
+            Archived, Conflict, ContainerNotFound, CustomerKey, Internal, NotFound,
+            PreconditionFailed, Retained, UpstreamRefused,
+        };
+        for (status, code, kind, said) in [
+            (404, "BlobNotFound", NotFound, ""),
+            (404, "PathNotFound", NotFound, ""),
+            (
+                404,
+                "",
+                UpstreamRefused,
+                "not what a store says of an object",
+            ),
+            (
+                404,
+                "ContainerNotFound",
+                ContainerNotFound,
+                "\"files\" not found",
+            ),
+            (409, "ContainerBeingDeleted", ContainerNotFound, ""),
+            (409, "BlobAlreadyExists", Conflict, ""),
+            (409, "BlobArchived", Archived, "archive tier"),
+            (409, "BlobBeingRehydrated", Archived, "archive tier"),
+            (
+                409,
+                "BlobUsesCustomerSpecifiedEncryption",
+                CustomerKey,
+                "customer-provided key",
+            ),
+            (
+                409,
+                "BlobImmutableDueToPolicy",
+                Retained,
+                "a retention policy",
+            ),
+            (409, "BlobImmutableDueToLegalHold", Retained, "a legal hold"),
+            (409, "ScopeLocked", Retained, "a lock"),
+            (409, "PendingCopyOperation", Retained, "a copy"),
+            (409, "LeaseIdMismatchWithBlobOperation", Retained, "lease"),
+            (412, "LeaseIdMissing", Retained, "lease"),
+            (412, "LeaseLost", Retained, "lease"),
+            (412, "LeaseNotPresentWithBlobOperation", Retained, "lease"),
+            (
+                412,
+                "ConditionNotMet",
+                PreconditionFailed,
+                "changed meanwhile",
+            ),
+            (
+                409,
+                "PublicAccessNotPermitted",
+                UpstreamRefused,
+                "without its credential",
+            ),
+            (
+                403,
+                "NetworkSecurityPerimeterAccessDenied",
+                UpstreamRefused,
+                "perimeter",
+            ),
+            (403, "AccountIsDisabled", UpstreamRefused, "is disabled"),
+            (409, "SomethingElse", Internal, "SomethingElse"),
+        ] {
+            let error = &words_for(status, Some(code), b"")[0];
+            assert_eq!(error.kind(), kind, "{status} {code}: {error}");
+            assert!(error.detail().contains(said), "{status} {code}: {error}");
+            // None of these is mended by a look at the clock or the connection string.
+            assert!(!error.detail().contains("the clock"), "{error}");
+            for hidden in ["acme", "storage.azure"] {
+                assert!(!error.public_detail().contains(hidden), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -10,19 +10,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use azure_core::http::headers::HeaderName;
 use azure_core::http::policies::Policy;
 use azure_core::http::{
     ClientMethodOptions, ClientOptions, Context, Etag, HttpClient as _, Request, RequestContent,
     Transport as AzureTransport,
 };
 use azure_storage_blob::models::{
-    BlobClientDeleteOptions, BlobContainerClientListBlobsOptions,
-    BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions,
-    BlockBlobClientUploadOptions, BlockLookupList, DeleteSnapshotsOptionType, ListBlobsIncludeItem,
+    AccessTier, BlobClientDeleteOptions, BlobClientSetPropertiesOptions,
+    BlobContainerClientListBlobsOptions, BlockBlobClientCommitBlockListOptions,
+    BlockBlobClientStageBlockOptions, BlockBlobClientUploadOptions, BlockLookupList,
+    DeleteSnapshotsOptionType, ListBlobsIncludeItem,
 };
 use azure_storage_blob::{BlobClient, BlobServiceClient, BlobServiceClientOptions};
 use bytes::Bytes;
@@ -48,6 +50,7 @@ mod account;
 mod attempt;
 mod config;
 mod credential;
+mod discard;
 mod download;
 mod error;
 mod get;
@@ -55,9 +58,10 @@ mod shared_key;
 mod sign;
 mod transport;
 
-use attempt::{Retries, Watch, WholeCrc};
+use attempt::{Impatience, Retries, Watch, WholeCrc};
 use config::Target;
 pub use config::{AzureConfig, CredentialKind};
+use discard::{Deleted, Retention};
 use download::Download;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -90,6 +94,7 @@ struct Inner {
     /// Where blobs are, without a `/` at its end.
     container_url: String,
     signer: Signer,
+    retention: Retention,
 }
 
 impl AzureStorage {
@@ -100,9 +105,13 @@ impl AzureStorage {
     /// [`ErrorKind::Misconfigured`], naming every key that is missing or wrong.
     pub fn new(config: &AzureConfig, transport: &TransportConfig) -> Result<Self> {
         let target = config.checked_target()?;
+        if target.container == config::WEB {
+            tracing::warn!("storage.azure.container {}", account::PUBLIC);
+        }
         let transport = Transport::new(transport)?;
         let retries = Arc::new(Retries::default());
-        let mut per_try: Vec<Arc<dyn Policy>> = vec![Arc::new(Watch(retries.clone()))];
+        let mut per_try: Vec<Arc<dyn Policy>> =
+            vec![Arc::new(Impatience), Arc::new(Watch(retries.clone()))];
         let key = target
             .account_key
             .as_ref()
@@ -159,6 +168,7 @@ impl AzureStorage {
             authority,
             protocol,
             signer,
+            retention: Retention::default(),
         })))
     }
 }
@@ -183,9 +193,12 @@ pub async fn open_signed_url(
         .execute_request(&request)
         .await
         .map_err(|error| {
+            let hint = error::reach_hint(&error);
             Error::new(
                 ErrorKind::UpstreamUnavailable,
-                format!("azure: {host} cannot be reached; check storage.azure.public_endpoint"),
+                format!(
+                    "azure: {host} cannot be reached; check storage.azure.public_endpoint{hint}"
+                ),
             )
             .with_source(error)
         })?;
@@ -245,21 +258,28 @@ impl Inner {
             .during(operation, subject)
     }
 
-    /// Whether the object under `key` was written by `attempt`: an answer was lost, and the retry found our own work.
-    async fn is_ours(&self, key: &ObjectKey, attempt: &str) -> azure_core::Result<bool> {
+    /// The entity tag of the object under `key` if it was written by `attempt`: an answer was lost, and the retry found our
+    /// own work.
+    async fn own_tag(&self, key: &ObjectKey, attempt: &str) -> azure_core::Result<Option<String>> {
         let properties = self.blob(key).get_properties(None).await?;
+        let headers = properties.headers();
         let name = azure_core::http::headers::HeaderName::from_static("x-ms-meta-attempt");
-        Ok(properties.headers().get_optional_str(&name) == Some(attempt))
+        let ours = headers.get_optional_str(&name) == Some(attempt);
+        Ok(ours.then(|| {
+            headers
+                .get_optional_str(&ETAG)
+                .map_or_else(String::new, bare)
+        }))
     }
 
-    async fn delete_blob(&self, key: &ObjectKey) -> azure_core::Result<()> {
+    async fn delete_blob(&self, key: &ObjectKey) -> azure_core::Result<Deleted> {
         let options = BlobClientDeleteOptions {
             delete_snapshots: Some(DeleteSnapshotsOptionType::Include),
             ..BlobClientDeleteOptions::default()
         };
         match self.blob(key).delete(Some(options)).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_absent(&error) => Ok(()),
+            Ok(_) => Ok(Deleted::It),
+            Err(error) if is_absent(&error) => Ok(Deleted::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -277,8 +297,13 @@ impl Storage for AzureStorage {
             key,
             content,
             attempt: uuid::Uuid::now_v7().simple().to_string(),
+            tag: OnceLock::new(),
         };
-        upload::upload(&put, body, content.size, &content.blocks).await
+        let digests = upload::upload(&put, body, content.size, &content.blocks).await?;
+        Ok(Stored {
+            store_tag: put.tag.into_inner(),
+            ..digests.into()
+        })
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
@@ -297,7 +322,12 @@ impl Storage for AzureStorage {
             return Err(Error::internal("azure: an answer with another range"));
         }
         let metadata = |name: &str| opened.metadata(name);
-        let info = object_info(key.clone(), size, metadata, opened.md5());
+        let version = opened.version();
+        let version = version.as_ref().and_then(|tag| tag.to_str().ok()).map(bare);
+        let info = ObjectInfo {
+            store_tag: version,
+            ..object_info(key.clone(), size, metadata, opened.md5())
+        };
         let resumed = Arc::new(AtomicBool::new(false));
         let mut download = Download::new(inner, key.clone(), wanted, opened, resumed.clone());
         // The first bytes are at hand when this returns.
@@ -309,27 +339,65 @@ impl Storage for AzureStorage {
         })
     }
 
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
+        let properties = match self.0.blob(key).get_properties(None).await {
+            Ok(properties) => properties,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(self.0.fail(error, "head", key.as_str())),
+        };
+        let headers = properties.headers();
+        let text = |name: &'static str| headers.get_optional_str(&HeaderName::from_static(name));
+        let size = text("content-length").and_then(|length| length.parse().ok());
+        let size = size.ok_or_else(|| Error::internal("azure: an answer without its length"))?;
+        let metadata =
+            |name: &str| headers.get_optional_str(&HeaderName::from(format!("{METADATA}{name}")));
+        let md5 = text("content-md5").and_then(crate::base64::decode);
+        Ok(Some(ObjectInfo {
+            store_tag: text("etag").map(bare),
+            archived: text("x-ms-access-tier") == Some("Archive"),
+            ..object_info(
+                key.clone(),
+                size,
+                metadata,
+                md5.and_then(|md5| md5.try_into().ok()).map(Hex),
+            )
+        }))
+    }
+
+    async fn write_facts(
+        &self,
+        key: &ObjectKey,
+        content: &Content,
+        stored: &Stored,
+    ) -> Result<Option<String>> {
+        let blob = self.0.blob(key);
+        let fail = |error| self.0.fail(error, "facts", key.as_str());
+        // Both calls replace all that they are about.
+        let properties = BlobClientSetPropertiesOptions {
+            blob_content_type: Some(content.content_type.clone()),
+            blob_content_disposition: Some(content.disposition.clone()),
+            blob_content_md5: stored.md5.map(|md5| md5.0.to_vec()),
+            ..BlobClientSetPropertiesOptions::default()
+        };
+        blob.set_properties(Some(properties)).await.map_err(fail)?;
+        let metadata = to_metadata(&content.facts, stored);
+        let written = blob.set_metadata(&metadata, None).await.map_err(fail)?;
+        Ok(written.headers().get_optional_str(&ETAG).map(bare))
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.0
             .delete_blob(key)
             .await
+            .map(|_| ())
             .map_err(|error| self.0.fail(error, "delete", key.as_str()))
     }
 
     async fn discard(&self, key: &ObjectKey) -> Result<()> {
-        // Blocks that were staged and never committed live for a week, and are billed; a Put Blob over the name removes them
-        // (<https://learn.microsoft.com/rest/api/storageservices/put-block#remarks>).
-        let nothing = Bytes::new().into();
-        let outcome = self
-            .0
-            .blob(key)
-            .block_blob_client()
-            .upload(nothing, None)
-            .await;
-        match outcome {
-            Ok(_) => self.delete(key).await,
-            Err(error) => Err(self.0.fail(error, "discard", key.as_str())),
-        }
+        self.0
+            .discard(key)
+            .await
+            .map_err(|error| self.0.fail(error, "discard", key.as_str()))
     }
 
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
@@ -357,15 +425,22 @@ impl Storage for AzureStorage {
                 let info = known.and_then(|key: ObjectKey| {
                     let properties = item.properties?;
                     let metadata = item.metadata.and_then(|m| m.values).unwrap_or_default();
-                    Some(object_info(
-                        key,
-                        properties.content_length?,
-                        |name| metadata.get(name).map(String::as_str),
-                        properties
-                            .content_md5
-                            .and_then(|md5| md5.try_into().ok())
-                            .map(Hex),
-                    ))
+                    // Names are the same in any case, and some tools write them with capitals.
+                    let metadata: HashMap<String, String> = metadata
+                        .into_iter()
+                        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                        .collect();
+                    let md5 = properties.content_md5.and_then(|md5| md5.try_into().ok());
+                    Some(ObjectInfo {
+                        store_tag: properties.etag.map(|tag| bare(tag.as_ref())),
+                        archived: properties.access_tier == Some(AccessTier::Archive),
+                        ..object_info(
+                            key,
+                            properties.content_length?,
+                            |name| metadata.get(name).map(String::as_str),
+                            md5.map(Hex),
+                        )
+                    })
                 });
                 futures::future::ready(Ok(info))
             })
@@ -400,8 +475,14 @@ impl Storage for AzureStorage {
             .map_err(|error| self.0.fail(error, "probe", &target.container))?;
         Ok(Probe {
             summary: format!(
-                "container \"{}\" in account \"{}\" by credential \"{}\"",
-                target.container, target.account, target.credential
+                "container \"{}\" in account \"{}\" by credential \"{}\"{}",
+                target.container,
+                target.account,
+                target.credential,
+                match self.0.transport.proxy_for(target.endpoint.as_str()) {
+                    Some(proxy) => format!(", through the proxy {}", proxy.address()),
+                    None => String::new(),
+                }
             ),
             clock_skew_s: self
                 .0
@@ -471,29 +552,36 @@ struct Put<'a> {
     content: &'a Content,
     /// Stored with the object, so that a repeated call that finds it there can tell its own work from somebody else's.
     attempt: String,
+    /// The entity tag of what was put.
+    tag: OnceLock<String>,
 }
 
 impl Put<'_> {
     fn metadata(&self, digests: &Digests) -> HashMap<String, String> {
-        let mut metadata = to_metadata(&self.content.settled(digests.utf8).facts, digests);
+        let facts = self.content.settled(digests.utf8).facts;
+        let mut metadata = to_metadata(&facts, &(*digests).into());
         metadata.insert("attempt".to_owned(), self.attempt.clone());
         metadata
     }
 
-    /// Turns "it exists" into success if it is what we put.
-    async fn settle<T>(&self, outcome: azure_core::Result<T>) -> Result<()> {
-        match outcome {
-            Ok(_) => Ok(()),
+    /// Keeps the entity tag; turns "it exists" into success if it is what we put.
+    async fn settle(&self, outcome: azure_core::Result<Option<String>>) -> Result<()> {
+        let tag = match outcome {
+            Ok(tag) => tag,
             Err(error) if is_taken(&error) => {
                 // Not to be told is not "somebody else's": our caller would leave our own work behind.
-                match self.inner.is_ours(self.key, &self.attempt).await {
-                    Ok(true) => Ok(()),
-                    Ok(false) => Err(conflict(self.key)),
-                    Err(error) => Err(self.inner.fail(error, "put", self.key.as_str())),
+                match self.inner.own_tag(self.key, &self.attempt).await {
+                    Ok(Some(tag)) => Some(tag),
+                    Ok(None) => return Err(conflict(self.key)),
+                    Err(error) => return Err(self.inner.fail(error, "put", self.key.as_str())),
                 }
             }
-            Err(error) => Err(self.inner.fail(error, "put", self.key.as_str())),
+            Err(error) => return Err(self.inner.fail(error, "put", self.key.as_str())),
+        };
+        if let Some(tag) = tag {
+            let _ = self.tag.set(tag);
         }
+        Ok(())
     }
 }
 
@@ -526,7 +614,8 @@ impl BlockTarget for Put<'_> {
             .block_blob_client()
             .upload(bytes.into(), Some(options))
             .await;
-        self.settle(outcome).await
+        let tag = outcome.map(|made| made.etag.map(|tag| bare(tag.as_ref())));
+        self.settle(tag).await
     }
 
     async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()> {
@@ -569,34 +658,27 @@ impl BlockTarget for Put<'_> {
             .block_blob_client()
             .commit_block_list(list, Some(options))
             .await;
-        self.settle(outcome).await
+        let tag = outcome.map(|made| made.headers().get_optional_str(&ETAG).map(bare));
+        self.settle(tag).await
     }
 
     async fn abort(&self) {
-        // Only where nothing is: an object of somebody else under this name must stay.
-        let options = BlockBlobClientUploadOptions {
-            if_none_match: Some(Etag::from("*")),
-            metadata: Some(HashMap::from([(
-                "attempt".to_owned(),
-                self.attempt.clone(),
-            )])),
-            ..BlockBlobClientUploadOptions::default()
-        };
-        let nothing = Bytes::new().into();
-        let client = self.inner.blob(self.key).block_blob_client();
-        let replaced = client.upload(nothing, Some(options)).await;
-        let ours = || self.inner.is_ours(self.key, &self.attempt);
-        if (replaced.is_ok() || ours().await.unwrap_or(false))
-            && let Err(error) = self.inner.delete_blob(self.key).await
-        {
+        if let Err(error) = self.inner.abort(self.key, &self.attempt).await {
             tracing::warn!(key = %self.key, %error, "staged blocks are left; sweep removes them");
         }
     }
 }
 
+const ETAG: HeaderName = HeaderName::from_static("etag");
+
+/// An entity tag as listings have it, which leave out the quotes of headers.
+fn bare(tag: &str) -> String {
+    tag.trim_start_matches("W/").trim_matches('"').to_owned()
+}
+
 /// Metadata names are C identifiers, values are ASCII
 /// (<https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources>).
-fn to_metadata(facts: &Facts, digests: &Digests) -> HashMap<String, String> {
+fn to_metadata(facts: &Facts, stored: &Stored) -> HashMap<String, String> {
     let encode = |text: &str| utf8_percent_encode(text, METADATA_VALUE).to_string();
     let created_at = facts.created_at.format(&Rfc3339).unwrap_or_default();
     let fields = [
@@ -612,10 +694,11 @@ fn to_metadata(facts: &Facts, digests: &Digests) -> HashMap<String, String> {
             "created_by",
             facts.created_by.as_ref().map(|by| encode(by.as_str())),
         ),
-        ("sha256", digests.sha256.map(|hex| hex.to_string())),
+        ("size", Some(stored.size.to_string())),
+        ("sha256", stored.sha256.map(|hex| hex.to_string())),
         (
             "crc64",
-            digests.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
+            stored.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
         ),
     ];
     fields
@@ -663,6 +746,9 @@ fn object_info<'a>(
         crc64: text("crc64")
             .and_then(|hex| hex.parse::<Hex<8>>().ok())
             .map(|hex| u64::from_be_bytes(hex.0)),
+        facts_size: text("size").and_then(|size| size.parse().ok()),
+        store_tag: None,
+        archived: false,
     }
 }
 

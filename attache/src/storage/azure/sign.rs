@@ -134,7 +134,7 @@ impl Signer {
             SigningKey::Delegation(lease) => Some(lease.get(grant.lifetime + KEY_MARGIN).await?),
             SigningKey::Account(_) => None,
         };
-        let expiry = quantised_expiry((subject.now)(), grant.lifetime);
+        let expiry = quantised_expiry((subject.now)(), grant.lifetime, grant.step);
         if let Some(made) = self.made().get(subject.key)
             && made.expiry == expiry
             && made.grant == *grant
@@ -274,6 +274,7 @@ mod tests {
     fn unusual_grant() -> Grant {
         Grant {
             lifetime: Duration::from_secs(120),
+            step: Duration::from_secs(60),
             disposition: "inline; filename=\"__.png\"; filename*=UTF-8''%E5%86%99%E7%9C%9F.png"
                 .to_owned(),
             content_type: "image/png".to_owned(),
@@ -371,6 +372,7 @@ mod tests {
         let signer = account_signer();
         let grant = Grant {
             lifetime: Duration::from_secs(120),
+            step: Duration::from_secs(60),
             disposition: "inline; filename=\"a.png\"".to_owned(),
             content_type: "image/png".to_owned(),
             cache_control: None,

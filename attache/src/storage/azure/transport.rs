@@ -5,32 +5,38 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use azure_core::error::{Error as AzureError, ErrorKind as AzureErrorKind};
 use azure_core::http::headers::{HeaderName, HeaderValue, Headers};
 use azure_core::http::{AsyncRawResponse, Body as AzureBody, HttpClient, Request};
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt as _, TryFutureExt as _};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{
+    Connected, Connection, HttpConnector, capture_connection,
+};
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tower::Service;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::latency::Latency;
+use crate::network::{Proxy, Route};
 
 /// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
 /// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as
@@ -40,11 +46,19 @@ const READ_BUFFER: usize = 16 * 1024;
 /// Until a connection stands, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From the last byte of a request to the first of its answer. Azure ends most operations at 30 s by itself
+/// From the last byte of a request that could be handed to the network to the first of its response. Azure ends most
+/// operations at 30 s by itself
 /// (<https://learn.microsoft.com/rest/api/storageservices/setting-timeouts-for-blob-service-operations>).
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The slowest rate at which a request's body may leave, added to the above.
+/// The same for Put Block List, which Azure gives 60 s.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a request without a body on a connection that served others before: after a fail-over of a firewall, a NAT
+/// or a private endpoint such a connection is dead, and nobody says so. A new one is tried then.
+const REUSED_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// The slowest rate at which a request's body may leave.
 const MIN_SEND_RATE: u64 = 64 * 1024;
 
 /// Idle connections that are kept. More than that are closed as soon as they are idle.
@@ -53,8 +67,15 @@ const MAX_IDLE: usize = 128;
 /// What is read of an answer that refuses a request, in bytes. Azure's have a few hundred.
 const LONGEST_REFUSAL: usize = 16 * 1024;
 
-/// Probes of a quiet connection, so that a dead peer is noticed.
+/// Probes of a quiet connection, so that a dead peer is noticed: the first after this time,
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// and this many more at this distance. The system's own (9 at 75 s) outlast `clients.idle_after`.
+const TCP_PROBES: (u32, Duration) = (3, Duration::from_secs(10));
+
+/// What was sent and not acknowledged for so long was sent into the void (TCP_USER_TIMEOUT, RFC 5482).
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const TCP_UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// How connections behave; a part of what is compared when the configuration is loaded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +86,26 @@ pub struct TransportConfig {
     pub idle_after: Duration,
     /// An answer whose body stalls this long is given up.
     pub body_idle: Duration,
+    /// Which way to a host.
+    pub route: Route,
+    /// How long the service may take from the last byte of a request to the first of its response; 30 s.
+    pub response_timeout: Duration,
+    /// How long a connection that served others before may take to answer a request without a body, until a new connection
+    /// is tried; 12 s.
+    pub reused_timeout: Duration,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            ca_pem: None,
+            idle_after: Duration::from_secs(10 * 60),
+            body_idle: Duration::from_secs(30),
+            route: Route::default(),
+            response_timeout: RESPONSE_TIMEOUT,
+            reused_timeout: REUSED_TIMEOUT,
+        }
+    }
 }
 
 /// Counts of one transport.
@@ -92,15 +133,23 @@ impl TransportCounts {
     }
 }
 
-type Connector = Counting<HttpsConnector<HttpConnector>>;
+type Connector = Counting<HttpsConnector<Dial>>;
 
 /// A connection pool for one configuration. Everything that talks to one store shares it; dropping the last
 /// clone closes its connections.
 pub(super) struct Transport {
-    client: Client<Connector, Full<Bytes>>,
+    /// The pool that is used now: another takes its place when its connections cannot be trusted.
+    pool: ArcSwap<Pool>,
+    connector: Connector,
+    idle_after: Duration,
     counts: Arc<TransportCounts>,
     body_idle: Duration,
+    route: Arc<Route>,
+    response_timeout: Duration,
+    reused_timeout: Duration,
 }
+
+type Pool = Client<Connector, Full<Bytes>>;
 
 impl Transport {
     /// Makes the pool; connects to nothing yet.
@@ -113,39 +162,71 @@ impl Transport {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(TCP_KEEPALIVE));
+        let (probes, distance) = TCP_PROBES;
+        tcp.set_keepalive_interval(Some(distance));
+        tcp.set_keepalive_retries(Some(probes));
+        #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+        tcp.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED));
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let route = Arc::new(config.route.clone());
         let tls = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(config.ca_pem.as_deref())?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Dial {
+                tcp,
+                route: route.clone(),
+            });
         let counts = Arc::new(TransportCounts {
             skew_ms: i64::MIN.into(),
             ..TransportCounts::default()
         });
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(config.idle_after)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http1_read_buf_exact_size(READ_BUFFER)
-            // Blocks go out as they are; flattening would copy each into a second buffer.
-            .http1_writev(true)
-            .build(Counting {
-                inner: tls,
-                counts: counts.clone(),
-            });
+        let connector = Counting {
+            inner: tls,
+            counts: counts.clone(),
+        };
         Ok(Arc::new(Self {
-            client,
+            pool: ArcSwap::from_pointee(pool(connector.clone(), config.idle_after)),
+            connector,
+            idle_after: config.idle_after,
             counts,
             body_idle: config.body_idle,
+            route,
+            response_timeout: config.response_timeout,
+            reused_timeout: config.reused_timeout,
         }))
+    }
+
+    /// The proxy on the way to `url`.
+    pub(super) fn proxy_for(&self, url: &str) -> Option<&Proxy> {
+        let uri: http::Uri = url.parse().ok()?;
+        self.route.proxy_for(&uri)
+    }
+
+    /// Gives up the pool of which a connection turned out to be dead: where one is, the others mostly are, too. What runs on
+    /// them goes on; the idle ones are closed.
+    fn distrust(&self, pool_of_it: &Arc<Pool>) {
+        // Several requests may find out at the same time; the first makes the new pool for all.
+        let fresh = Arc::new(pool(self.connector.clone(), self.idle_after));
+        self.pool.compare_and_swap(pool_of_it, fresh);
     }
 
     /// What happened so far.
     pub(super) fn counts(&self) -> &Arc<TransportCounts> {
         &self.counts
     }
+}
+
+fn pool(connector: Connector, idle_after: Duration) -> Pool {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(idle_after)
+        .pool_max_idle_per_host(MAX_IDLE)
+        .http1_read_buf_exact_size(READ_BUFFER)
+        // Blocks go out as they are; flattening would copy each into a second buffer.
+        .http1_writev(true)
+        .build(connector)
 }
 
 fn tls_config(ca_pem: Option<&str>) -> Result<rustls::ClientConfig> {
@@ -189,20 +270,28 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// `Connection` if nobody could be reached, `Io` if the connection broke or no answer came in time. Dropped before its
-    /// end, it closes the connection that it used.
+    /// `Connection` if nobody could be reached, `Io` if the connection broke or no answer came in time: within 30 s of the
+    /// last byte that left (60 s for Put Block List). A request without a body that finds a pooled connection silent for 12 s
+    /// is sent once more on a new one. Dropped before its end, it closes the connection that it used.
     pub(super) async fn send(
         &self,
         request: hyper::Request<Full<Bytes>>,
     ) -> azure_core::Result<hyper::Response<Answer>> {
-        let length = request.body().size_hint().exact().unwrap_or_default();
-        let patience = FIRST_BYTE_TIMEOUT + Duration::from_secs(length / MIN_SEND_RATE);
         let flight = Flight::start(&self.counts);
         let started = std::time::Instant::now();
-        let answer = tokio::time::timeout(patience, self.client.request(request))
-            .await
-            .map_err(|_| late("the store did not answer in time"))?
-            .map_err(send_error)?;
+        let repeatable = matches!(*request.method(), http::Method::GET | http::Method::HEAD);
+        let again = repeatable.then(|| request.clone());
+        let answer = match (self.exchange(request, repeatable).await, again) {
+            (Err(Silence::OfReused), Some(again)) => {
+                tracing::debug!("a pooled connection is silent; trying a new one");
+                self.exchange(again, false).await
+            }
+            (outcome, _) => outcome,
+        };
+        let answer = answer.map_err(|silence| match silence {
+            Silence::Failed(error) => send_error(error),
+            Silence::OfReused | Silence::TooLong => late("the store did not answer in time"),
+        })?;
         self.counts.first_byte.note(started.elapsed());
         if let Some(skew) = answer
             .headers()
@@ -217,6 +306,119 @@ impl Transport {
             timer: None,
             _flight: flight,
         }))
+    }
+}
+
+/// Why there is no response.
+enum Silence {
+    /// The connection failed.
+    Failed(ClientError),
+    /// Nothing came on a connection that had served others before.
+    OfReused,
+    /// Nothing came.
+    TooLong,
+}
+
+impl Transport {
+    /// Sends a request once. `impatient`: gives up sooner on a connection that served others before.
+    async fn exchange(
+        &self,
+        mut request: hyper::Request<Full<Bytes>>,
+        impatient: bool,
+    ) -> Result<hyper::Response<Incoming>, Silence> {
+        let length = request.body().size_hint().exact().unwrap_or_default();
+        let is_commit = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.contains("comp=blocklist"));
+        let patience = match is_commit {
+            true => COMMIT_TIMEOUT.max(self.response_timeout),
+            false => self.response_timeout,
+        };
+        let started = Instant::now();
+        let latest =
+            started + CONNECT_TIMEOUT + patience + Duration::from_secs(length / MIN_SEND_RATE);
+        let mut connection = capture_connection(&mut request);
+        let pool = self.pool.load_full();
+        let mut response = std::pin::pin!(pool.request(request));
+        let deadline = tokio::time::sleep_until(latest);
+        let mut deadline = std::pin::pin!(deadline);
+        let pulse = tokio::select! {
+            biased;
+            outcome = &mut response => return outcome.map_err(Silence::Failed),
+            connected = connection.wait_for_connection_metadata() => {
+                let mut extras = http::Extensions::new();
+                if let Some(connected) = &*connected {
+                    connected.get_extras(&mut extras);
+                }
+                extras.remove::<Arc<Pulse>>()
+            }
+            () = &mut deadline => return Err(Silence::TooLong),
+        };
+        let Some(pulse) = pulse else {
+            // Every connection is made by `Counting`, which gives it one.
+            return response.await.map_err(Silence::Failed);
+        };
+        let reused = pulse.has_served();
+        let patience = match reused && impatient {
+            true => self.reused_timeout,
+            false => patience,
+        };
+        loop {
+            let due = (pulse.last_sent().max(started) + patience).min(latest);
+            if due <= Instant::now() {
+                // The others of its age are no better; those that it leaves are new.
+                if reused {
+                    self.distrust(&pool);
+                }
+                return Err(match reused {
+                    true => Silence::OfReused,
+                    false => Silence::TooLong,
+                });
+            }
+            deadline.as_mut().reset(due);
+            tokio::select! {
+                biased;
+                outcome = &mut response => return outcome.map_err(Silence::Failed),
+                () = &mut deadline => {}
+            }
+        }
+    }
+}
+
+/// What has moved on a connection.
+#[derive(Debug)]
+struct Pulse {
+    born: Instant,
+    /// Milliseconds after `born`.
+    sent_ms: AtomicU64,
+    served: AtomicBool,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self {
+            born: Instant::now(),
+            sent_ms: AtomicU64::new(0),
+            served: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether anything was ever received.
+    fn has_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// When the system last took bytes to send.
+    fn last_sent(&self) -> Instant {
+        self.born + Duration::from_millis(self.sent_ms.load(Ordering::Relaxed))
+    }
+
+    fn note_sent(&self, outcome: &Poll<std::io::Result<usize>>) {
+        if matches!(outcome, Poll::Ready(Ok(1..))) {
+            let ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.sent_ms.store(ms, Ordering::Relaxed);
+        }
     }
 }
 
@@ -366,6 +568,61 @@ impl Stream for Answer {
     }
 }
 
+/// Connects to a host, or to it through a proxy.
+#[derive(Clone)]
+struct Dial {
+    tcp: HttpConnector,
+    route: Arc<Route>,
+}
+
+impl Service<hyper::Uri> for Dial {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<TokioIo<TcpStream>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: hyper::Uri) -> Self::Future {
+        let Some(proxy) = self.route.proxy_for(&uri) else {
+            return Box::pin(self.tcp.call(uri).map_err(Into::into));
+        };
+        let mut tunnel = Tunnel::new(proxy.uri(), self.tcp.clone());
+        if let Some(authorization) = proxy.authorization() {
+            tunnel = tunnel.with_auth(authorization);
+        }
+        let address = proxy.address().to_owned();
+        let dial = tunnel.call(uri);
+        Box::pin(dial.map_err(move |source| {
+            let source = source.into();
+            Box::new(ProxyFailed { address, source }) as BoxError
+        }))
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The way through the proxy does not work.
+#[derive(Debug)]
+pub(super) struct ProxyFailed {
+    /// Host and port of the proxy.
+    pub(super) address: String,
+    source: BoxError,
+}
+
+impl std::fmt::Display for ProxyFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "proxy {}: {}", self.address, self.source)
+    }
+}
+
+impl std::error::Error for ProxyFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}
+
 /// Counts the connections that a connector makes.
 #[derive(Clone)]
 struct Counting<C> {
@@ -398,7 +655,12 @@ where
                 .map_err(|_| "connecting took too long")??;
             counts.open.fetch_add(1, Ordering::Relaxed);
             counts.made.fetch_add(1, Ordering::Relaxed);
-            Ok(Counted { stream, counts })
+            let pulse = Arc::new(Pulse::new());
+            Ok(Counted {
+                stream,
+                counts,
+                pulse,
+            })
         })
     }
 }
@@ -407,6 +669,7 @@ where
 struct Counted {
     stream: Dialed,
     counts: Arc<TransportCounts>,
+    pulse: Arc<Pulse>,
 }
 
 impl Drop for Counted {
@@ -417,7 +680,7 @@ impl Drop for Counted {
 
 impl Connection for Counted {
     fn connected(&self) -> Connected {
-        self.stream.connected()
+        self.stream.connected().extra(self.pulse.clone())
     }
 }
 
@@ -427,7 +690,12 @@ impl Read for Counted {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // The end of a connection counts too, which makes no difference to anybody.
+        if outcome.is_ready() {
+            self.pulse.served.store(true, Ordering::Relaxed);
+        }
+        outcome
     }
 }
 
@@ -437,7 +705,9 @@ impl Write for Counted {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.pulse.note_sent(&outcome);
+        outcome
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -457,6 +727,8 @@ impl Write for Counted {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.pulse.note_sent(&outcome);
+        outcome
     }
 }
