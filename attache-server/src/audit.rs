@@ -93,7 +93,7 @@ pub(crate) fn refused<T>(action: Action, outcome: &Result<T, Error>) {
         }
     };
     if left_out > 0 {
-        tracing::warn!(target: "audit", left_out, "more attempts of people who are not known than are logged");
+        tracing::warn!(target: "audit", left_out, "too many refused attempts to log each of them");
     }
     record_as("unknown", action, "", outcome);
 }

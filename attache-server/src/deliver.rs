@@ -34,9 +34,9 @@ use crate::respond::{self, Failure, Manner, Problem};
 // Mail programs and social networks add keys of their own to links, and pages a number against caches.
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeliverQuery {
-    /// Of a temporary link: until when it works, in seconds since 1970.
+    /// When a temporary link expires, in seconds since 1970.
     expires: Option<i64>,
-    /// Of a temporary link: its proof.
+    /// The signature of a temporary link.
     sig: Option<String>,
     /// Deliver in another way than the configured one.
     #[param(inline)]
@@ -57,7 +57,7 @@ pub(crate) enum Via {
 #[utoipa::path(get, path = "/attachment/{id}", tag = "deliver", params(("id", description = "The attachment's id"), DeliverQuery),
     responses(
         (status = 200, description = "The bytes"), (status = 206, description = "A range of them"),
-        (status = 302, description = "They are there, for a while"), (status = 304, description = "You have them"),
+        (status = 302, description = "A redirect to a temporary URL"), (status = 304, description = "Not modified"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 412, body = Problem, content_type = "application/problem+json"),
         (status = 416, body = Problem, content_type = "application/problem+json")))]
@@ -75,7 +75,7 @@ pub(crate) async fn attachment(
 #[utoipa::path(get, path = "/download/{id}", tag = "deliver", params(("id", description = "The attachment's id"), DeliverQuery),
     responses(
         (status = 200, description = "The bytes"), (status = 206, description = "A range of them"),
-        (status = 302, description = "They are there, for a while"), (status = 304, description = "You have them"),
+        (status = 302, description = "A redirect to a temporary URL"), (status = 304, description = "Not modified"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 412, body = Problem, content_type = "application/problem+json"),
         (status = 416, body = Problem, content_type = "application/problem+json")))]

@@ -230,9 +230,9 @@ impl Error {
         }
         match self.0.kind {
             ErrorKind::UpstreamUnavailable => {
-                "the store cannot be reached, or answers with failures; try again later"
+                "the store cannot be reached or is failing; try again later"
             }
-            ErrorKind::UpstreamTimeout => "the store did not answer in time; try again",
+            ErrorKind::UpstreamTimeout => "timed out waiting for the store; try again",
             ErrorKind::StorageFull => "there is no space left where this is stored",
             _ => {
                 "the store cannot be used as it is configured; the server's log has the details under this request_id"

@@ -563,7 +563,7 @@ impl Attache {
         self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of an attachment.
+    /// Metadata of an attachment.
     ///
     /// # Errors
     ///
@@ -1084,7 +1084,7 @@ impl Attache {
                 report.failed += 1;
                 tracing::warn!(
                     error = error.report(),
-                    "sweep: litter is left for the next one"
+                    "sweep: temporary files are left for the next one"
                 );
             }
         }
@@ -1247,7 +1247,7 @@ impl Attache {
             Err(error) => {
                 tracing::error!(
                     error = error.report(),
-                    "the new configuration is not used; the old one serves on"
+                    "the new configuration is not used; the previous one stays in effect"
                 );
             }
         }
@@ -1299,7 +1299,7 @@ impl Attache {
         {
             tracing::warn!(
                 running = self.0.tasks.len(),
-                "cutting transfers that still run"
+                "aborting transfers still in progress"
             );
             self.cut();
             // Cleaning up talks to the store; what takes longer is left for the sweep of the next start.

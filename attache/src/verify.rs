@@ -286,7 +286,12 @@ impl Walk<'_> {
 
     /// As it is stored with the bytes of an upload.
     fn content(&self, row: &Attachment) -> Content {
-        let served = media::serve(&row.content_type, Disposition::Inline, self.inline_types, media::Guarded::No);
+        let served = media::serve(
+            &row.content_type,
+            Disposition::Inline,
+            self.inline_types,
+            media::Guarded::No,
+        );
         Content {
             content_type: served.content_type,
             disposition: served.disposition.header(&row.filename),

@@ -167,7 +167,7 @@ pub enum Begun {
 /// Which attachments to list.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Only those that hang on this.
+    /// Only those of this owner.
     pub owner: Option<Owner>,
     /// Only those that whoever asks may see.
     pub visible: Owners,

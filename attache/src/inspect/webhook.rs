@@ -49,10 +49,8 @@ impl Webhook {
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_native_roots()
             .map_err(|error| {
-                wrong(
-                    "no root certificates are found; install ca-certificates or set SSL_CERT_FILE",
-                )
-                .with_source(error)
+                wrong("no root certificates found; install ca-certificates or set SSL_CERT_FILE")
+                    .with_source(error)
             })?
             .https_or_http()
             .enable_http1()
@@ -62,7 +60,9 @@ impl Webhook {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .build(https),
-            url: url.parse().map_err(|_| wrong("hooks.webhook is no URL"))?,
+            url: url
+                .parse()
+                .map_err(|_| wrong("hooks.webhook is not a URL"))?,
         })
     }
 }
@@ -178,7 +178,10 @@ async fn verdict(
         return Ok(Verdict::Accepted);
     }
     if !status.is_client_error() {
-        return Err(down(format!("the webhook answers {}", status.as_u16())));
+        return Err(down(format!(
+            "the webhook responded with {}",
+            status.as_u16()
+        )));
     }
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
     // A refusal without words is a refusal.

@@ -86,7 +86,7 @@ impl LocalStorage {
             Error::new(
                 ErrorKind::Misconfigured,
                 format!(
-                    "the folder {} cannot be used: {error}; mend its permissions or set storage.local.root",
+                    "cannot use the folder {}: {error}; fix its permissions or set storage.local.root",
                     config.root.display()
                 ),
             )
@@ -541,7 +541,7 @@ fn sidecar(facts: &Facts, stored: &Stored) -> Result<Vec<u8>> {
         md5: stored.md5.map(|hex| hex.to_string()),
         crc64: stored.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
     })
-    .map_err(|error| Error::internal("facts cannot be written as JSON").with_source(error))
+    .map_err(|error| Error::internal("cannot write the metadata as JSON").with_source(error))
 }
 
 fn read_sidecar(path: &Path) -> Option<Sidecar> {
@@ -597,7 +597,7 @@ fn write_error(error: io::Error, operation: &'static str) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(
             ErrorKind::StorageFull,
-            "the disk of local storage is full; nothing was kept. Free space, or move storage.local.root",
+            "the disk of local storage is full; nothing was stored. Free space, or move storage.local.root",
         )
         .for_operator(),
         io::ErrorKind::PermissionDenied => Error::new(

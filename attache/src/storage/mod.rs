@@ -80,7 +80,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         stored: &Stored,
     ) -> Result<Option<String>> {
         let _ = (content, stored);
-        Err(Error::internal("this store cannot write facts again").during("facts", key.as_str()))
+        Err(Error::internal("this store cannot rewrite metadata").during("facts", key.as_str()))
     }
 
     /// Deletes an object and everything that hangs on it (snapshots). An absent object is success.
@@ -388,7 +388,7 @@ pub(crate) fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteR
         }),
         Some(_) => Err(Error::new(
             crate::ErrorKind::BadRange,
-            format!("the range lies outside of the object's {size} bytes"),
+            format!("the range is outside the object's {size} bytes"),
         )),
     }
 }

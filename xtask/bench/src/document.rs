@@ -68,7 +68,7 @@ fn short_table(plan: &Plan, results: &Results) -> String {
         let unit = if case.is_large() { "s per GB" } else { "µs" };
         let _ = write!(text, " | {}, {unit}", case.title(plan));
     }
-    text.push_str(" | memory of a slow reader | kept for a client that left |\n| --- | --- | --- | --- | --- | --- |\n");
+    text.push_str(" | memory of a slow reader | memory kept per abandoned download |\n| --- | --- | --- | --- | --- | --- |\n");
     // Node as an application would write it, and as the same with `pipeline()` where the first hangs.
     for peer in [
         Peer::Attache,
