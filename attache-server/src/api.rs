@@ -732,6 +732,6 @@ pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Answer<Re
 }
 
 fn known(id: &str) -> attache::Result<AttachmentId> {
-    // What can be no id is not there.
+    // An id that cannot exist is reported as not found.
     id.parse().map_err(|_| Error::not_found("…"))
 }

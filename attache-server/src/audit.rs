@@ -59,7 +59,7 @@ pub(crate) fn record<T>(caller: &Caller, action: Action, on: &str, outcome: &Res
     record_as(&caller.name, action, on, outcome);
 }
 
-/// As [`record`], for somebody who is no caller: a link, the application's reader.
+/// As [`record`], for somebody who is not a caller: a link, the application's reader.
 pub(crate) fn record_as<T>(who: &str, action: Action, on: &str, outcome: &Result<T, Error>) {
     let outcome = match outcome {
         Ok(_) => "ok",

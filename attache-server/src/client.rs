@@ -32,7 +32,7 @@ pub(crate) struct Client(
     hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 );
 
-/// Why there is no answer. Tells no address: it may hold a password.
+/// Why there is no response. Without the address, which may hold a password.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
     Timeout,

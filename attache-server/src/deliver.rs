@@ -98,7 +98,7 @@ async fn answer(
     disposition: Disposition,
 ) -> Response {
     let Ok(id) = id.parse::<AttachmentId>() else {
-        // What can be no id is not there.
+        // An id that cannot exist is reported as not found.
         return Failure(Error::not_found("…")).into_response();
     };
     let admitted = admit(app, &id, disposition, &query, request).await;
@@ -251,7 +251,7 @@ fn check_link(
     }
 }
 
-/// A value that is no text is not missing: a condition that cannot be read does not hold, instead of not being there.
+/// A value that is not text is not missing: a condition that cannot be read does not hold, instead of not being there.
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -412,7 +412,7 @@ fn bytes_that_were_damaged_in_the_store_never_become_a_file() {
             .output()
             .unwrap()
             .into();
-        run.expect(1).says("SHA-256 mismatch");
+        run.expect(1).says("mismatch: expected");
         assert!(!place.path("a.bin").exists());
     }
 }

@@ -138,14 +138,14 @@ impl Body {
         }
     }
 
-    /// Says where it is noted that the body broke on its way and was taken up again.
+    /// Says where it is noted that the body broke on its way and was resumed.
     #[must_use]
     pub fn noting_resumes(mut self, resumed: Arc<AtomicBool>) -> Self {
         self.resumed = Some(resumed);
         self
     }
 
-    /// Whether it broke on its way so far, and was taken up again.
+    /// Whether it broke on its way so far, and was resumed.
     pub fn was_resumed(&self) -> bool {
         let resumed = self.resumed.as_ref();
         resumed.is_some_and(|resumed| resumed.load(Ordering::Relaxed))

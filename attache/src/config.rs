@@ -361,7 +361,7 @@ pub enum AuthMode {
     Token,
     /// JSON Web Tokens that somebody else signs.
     Jwt,
-    /// Whoever the application says may read.
+    /// Readers that the application allows.
     Forward,
 }
 
@@ -1121,7 +1121,7 @@ const PLAIN_NAMES: &[(&str, &str)] = &[
     ("AZURE_STORAGE_CONTAINER_NAME", "storage.azure.container"),
 ];
 
-/// Variables of ours that are no keys: the path of the file, the log filter, and what our tests use.
+/// Variables of ours that are not keys: the path of the file, the log filter, and what our tests use.
 const NOT_KEYS: &[&str] = &["CONFIG", "LOG", "TEST_"];
 
 /// Whether Kubernetes makes a variable of this name for a service whose name begins with "attache", in every pod beside it:

@@ -106,7 +106,7 @@ pub struct Reading {
     pub transfer_memory: u64,
     /// `memory.transfer_bytes`
     pub transfer_memory_limit: u64,
-    /// Resident memory of the process, if the system tells.
+    /// Resident memory of the process, if the system reports it.
     pub resident: Option<u64>,
     /// Bytes that are allocated on the heap, if somebody counts them.
     pub heap: Option<u64>,

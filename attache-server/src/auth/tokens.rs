@@ -47,7 +47,7 @@ const NOTE_EVERY: u32 = 60;
 /// Name of the database, beside the catalog.
 pub(crate) const FILE: &str = "tokens.db";
 
-/// The part of a token that is no secret.
+/// The part of a token that is not secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) struct TokenId(String);
 

@@ -150,7 +150,7 @@ async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), Failure> {
     examined
 }
 
-/// Opens the store, or tells which part of it does not open.
+/// Opens the store, or reports which part of it does not open.
 async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
     let catalog = config.catalog.0.clone();
     match Attache::open(config).await {

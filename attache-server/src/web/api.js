@@ -35,7 +35,7 @@ export function withQuery(path, query = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-/** Turns an answer that is no success into an ApiError; `text` should hold problem+json (RFC 9457). */
+/** Turns a response that is not a success into an ApiError; `text` should hold problem+json (RFC 9457). */
 export function problem(status, text, headers) {
   let told = {};
   try {

@@ -169,7 +169,7 @@ pub enum Begun {
 pub struct Page {
     /// Only those of this owner.
     pub owner: Option<Owner>,
-    /// Only those that whoever asks may see.
+    /// Only those that the caller is allowed to see.
     pub visible: Owners,
     /// Only those older than this one: its time in milliseconds since 1970, and its id.
     pub after: Option<(i64, AttachmentId)>,

@@ -99,7 +99,7 @@ impl SqliteCatalog {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Misconfigured`] if the file cannot be made or is no catalog, or is one of a newer attache.
+    /// [`ErrorKind::Misconfigured`] if the file cannot be made or is not a catalog, or is one of a newer attache.
     pub fn open(path: &Path) -> Result<Self> {
         let wrong = |what: String| {
             Error::new(

@@ -1,7 +1,7 @@
 //! A webhook of the application: the file is the body of a POST, and the status is the verdict.
 //!
 //! 2xx accepts; 400 to 499 refuses, with the reason in `detail` or `reason` of a JSON body, or the body as text; anything
-//! else is no verdict. It may answer before it has read everything.
+//! else is not a verdict. It may respond before it has read everything.
 
 use std::fmt;
 use std::pin::Pin;

@@ -61,7 +61,7 @@ pub struct LocalStorage {
     writing: Arc<Mutex<HashSet<ObjectKey>>>,
 }
 
-/// What lies in a facts file.
+/// The content of a `.facts` file.
 #[derive(Serialize, Deserialize)]
 struct Sidecar {
     #[serde(flatten)]
@@ -473,7 +473,7 @@ async fn next_piece(
     .map_err(|error| read_error(error).during("list", "local storage"))
 }
 
-/// Opens an object for reading: a regular file. What is not one was not stored by us, and is no object: a link is not followed,
+/// Opens an object for reading: a regular file. What is not one was not stored by us, and is not an object: a link is not followed,
 /// and nobody waits for something to be written into a pipe.
 fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
     let mut options = fs::OpenOptions::new();

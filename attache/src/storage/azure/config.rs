@@ -57,7 +57,7 @@ pub enum CredentialKind {
     ManagedIdentity,
     /// A federated token, as on Kubernetes.
     WorkloadIdentity,
-    /// Whoever is logged in with `az login`.
+    /// The account that is logged in with `az login`.
     AzureCli,
     /// A key of the account.
     AccountKey,

@@ -1,4 +1,4 @@
-//! One blob as one stream: a request that breaks is taken up again from the byte that was reached, of the same version.
+//! One blob as one stream: a request that breaks is resumed at the byte that was reached, of the same version.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::transport::Answer;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
 
-/// How often a download that breaks is taken up again without having moved by [`PROGRESS`]. One that moves is bounded by
+/// How often a download that breaks is resumed without having moved by [`PROGRESS`]. One that moves is bounded by
 /// `download.timeout` alone.
 const RESUMES: u32 = 5;
 
