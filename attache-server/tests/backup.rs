@@ -145,8 +145,11 @@ fn a_backup_under_load_is_restored_after_a_kill_and_nothing_acknowledged_is_lost
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                // A few at least, however busy the machine is.
+                let mut stored = 0;
+                while stored < 5 || !stop.load(Ordering::Relaxed) {
                     put(&server, &token, &acknowledged, noise(3_000));
+                    stored += 1;
                 }
             });
         }

@@ -1474,9 +1474,10 @@ fn public_url(text: &str) -> Result<String, String> {
         || uri.query().is_some()
         || has_user(&uri)
     {
-        return Err(format!(
+        return Err(
             "must be a URL such as \"https://files.example.org\", without user name, password and query"
-        ));
+                .to_owned(),
+        );
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
