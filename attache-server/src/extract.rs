@@ -62,9 +62,7 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
         .map_err(|rejection| {
             let text = std::error::Error::source(&rejection)
                 .map_or_else(|| rejection.to_string(), ToString::to_string);
-            Failure(Error::bad_request(format!(
-                "cannot read the query: {text}"
-            )))
+            Failure(Error::bad_request(format!("cannot read the query: {text}")))
         })
 }
 

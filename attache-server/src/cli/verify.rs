@@ -61,6 +61,7 @@ struct Tally {
     no_facts: u64,
     archived: u64,
     wrong: u64,
+    interrupted: u64,
 }
 
 impl Verify {
@@ -129,6 +130,9 @@ fn words(finding: &Finding) -> String {
              needs it"
                 .to_owned()
         }
+        Finding::Interrupted => "interrupted: its bytes are whole, but the process that stored them ended before it could say so; \
+             `attache sweep` makes it an attachment"
+            .to_owned(),
         Finding::Restored => "restored: the catalog has it again".to_owned(),
         Finding::WrongSize { expected, actual } => {
             format!("wrong size: {actual} bytes are in the store, {expected} were uploaded")
@@ -166,6 +170,7 @@ impl Tally {
             Finding::Missing => &mut self.missing,
             Finding::Unknown { .. } => &mut self.unknown,
             Finding::Restored | Finding::FactsWritten => &mut self.restored,
+            Finding::Interrupted => &mut self.interrupted,
             Finding::NoFacts => &mut self.no_facts,
             Finding::Archived => &mut self.archived,
             _ => &mut self.wrong,
@@ -185,6 +190,7 @@ impl Tally {
             (self.missing, "missing"),
             (self.unknown, "unknown"),
             (self.wrong, "wrong or unreadable"),
+            (self.interrupted, "interrupted"),
             (self.no_facts, "without facts"),
             (self.archived, "archived"),
             (self.restored, "restored"),
