@@ -33,12 +33,14 @@ enum Command {
     /// Make a token and print it, this once: only its hash is kept.
     Create(Create),
     /// Show what there is: id, name, scopes, owners, end, last use.
+    #[command(visible_alias = "ls")]
     List {
         /// Print each token as a line of JSON.
         #[arg(long)]
         json: bool,
     },
     /// End tokens, by their ids.
+    #[command(visible_alias = "rm")]
     Revoke {
         /// What `attache token list` shows first.
         #[arg(required = true)]
@@ -56,7 +58,8 @@ struct Create {
     #[arg(long, value_delimiter = ',', required = true)]
     scope: Vec<Scope>,
 
-    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; several, if need be.
+    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; several, if need be. A '*' stands for any ending: 'page:1*' is
+    /// page:1, and page:10 as well.
     #[arg(long, value_delimiter = ',', default_value = "*")]
     owner: Vec<OwnerPattern>,
 
