@@ -359,9 +359,10 @@ impl Walk<'_> {
                 }));
             }
         };
-        let finding = match self.options.repair {
-            true => self.restore(&object).await?,
-            false => Some(Finding::Unknown {
+        let finding = match (self.is_copy(&object).await?, self.options.repair) {
+            (true, _) => Some(Finding::Unknown { restorable: false }),
+            (false, true) => self.restore(&object).await?,
+            (false, false) => Some(Finding::Unknown {
                 restorable: restorable(&object).is_some(),
             }),
         };
@@ -407,6 +408,21 @@ impl Walk<'_> {
             })),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether this object has the metadata of another one that is there: two objects of one id cannot both be its attachment,
+    /// and the right one is under the key that the metadata lead to.
+    async fn is_copy(&self, object: &ObjectInfo) -> Result<bool> {
+        let Some(facts) = restorable(object) else {
+            return Ok(false);
+        };
+        let extension = facts.filename.extension();
+        let original = ObjectKey::new(&facts.id, facts.owner.is_some(), extension.as_deref());
+        if original == object.key {
+            return Ok(false);
+        }
+        let found = self.look(&original).await?;
+        Ok(found.is_some_and(|found| restorable(&found).is_some()))
     }
 
     /// Brings back the row of an object that nothing names; `None` if something names it after all.
