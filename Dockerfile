@@ -28,8 +28,8 @@ ENV ATTACHE_SERVER__LISTEN=0.0.0.0:8080
 USER 65532:65532
 EXPOSE 8080
 VOLUME /var/lib/attache
-# Where configuration and environment let it listen, with TLS or without. Readiness (`--ready`) is for whoever sends requests:
-# restarting attache because the store is away mends nothing.
+# Where configuration and environment let it listen, with TLS or without. Readiness (`--ready`) is for load balancers:
+# restarting attache does not help when the store is unavailable.
 HEALTHCHECK --interval=15s --timeout=6s --start-period=10s --retries=3 CMD ["/attache", "health"]
 ENTRYPOINT ["/attache"]
 CMD ["serve"]

@@ -44,7 +44,7 @@ pub(crate) struct AttachmentJson {
     filename: String,
     #[schema(example = "image/png")]
     content_type: String,
-    /// Of a text: its charset, if it is known.
+    /// The charset of a text, if it is known.
     #[schema(example = "utf-8")]
     #[serde(skip_serializing_if = "Option::is_none")]
     charset: Option<&'static str>,
@@ -170,7 +170,7 @@ pub(crate) async fn upload(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only those that hang on this.
+    /// Only those of this owner.
     owner: Option<String>,
     /// How many, 1 to 1000.
     #[param(default = 100)]
@@ -260,7 +260,7 @@ fn decode_cursor(cursor: &str, owner: Option<&Owner>) -> attache::Result<(i64, A
     ))
 }
 
-/// What is known of an attachment.
+/// Metadata of an attachment.
 #[utoipa::path(get, path = "/v1/attachments/{id}", tag = "attachments", params(("id", description = "The attachment's id")),
     responses((status = 200, body = AttachmentJson), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn find(
@@ -394,11 +394,11 @@ pub(crate) async fn delete_all(
     Ok(Out(DeletedJson { results, more }))
 }
 
-/// What a temporary URL shall be.
+/// Options of a temporary URL.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UrlJson {
-    /// How long it works at most, 5 s to 2 h; if unset `delivery.url_lifetime`, or 120 s where that is `auto`.
+    /// Longest time until it expires, 5 s to 2 h; if unset `delivery.url_lifetime`, or 120 s where that is `auto`.
     #[schema(example = "120s")]
     lifetime: Option<String>,
     /// `inline` or `attachment`.
@@ -415,7 +415,7 @@ pub(crate) struct TemporaryUrlJson {
     expires_in: u64,
 }
 
-/// A URL that opens this attachment, read-only, for minutes.
+/// Create a URL that opens this attachment, read-only, for minutes.
 #[utoipa::path(post, path = "/v1/attachments/{id}/url", tag = "attachments", params(("id", description = "The attachment's id")),
     request_body = UrlJson,
     responses((status = 200, body = TemporaryUrlJson), (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -499,7 +499,7 @@ pub(crate) struct LimitsQuery {
     size: Option<u64>,
 }
 
-/// The answer of `/v1/limits`.
+/// The response of `/v1/limits`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct LimitsJson {
     uploadable: bool,
@@ -558,7 +558,7 @@ enum WindowJson {
     Day,
 }
 
-/// What the process remembers of itself, oldest first; a restart forgets.
+/// Samples of the last hour or day, oldest first; a restart discards them.
 #[utoipa::path(get, path = "/v1/status/history", tag = "operation", params(HistoryQuery),
     responses((status = 200, description = "Samples, as the status page draws them")))]
 pub(crate) async fn history(
@@ -574,7 +574,7 @@ pub(crate) async fn history(
     Ok(([(CACHE_CONTROL, "no-store")], Out(samples)).into_response())
 }
 
-/// Load the configuration again. A bad one leaves the old one running and says why.
+/// Reload the configuration. An invalid one is refused with the reason, and the previous one stays in effect.
 #[utoipa::path(post, path = "/v1/admin/reload", tag = "operation",
     responses((status = 200, description = "What was rebuilt and what was kept"),
         (status = 422, body = Problem, content_type = "application/problem+json")))]
@@ -586,7 +586,7 @@ pub(crate) async fn reload(State(app): State<App>, caller: Caller) -> Answer<Out
 }
 
 /// Finish or remove what interrupted work left behind.
-#[utoipa::path(post, path = "/v1/admin/sweep", tag = "operation", responses((status = 200, description = "What was done")))]
+#[utoipa::path(post, path = "/v1/admin/sweep", tag = "operation", responses((status = 200, description = "What was swept")))]
 pub(crate) async fn sweep(State(app): State<App>, caller: Caller) -> Answer<Out<SweepReport>> {
     caller.need(Scope::Admin)?;
     let outcome = app.attache.sweep().await;
@@ -594,7 +594,7 @@ pub(crate) async fn sweep(State(app): State<App>, caller: Caller) -> Answer<Out<
     Ok(Out(outcome.map_err(Error::shown_whole)?))
 }
 
-/// Who is signed in, and may do what.
+/// The caller, and what it may do.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct SessionJson {
     #[schema(example = "token:ci")]
@@ -665,7 +665,7 @@ pub(crate) async fn sign_in(
     Ok((headers, Out(SessionJson::from(caller))).into_response())
 }
 
-/// Sign out. The cookie opens nothing after that, wherever a copy of it is.
+/// Sign out. The cookie, and every copy of it, is no longer valid.
 #[utoipa::path(delete, path = "/v1/session", tag = "operation", responses((status = 204, description = "Signed out")))]
 pub(crate) async fn sign_out(
     State(app): State<App>,
@@ -684,13 +684,13 @@ fn is_secure(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> bool {
     base_url(app, peer, uri, headers).starts_with("https://")
 }
 
-/// The process runs.
+/// The process is running.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It runs")))]
 pub(crate) async fn healthz() -> Out<BTreeMap<&'static str, &'static str>> {
     Out(BTreeMap::from([("status", "ok")]))
 }
 
-/// Storage and catalog can be used. Asked of them at most once a second; details are for callers with the scope `admin`.
+/// Storage and catalog can be used. Checked at most once a second; details are for callers with the scope `admin`.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, description = "They can"), (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn readyz(
@@ -722,7 +722,7 @@ pub(crate) async fn readyz(
     }
 }
 
-/// The figures, as Prometheus text.
+/// The metrics, as Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The figures", content_type = "text/plain")))]
 pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Answer<Response> {
     caller.need(Scope::Admin)?;
@@ -732,6 +732,6 @@ pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Answer<Re
 }
 
 fn known(id: &str) -> attache::Result<AttachmentId> {
-    // What can be no id is not there.
+    // An id that cannot exist is reported as not found.
     id.parse().map_err(|_| Error::not_found("…"))
 }

@@ -156,7 +156,7 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
     let tokens = tokens.map_err(|error| Error::internal("opening failed").with_source(error))??;
     if tokens.is_empty() && config.auth.mode == [AuthMode::Token] {
         tracing::warn!(
-            "there is no token yet, so nobody is let in; `attache token create --help` tells how to make one"
+            "there are no tokens yet, so every request is refused; `attache token create --help` shows how to create one"
         );
     }
     let tokens = Arc::new(tokens);
@@ -202,7 +202,7 @@ fn raise_descriptors() {
         maximum: now.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
-        tracing::warn!(%error, granted = ?now.current, "the limit of open files stays as it is");
+        tracing::warn!(%error, granted = ?now.current, "cannot raise the limit of open files");
     }
 }
 
@@ -307,9 +307,9 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
     let deadline = Instant::now() + grace;
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = tokio::time::sleep(grace) => tracing::warn!("the grace is over; cutting what still runs"),
-        _ = terminate.recv() => tracing::warn!("second signal; cutting what still runs"),
-        _ = interrupt.recv() => tracing::warn!("second signal; cutting what still runs"),
+        () = tokio::time::sleep(grace) => tracing::warn!("shutdown grace period expired; aborting remaining connections"),
+        _ = terminate.recv() => tracing::warn!("second signal; aborting remaining connections"),
+        _ = interrupt.recv() => tracing::warn!("second signal; aborting remaining connections"),
     }
     // Uploads end with an error that their senders can still read.
     if !connections.is_empty() {
@@ -326,7 +326,7 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
 }
 
 fn signal_stream(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
-    signal(kind).map_err(|error| Error::internal("signals cannot be received").with_source(error))
+    signal(kind).map_err(|error| Error::internal("cannot listen for signals").with_source(error))
 }
 
 async fn sweep_regularly(app: App) {
@@ -365,7 +365,7 @@ async fn reload_on_hangup(app: App, mut hangup: tokio::signal::unix::Signal) {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "attache",
-    description = "The attachment store: upload, keep, give back. Errors are application/problem+json with a stable `code`.",
+    description = "The attachment store: upload, store, deliver. Errors are application/problem+json with a stable `code`.",
     license(name = "MIT OR Apache-2.0")
 ))]
 struct ApiDoc;
@@ -407,7 +407,7 @@ fn router(app: App) -> Router {
         })
         .method_not_allowed_fallback(async |uri: Uri| {
             let detail = format!(
-                "{} does not answer to this method",
+                "{} does not support this method",
                 uri.path().escape_default()
             );
             plain_problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)

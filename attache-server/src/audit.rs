@@ -59,7 +59,7 @@ pub(crate) fn record<T>(caller: &Caller, action: Action, on: &str, outcome: &Res
     record_as(&caller.name, action, on, outcome);
 }
 
-/// As [`record`], for somebody who is no caller: a link, the application's reader.
+/// As [`record`], for somebody who is not a caller: a link, the application's reader.
 pub(crate) fn record_as<T>(who: &str, action: Action, on: &str, outcome: &Result<T, Error>) {
     let outcome = match outcome {
         Ok(_) => "ok",
@@ -93,7 +93,7 @@ pub(crate) fn refused<T>(action: Action, outcome: &Result<T, Error>) {
         }
     };
     if left_out > 0 {
-        tracing::warn!(target: "audit", left_out, "more attempts of people who are not known than are logged");
+        tracing::warn!(target: "audit", left_out, "too many refused attempts to log each of them");
     }
     record_as("unknown", action, "", outcome);
 }

@@ -92,7 +92,7 @@ pub(crate) fn backup(config: &Config, to: &Path) -> Result<Manifest> {
     private::make_folder(to).map_err(wrong)?;
     if fs::read_dir(to).map_err(wrong)?.next().is_some() {
         return Err(fault(format!(
-            "{} is not empty; a backup wants a folder of its own",
+            "{} is not empty; a backup needs an empty folder",
             to.display()
         )));
     }
@@ -222,7 +222,7 @@ fn read_manifest(from: &Path) -> Result<Manifest> {
         })?;
     if manifest.version != VERSION {
         return Err(fault(format!(
-            "{} has version {}, but this attache knows {VERSION}",
+            "{} has version {}, but this version of attache supports {VERSION}",
             path.display(),
             manifest.version
         )));

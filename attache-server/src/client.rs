@@ -32,7 +32,7 @@ pub(crate) struct Client(
     hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 );
 
-/// Why there is no answer. Tells no address: it may hold a password.
+/// Why there is no response. Without the address, which may hold a password.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
     Timeout,
@@ -43,8 +43,8 @@ pub(crate) enum NoAnswer {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timeout => f.write_str("it did not answer in time"),
-            Self::TooLong => f.write_str("its answer is too long"),
+            Self::Timeout => f.write_str("timed out waiting for its response"),
+            Self::TooLong => f.write_str("its response is too long"),
             Self::Failed(error) => write!(f, "{error}"),
         }
     }
@@ -62,7 +62,7 @@ impl Client {
             .map_err(|error| {
                 Error::new(
                     ErrorKind::Misconfigured,
-                    "no root certificates are found; install ca-certificates or set SSL_CERT_FILE",
+                    "no root certificates found; install ca-certificates or set SSL_CERT_FILE",
                 )
                 .with_source(error)
             })?;
@@ -78,7 +78,7 @@ impl Client {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::internal("TLS cannot be set up").with_source(error))?
+            .map_err(|error| Error::internal("cannot set up TLS").with_source(error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
             .with_no_client_auth();

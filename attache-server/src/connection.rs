@@ -84,13 +84,13 @@ impl Connection {
                 Some(streams) => tokio::select! {
                     outcome = &mut ended => outcome,
                     () = streams.idle_for(head_timeout) => {
-                        tracing::debug!("a client asks for nothing more");
+                        tracing::debug!("an idle connection is closed");
                         return;
                     }
                 },
             },
             Err(_) => {
-                tracing::debug!("a client asked for nothing");
+                tracing::debug!("timed out: a client sent no request");
                 return;
             }
         };
@@ -117,7 +117,7 @@ impl Connection {
         let Some(config) = self.tls else {
             let version = tokio::time::timeout(self.head_timeout, stream.version()).await;
             let Ok(Ok(version)) = version else {
-                tracing::debug!("a client said nothing");
+                tracing::debug!("timed out: a client sent nothing");
                 return None;
             };
             return Some(begin.on(stream, version));
@@ -415,7 +415,7 @@ impl Impatient {
         std::future::Future::poll(timer.as_mut(), cx).map(|()| {
             Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the client took nothing for too long",
+                "timed out: the client stopped reading",
             ))
         })
     }

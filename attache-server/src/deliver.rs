@@ -34,9 +34,9 @@ use crate::respond::{self, Failure, Manner, Problem};
 // Mail programs and social networks add keys of their own to links, and pages a number against caches.
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeliverQuery {
-    /// Of a temporary link: until when it works, in seconds since 1970.
+    /// When a temporary link expires, in seconds since 1970.
     expires: Option<i64>,
-    /// Of a temporary link: its proof.
+    /// The signature of a temporary link.
     sig: Option<String>,
     /// Deliver in another way than the configured one.
     #[param(inline)]
@@ -57,7 +57,7 @@ pub(crate) enum Via {
 #[utoipa::path(get, path = "/attachment/{id}", tag = "deliver", params(("id", description = "The attachment's id"), DeliverQuery),
     responses(
         (status = 200, description = "The bytes"), (status = 206, description = "A range of them"),
-        (status = 302, description = "They are there, for a while"), (status = 304, description = "You have them"),
+        (status = 302, description = "A redirect to a temporary URL"), (status = 304, description = "Not modified"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 412, body = Problem, content_type = "application/problem+json"),
         (status = 416, body = Problem, content_type = "application/problem+json")))]
@@ -75,7 +75,7 @@ pub(crate) async fn attachment(
 #[utoipa::path(get, path = "/download/{id}", tag = "deliver", params(("id", description = "The attachment's id"), DeliverQuery),
     responses(
         (status = 200, description = "The bytes"), (status = 206, description = "A range of them"),
-        (status = 302, description = "They are there, for a while"), (status = 304, description = "You have them"),
+        (status = 302, description = "A redirect to a temporary URL"), (status = 304, description = "Not modified"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 412, body = Problem, content_type = "application/problem+json"),
         (status = 416, body = Problem, content_type = "application/problem+json")))]
@@ -98,7 +98,7 @@ async fn answer(
     disposition: Disposition,
 ) -> Response {
     let Ok(id) = id.parse::<AttachmentId>() else {
-        // What can be no id is not there.
+        // An id that cannot exist is reported as not found.
         return Failure(Error::not_found("…")).into_response();
     };
     let admitted = admit(app, &id, disposition, &query, request).await;
@@ -251,7 +251,7 @@ fn check_link(
     }
 }
 
-/// A value that is no text is not missing: a condition that cannot be read does not hold, instead of not being there.
+/// A value that is not text is not missing: a condition that cannot be read does not hold, instead of not being there.
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())

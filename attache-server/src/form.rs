@@ -26,7 +26,7 @@ const MAX_FIELD: usize = 4 * 1024;
 /// The boundary that `content_type` names.
 ///
 /// Old libraries of iOS and of mail write it with `/` or `=` and without the quotes that those need (RFC 2046 section
-/// 5.1.1): what is no token is taken as it stands, up to `;` or a blank.
+/// 5.1.1): what is not a token is taken as it stands, up to `;` or a blank.
 pub(crate) fn boundary(content_type: &str) -> Option<String> {
     let boundary = multer::parse_boundary(content_type).ok().or_else(|| {
         content_type.split(';').skip(1).find_map(|parameter| {
@@ -139,7 +139,7 @@ fn describe(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()> {
 /// The parts of a form.
 struct Parts {
     form: multer::Multipart<'static>,
-    /// What is read while no byte of the file comes is counted, so that a part header without an end is no memory leak.
+    /// What is read while no byte of the file comes is counted, so that a part header without an end is not a memory leak.
     allowance: Arc<AtomicU64>,
 }
 

@@ -1,5 +1,5 @@
-//! How much one client, one caller, and all of them together may ask for. Whoever asks for more is told when to come
-//! back.
+//! How much one client, one caller, and all of them together may ask for. A client that asks for more gets the time
+//! after which it may try again.
 //!
 //! Memory of transfers is bounded by the library; this bounds what surrounds it: connections, requests that run, and
 //! how fast they follow each other.

@@ -55,7 +55,7 @@ where
         .with_timeout(TIMEOUT)
         .build()
         .map_err(|error| {
-            let what = "telemetry.otlp_endpoint cannot be used";
+            let what = "cannot use telemetry.otlp_endpoint";
             Error::new(ErrorKind::Misconfigured, what).with_source(error)
         })?;
     let resource = Resource::builder().with_service_name("attache").build();
@@ -133,7 +133,7 @@ struct Exporting(Client);
 #[async_trait]
 impl HttpClient for Exporting {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let runtime = RUNTIME.get().ok_or("the server does not run yet")?;
+        let runtime = RUNTIME.get().ok_or("the server is not running yet")?;
         let client = self.0.clone();
         let sent = runtime.spawn(async move {
             let answer = client.exchange(request, TIMEOUT, MAX_ANSWER).await;

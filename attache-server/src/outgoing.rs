@@ -74,7 +74,7 @@ async fn let_go_of_idle(state: Arc<Mutex<State>>, patience: Duration) {
             .idle_since
             .is_some_and(|since| since.elapsed() >= patience)
         {
-            tracing::debug!("a client took nothing of a stream for too long; its source is closed");
+            tracing::debug!("timed out: a client stopped reading a stream; its source is closed");
             state.chunks = None;
             return;
         }
@@ -110,7 +110,7 @@ impl http_body::Body for Outgoing {
         let Some(chunks) = &mut state.chunks else {
             return Poll::Ready(Some(Err(Error::new(
                 ErrorKind::ClientTimeout,
-                "the client took nothing for too long",
+                "timed out: the client stopped reading",
             ))));
         };
         let polled = Pin::new(&mut **chunks).poll_next(cx);
@@ -125,7 +125,7 @@ impl http_body::Body for Outgoing {
                     .inspect_err(|error| {
                         tracing::warn!(
                             error = error.report(),
-                            "a download broke; its connection is aborted"
+                            "a download failed; its connection is aborted"
                         );
                     })
                     .map(Frame::data)

@@ -62,7 +62,7 @@ impl Readiness {
             Err(_) => Err(Arc::new(Error::new(
                 ErrorKind::UpstreamTimeout,
                 format!(
-                    "timed out: storage and catalog did not answer within {} s",
+                    "timed out: storage and catalog did not respond within {} s",
                     PROBE_TIME.as_secs()
                 ),
             ))),

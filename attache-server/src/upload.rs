@@ -30,7 +30,7 @@ const LINGER_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct UploadQuery {
     /// The file's name, for a raw body.
     filename: Option<String>,
-    /// What the attachment hangs on, `kind:id`.
+    /// The record that the attachment belongs to, `kind:id`.
     owner: Option<String>,
     /// Who uploads.
     created_by: Option<String>,

@@ -412,7 +412,7 @@ fn bytes_that_were_damaged_in_the_store_never_become_a_file() {
             .output()
             .unwrap()
             .into();
-        run.expect(1).says("was promised");
+        run.expect(1).says("mismatch: expected");
         assert!(!place.path("a.bin").exists());
     }
 }
@@ -428,7 +428,7 @@ fn a_typo_in_the_configuration_names_the_nearest_key() {
         place
             .run(&["--config", "attache.toml", command])
             .expect(2)
-            .says("storage.azure.acount is no key (from the file); did you mean storage.azure.account?")
+            .says("unknown key \"storage.azure.acount\" in the file; did you mean storage.azure.account?")
             .says("upload.concurrency must be between 1 and 64");
     }
     let run = place.run(&["check", "--config", "attache.toml"]).expect(2);
@@ -623,7 +623,7 @@ fn verify_finds_what_disagrees_and_rebuilds_a_lost_catalog() {
     assert_eq!(findings(&["verify", "--json"]), (Some(1), lost));
     let rebuilt = found(&[(&ids[0], "restored"), (foreign, "unknown")]);
     let repair = ["verify", "--repair", "--json"];
-    assert_eq!(findings(&repair), (Some(1), rebuilt), "there are no facts");
+    assert_eq!(findings(&repair), (Some(1), rebuilt), "it has no metadata");
     std::fs::remove_file(place.path(&object(foreign))).unwrap();
     assert_eq!(findings(&repair), (Some(0), Vec::new()));
     let whole = before.lines().find(|line| line.contains(&ids[0])).unwrap();
@@ -793,8 +793,8 @@ async fn check_passes_on_azure_and_tells_who_answered_and_until_when() {
         .expect(0);
     let text = run.text();
     assert!(text.lines().all(|line| line.starts_with('✓')), "{text}");
-    assert!(text.contains("client_secret answered"), "{text}");
-    assert!(text.contains("its token is good until"), "{text}");
+    assert!(text.contains("client_secret issued a token"), "{text}");
+    assert!(text.contains("valid until"), "{text}");
     assert!(!text.contains("sig="), "{text}");
     assert!(azure.blobs().is_empty(), "the test file is deleted");
 }

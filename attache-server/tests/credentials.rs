@@ -65,7 +65,10 @@ async fn a_client_certificate_signs_an_assertion() {
         ("AZURE_CLIENT_CERTIFICATE_PATH", "client.pem"),
     ];
     let line = tokio::task::block_in_place(|| check(&azure, folder.path(), &variables));
-    assert!(line.starts_with("client_certificate answered"), "{line}");
+    assert!(
+        line.starts_with("client_certificate issued a token"),
+        "{line}"
+    );
     assert!(azure.counts().assertions_presented >= 1);
 }
 
@@ -81,7 +84,10 @@ async fn a_workload_identity_presents_its_federated_token() {
         ("AZURE_FEDERATED_TOKEN_FILE", "token"),
     ];
     let line = tokio::task::block_in_place(|| check(&azure, folder.path(), &variables));
-    assert!(line.starts_with("workload_identity answered"), "{line}");
+    assert!(
+        line.starts_with("workload_identity issued a token"),
+        "{line}"
+    );
     assert!(azure.counts().assertions_presented >= 1);
 }
 
@@ -99,7 +105,7 @@ async fn a_managed_identity_is_asked_where_the_platform_says() {
     ];
     let line = tokio::task::block_in_place(|| check(&azure, folder.path(), &variables));
     assert!(
-        line.starts_with("managed_identity answered, chosen by \"default\""),
+        line.starts_with("managed_identity issued a token, chosen by \"default\""),
         "{line}"
     );
 }
@@ -124,7 +130,7 @@ async fn the_azure_cli_is_asked_if_somebody_is_logged_in() {
         ("PATH", &path),
     ];
     let line = tokio::task::block_in_place(|| check(&azure, folder.path(), &variables));
-    assert!(line.starts_with("azure_cli answered"), "{line}");
+    assert!(line.starts_with("azure_cli issued a token"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

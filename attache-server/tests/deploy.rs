@@ -226,7 +226,7 @@ async fn dashboard_alerts_and_documents_name_figures_that_exist_and_the_dashboar
         for name in names_in(&text) {
             assert!(
                 exported.contains(family(name)),
-                "{name} in {} is no figure",
+                "{name} in {} is not a metric",
                 path.display()
             );
             named += 1;

@@ -318,7 +318,7 @@ fn the_application_gets_the_file_and_decides() {
             "down",
             503,
             "upstream_unavailable",
-            "webhook, which must look at every upload",
+            "webhook, which must inspect every upload",
         ),
     ] {
         let answer = upload(&server, body.as_bytes());

@@ -233,6 +233,6 @@ async fn the_status_page_says_whether_all_is_well_and_draws_what_was() {
         said.contains("configuration on disk is not in effect"),
         "{said}"
     );
-    assert!(said.contains("serves on"), "{said}");
+    assert!(said.contains("stays in effect"), "{said}");
     chromium.close().await;
 }

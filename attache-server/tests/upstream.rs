@@ -441,7 +441,7 @@ async fn the_proxy_is_told_by_check_and_its_password_by_nothing() {
         let (code, said) = run("http://127.0.0.1:1", &["check"]);
         assert_eq!(code, Some(1), "{said}");
         assert!(
-            said.contains("through the proxy 127.0.0.1:1; the proxy itself does not answer"),
+            said.contains("through the proxy 127.0.0.1:1; the proxy itself does not respond"),
             "{said}"
         );
     });
@@ -665,7 +665,7 @@ async fn a_bad_new_configuration_leaves_the_old_one_running_and_says_why() {
                 good.replace(&world.azure.blob_endpoint(), "https://127.0.0.1:1/acme"),
                 "cannot be reached",
             ),
-            (format!("{good}[nonsense\n"), "no TOML"),
+            (format!("{good}[nonsense\n"), "not valid TOML"),
             (
                 format!("{good}[upload]\nblock_bites = 1\n"),
                 "upload.block_bytes",

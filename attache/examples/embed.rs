@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let link = attache
         .url(&attachment.id, minute, Disposition::Inline, base)
         .await?;
-    // It does not print by itself, because whoever has it can use it.
+    // It does not print by itself, because anyone who has it can use it.
     println!("signs     {:?} until {}", link.url, link.expires_at);
     println!("          {}", link.url.expose());
 

@@ -123,7 +123,7 @@ impl ObjectKey {
         &self.0
     }
 
-    /// The id of the attachment that lies under this key.
+    /// The id of the attachment that is stored under this key.
     pub fn id(&self) -> AttachmentId {
         let name = self.0.rsplit('/').next().unwrap_or(&self.0);
         AttachmentId(name.split('.').next().unwrap_or(name).to_owned())

@@ -138,14 +138,14 @@ impl Body {
         }
     }
 
-    /// Says where it is noted that the body broke on its way and was taken up again.
+    /// Says where it is noted that the body broke on its way and was resumed.
     #[must_use]
     pub fn noting_resumes(mut self, resumed: Arc<AtomicBool>) -> Self {
         self.resumed = Some(resumed);
         self
     }
 
-    /// Whether it broke on its way so far, and was taken up again.
+    /// Whether it broke on its way so far, and was resumed.
     pub fn was_resumed(&self) -> bool {
         let resumed = self.resumed.as_ref();
         resumed.is_some_and(|resumed| resumed.load(Ordering::Relaxed))
@@ -382,16 +382,20 @@ impl Pace {
             }
             let now = Instant::now();
             if now >= deadline {
-                return Poll::Ready((self.late)("the whole transfer took longer than its limit"));
+                return Poll::Ready((self.late)(
+                    "timed out: the transfer took longer than its limit",
+                ));
             }
             if now >= since + self.idle {
-                return Poll::Ready((self.late)("no byte came for longer than the idle limit"));
+                return Poll::Ready((self.late)(
+                    "timed out: no bytes for longer than the idle limit",
+                ));
             }
             // The end of a stretch.
             self.came();
             if let Some(floor) = &mut self.floor {
                 if received - floor.from < floor.bytes {
-                    return Poll::Ready((self.late)("the bytes come too slowly"));
+                    return Poll::Ready((self.late)("the transfer is too slow"));
                 }
                 (floor.from, floor.waited) = (received, Duration::ZERO);
             }
@@ -453,21 +457,21 @@ pub(crate) fn too_large(max: u64) -> Error {
 
 /// The error for an upload that stalls.
 pub(crate) fn sender_late(what: &'static str) -> Error {
-    Error::new(ErrorKind::ClientTimeout, format!("upload given up: {what}"))
+    Error::new(ErrorKind::ClientTimeout, format!("upload aborted: {what}"))
 }
 
 /// The error for a store that stalls in the middle of a download.
 pub(crate) fn store_late(what: &'static str) -> Error {
     Error::new(
         ErrorKind::UpstreamTimeout,
-        format!("download given up: {what}"),
+        format!("download aborted: {what}"),
     )
 }
 
 fn mismatch(what: &str, want: impl fmt::Display, got: impl fmt::Display) -> Error {
     Error::new(
         ErrorKind::DigestMismatch,
-        format!("the {what} of the bytes is {got}, but {want} was promised"),
+        format!("{what} mismatch: expected {want}, got {got}"),
     )
 }
 

@@ -361,7 +361,7 @@ pub enum AuthMode {
     Token,
     /// JSON Web Tokens that somebody else signs.
     Jwt,
-    /// Whoever the application says may read.
+    /// Readers that the application allows.
     Forward,
 }
 
@@ -389,7 +389,7 @@ pub struct ForwardConfig {
     pub url: Option<String>,
     /// Headers of the reader's request that it gets.
     pub headers: Vec<String>,
-    /// How long it may take to answer.
+    /// How long to wait for the response.
     pub timeout: Duration,
     /// How long an answer holds for the same reader and attachment.
     pub cache: Duration,
@@ -429,7 +429,7 @@ impl AuthConfig {
         }
         if self.accepts(AuthMode::Open) && self.mode.len() > 1 {
             faults.add(
-                "auth.mode holds \"open\" beside others, but \"open\" asks nobody; remove it, or the others".to_owned(),
+                "auth.mode holds \"open\" beside others, but \"open\" requires no authentication; remove it, or the others".to_owned(),
             );
         }
         let mut needed = |mode: AuthMode, key: &str, missing: bool| {
@@ -464,7 +464,7 @@ impl AuthConfig {
             && !is_loopback_url(url)
         {
             faults.add(
-                "auth.jwt.jwks_url must be https: whoever can change the keys on their way can sign tokens"
+                "auth.jwt.jwks_url must be https: anyone who can alter the keys in transit can sign tokens"
                     .to_owned(),
             );
         }
@@ -671,7 +671,7 @@ impl Config {
         [
             (
                 server.trusted_proxies.iter().any(whole_internet),
-                "server.trusted_proxies holds every address, so that every client may say who it is",
+                "server.trusted_proxies holds every address, so that every client can claim any address",
             ),
             (
                 mode == DeliveryMode::Delegate && !behind,
@@ -711,7 +711,7 @@ impl Config {
             ),
             (
                 beyond && !secure && !behind,
-                "server.listen is not loopback and server.tls is not set: tokens and files travel in the clear",
+                "server.listen is not loopback and server.tls is not set: tokens and files are sent unencrypted",
             ),
             (
                 server.public_url.is_none() && server.hosts.is_empty() && (beyond || secure || behind),
@@ -807,7 +807,7 @@ impl Config {
             match text.parse::<toml::Table>() {
                 Ok(table) => flatten("", &table, &mut given, &mut faults),
                 Err(error) => faults.add(format!(
-                    "the file is no TOML: {}",
+                    "the file is not valid TOML: {}",
                     error.to_string().trim_end()
                 )),
             }
@@ -995,8 +995,8 @@ impl Faults {
             .min()
             .filter(|(distance, _)| *distance <= path.len().div_ceil(3));
         self.add(match nearest {
-            Some((_, near)) => format!("{path} is no key (from {origin}); did you mean {near}?"),
-            None => format!("{path} is no key (from {origin}); `attache config` lists all keys"),
+            Some((_, near)) => format!("unknown key \"{path}\" in {origin}; did you mean {near}?"),
+            None => format!("unknown key \"{path}\" in {origin}; `attache config` lists all keys"),
         });
     }
 
@@ -1121,7 +1121,7 @@ const PLAIN_NAMES: &[(&str, &str)] = &[
     ("AZURE_STORAGE_CONTAINER_NAME", "storage.azure.container"),
 ];
 
-/// Variables of ours that are no keys: the path of the file, the log filter, and what our tests use.
+/// Variables of ours that are not keys: the path of the file, the log filter, and what our tests use.
 const NOT_KEYS: &[&str] = &["CONFIG", "LOG", "TEST_"];
 
 /// Whether Kubernetes makes a variable of this name for a service whose name begins with "attache", in every pod beside it:
@@ -1313,7 +1313,9 @@ impl FromStr for CatalogUrl {
         match text.strip_prefix("sqlite://") {
             Some(path) if !path.is_empty() => Ok(Self(PathBuf::from(path))),
             // Never shown: a database URL holds a password.
-            _ => Err("must be \"sqlite://PATH\"; this version has no other catalog".to_owned()),
+            _ => {
+                Err("must be \"sqlite://PATH\"; this version supports no other catalog".to_owned())
+            }
         }
     }
 }
@@ -1705,10 +1707,10 @@ mod tests {
         let text = error.to_string();
         for part in [
             "server.listen is \"nowhere\"",
-            "server.lsiten is no key (from the file); did you mean server.listen?",
+            "unknown key \"server.lsiten\" in the file; did you mean server.listen?",
             "upload.block_bytes is \"many\"",
             "storage.backend is \"azrue\"",
-            "storage.azure.acount is no key (from ATTACHE_STORAGE__AZURE__ACOUNT); did you mean storage.azure.account?",
+            "unknown key \"storage.azure.acount\" in ATTACHE_STORAGE__AZURE__ACOUNT; did you mean storage.azure.account?",
             "delivery.url_lifetime must be \"auto\", or between 5s and 2h",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");

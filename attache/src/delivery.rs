@@ -277,7 +277,7 @@ pub(crate) fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
             let uri: http::Uri = url
                 .expose()
                 .parse()
-                .map_err(|_| Error::internal("the signed URL is no URL"))?;
+                .map_err(|_| Error::internal("the signed URL is not a URL"))?;
             let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
             format!("{prefix}azure{rest}")
         }

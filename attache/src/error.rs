@@ -17,7 +17,7 @@ type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 pub enum ErrorKind {
     /// The request is malformed or breaks a rule; the message says which and what to send instead.
     BadRequest,
-    /// A byte range that lies outside of the attachment.
+    /// A byte range outside the attachment.
     BadRange,
     /// The bytes do not have the digest or the length that was promised.
     DigestMismatch,
@@ -33,7 +33,7 @@ pub enum ErrorKind {
     PreconditionFailed,
     /// Who asks is not known.
     Unauthorized,
-    /// Who asks is known and may not.
+    /// The caller is authenticated, but not allowed to do this.
     Forbidden,
     /// What inspects uploads refuses this one; the message has its reason.
     Refused,
@@ -199,7 +199,7 @@ impl Error {
         self
     }
 
-    /// Shows the message whole: whoever gets this error is the operator.
+    /// Shows the whole message: this error is for the operator.
     #[must_use]
     pub fn shown_whole(mut self) -> Self {
         self.0.for_operator = false;
@@ -216,7 +216,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// The message for whoever caused the error: no operation, no sources.
+    /// The message for the client that caused the error: no operation, no sources.
     pub fn detail(&self) -> &str {
         &self.0.message
     }
@@ -230,9 +230,9 @@ impl Error {
         }
         match self.0.kind {
             ErrorKind::UpstreamUnavailable => {
-                "the store cannot be reached, or answers with failures; try again later"
+                "the store cannot be reached or is failing; try again later"
             }
-            ErrorKind::UpstreamTimeout => "the store did not answer in time; try again",
+            ErrorKind::UpstreamTimeout => "timed out waiting for the store; try again",
             ErrorKind::StorageFull => "there is no space left where this is stored",
             _ => {
                 "the store cannot be used as it is configured; the server's log has the details under this request_id"

@@ -248,7 +248,7 @@ fn cut(name: &str, limit: usize) -> String {
     cut
 }
 
-/// Longer than this, what follows the last dot is no extension but a part of a sentence.
+/// Longer than this, what follows the last dot is not an extension but a part of a sentence.
 const MAX_KEPT_EXTENSION: usize = 32;
 
 /// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file#naming-conventions>

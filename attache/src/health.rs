@@ -52,7 +52,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     if status.catalog.attachments.is_none() {
         say(
             Level::Trouble,
-            "The catalog does not answer, so nothing can be stored or delivered.".to_owned(),
+            "The catalog does not respond, so nothing can be stored or delivered.".to_owned(),
             "Look at the log, and at the disk and the permissions of the file that catalog.url names.",
         );
     }
@@ -66,8 +66,8 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     }
     for lease in &status.leases {
         let what = match lease.name {
-            "entra_token" => "The access token",
-            _ => "The key that signs temporary URLs",
+            "entra_token" => "an access token",
+            _ => "a key that signs temporary URLs",
         };
         let (Some(error), left) = (&lease.last_error, lease.remaining_s.unwrap_or(0.0)) else {
             continue;
@@ -76,7 +76,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
         match left {
             left if left <= 0.0 => say(
                 Level::Trouble,
-                format!("{what} cannot be had: {error}"),
+                format!("Cannot obtain {what}: {error}"),
                 advice,
             ),
             left => say(
@@ -86,7 +86,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
                     Level::Attention
                 },
                 format!(
-                    "{what} cannot be renewed, and is good for another {:.0} minutes: {error}",
+                    "Cannot renew {what}; the current one is good for another {:.0} minutes: {error}",
                     left / 60.0
                 ),
                 advice,
@@ -103,7 +103,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
         say(
             Level::Attention,
             format!("The configuration on disk is not in effect: {error}"),
-            "Mend it; attache loads it again by itself. The configuration before it serves on.",
+            "Fix it; attache reloads it automatically. The previous configuration stays in effect.",
         );
     }
     let minute = &recent[..recent.len().min(NOW)];
@@ -115,7 +115,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     {
         say(
             Level::Attention,
-            "Transfers use all the memory they may, so new ones wait.".to_owned(),
+            "Transfers use all of memory.transfer_bytes, so new ones wait.".to_owned(),
             "Raise memory.transfer_bytes, or lower upload.block_bytes or upload.concurrency.",
         );
     }
@@ -155,7 +155,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
         say(
             Level::Attention,
             "The last sweep could not clean up everything that was interrupted.".to_owned(),
-            "A later one tries again; the log says what stood in the way.",
+            "The next one tries again; the log says why.",
         );
     }
     // The first of the most serious ones.
@@ -215,11 +215,11 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
              for containers it can be for some days.",
         ),
         "bytes_missing" => (
-            "attachments have lost their bytes",
+            "the data of attachments is missing in the store",
             "Run `attache verify`: it lists them. Something other than attache removed them from the store.",
         ),
         _ => (
-            "of a fault of attache or of its disk",
+            "of an error in attache or on its disk",
             "Look at the log; it has the details under each request_id.",
         ),
     };

@@ -61,7 +61,7 @@ impl LinkKey {
             Error::new(
                 ErrorKind::Misconfigured,
                 format!(
-                    "the key of temporary links, {}, cannot be used: {error}",
+                    "cannot use the key of temporary links, {}: {error}",
                     path.display()
                 ),
             )

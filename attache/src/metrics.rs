@@ -106,13 +106,13 @@ pub struct Reading {
     pub transfer_memory: u64,
     /// `memory.transfer_bytes`
     pub transfer_memory_limit: u64,
-    /// Resident memory of the process, if the system tells.
+    /// Resident memory of the process, if the system reports it.
     pub resident: Option<u64>,
     /// Bytes that are allocated on the heap, if somebody counts them.
     pub heap: Option<u64>,
     /// What the store's parts say.
     pub vitals: Vitals,
-    /// Counts up with every configuration that was swapped in.
+    /// Number of the configuration in effect.
     pub config_generation: u64,
     /// What the catalog holds, if it answered.
     pub totals: Option<Totals>,
@@ -171,57 +171,57 @@ impl Metrics {
         let operations = Family::default();
         registry.register(
             "attache_operations",
-            "Operations, by how they ended",
+            "Operations, by outcome",
             operations.clone(),
         );
         let operation_seconds = Seconds::new_with_constructor(|| Histogram::new(SECONDS));
         registry.register(
             "attache_operation_seconds",
-            "How long operations took, to the last byte",
+            "Duration of operations, to the last byte",
             operation_seconds.clone(),
         );
         let transferred_bytes = Family::default();
         registry.register(
             "attache_transferred_bytes",
-            "Bytes of attachments that passed through",
+            "Bytes of attachments transferred, by direction",
             transferred_bytes.clone(),
         );
         let streams_open = Family::default();
         registry.register(
             "attache_streams_open",
-            "Transfers that run now; 0 when nothing runs",
+            "Transfers in progress",
             streams_open.clone(),
         );
         let streams = Family::default();
-        registry.register(
-            "attache_streams",
-            "Transfers, by how they ended",
-            streams.clone(),
-        );
+        registry.register("attache_streams", "Transfers, by outcome", streams.clone());
         let signed_urls = Family::default();
-        registry.register("attache_signed_urls", "Temporary URLs", signed_urls.clone());
+        registry.register(
+            "attache_signed_urls",
+            "Temporary URLs signed",
+            signed_urls.clone(),
+        );
         let clients_built = Family::default();
         registry.register(
             "attache_clients_built",
-            "Clients of stores that were built; one per configuration",
+            "Storage clients built; one per configuration",
             clients_built.clone(),
         );
         let config_reloads = Family::default();
         registry.register(
             "attache_config_reloads",
-            "Configurations that were loaded again",
+            "Configuration reloads, by outcome",
             config_reloads.clone(),
         );
         let limited = Family::default();
         registry.register(
             "attache_limited",
-            "Connections and requests that met a limit",
+            "Connections and requests refused by a limit",
             limited.clone(),
         );
         let inspections = Family::default();
         registry.register(
             "attache_inspections",
-            "Uploads that were looked at by hooks, by what came of it",
+            "Uploads inspected by hooks, by outcome",
             inspections.clone(),
         );
         let read = Read::default();
@@ -423,7 +423,7 @@ impl Read {
         );
         registry.register(
             "attache_transfer_memory_limit_bytes",
-            "Most bytes that transfer buffers may hold together",
+            "Limit of the bytes in all transfer buffers together",
             self.transfer_memory_limit.clone(),
         );
         registry.register(
@@ -433,12 +433,12 @@ impl Read {
         );
         registry.register(
             "attache_heap_allocated_bytes",
-            "Bytes that the process has allocated on the heap",
+            "Bytes allocated on the heap",
             self.heap.clone(),
         );
         registry.register(
             "attache_lease_requests",
-            "Requests for a token or key, by how they were answered",
+            "Requests for a token or key, by outcome",
             self.lease_requests.clone(),
         );
         registry.register(
@@ -448,12 +448,12 @@ impl Read {
         );
         registry.register(
             "attache_lease_remaining_seconds",
-            "How long the token or key at hand is good for",
+            "Remaining lifetime of the current token or key",
             self.lease_remaining.clone(),
         );
         registry.register(
             "attache_config_generation",
-            "Counts up with every configuration that was swapped in",
+            "Number of the configuration in effect",
             self.config_generation.clone(),
         );
         registry.register(
@@ -463,22 +463,22 @@ impl Read {
         );
         registry.register(
             "attache_upstream_retries",
-            "Requests to the store that were sent again",
+            "Requests to the store that were retried, by reason",
             self.upstream_retries.clone(),
         );
         registry.register(
             "attache_upstream_clock_skew_seconds",
-            "How far the clock of the store is ahead of ours",
+            "How far the clock of the store is ahead of this machine's",
             self.clock_skew.clone(),
         );
         registry.register(
             "attache_catalog_attachments",
-            "Attachments that are ready",
+            "Attachments stored",
             self.catalog_attachments.clone(),
         );
         registry.register(
             "attache_catalog_bytes",
-            "Bytes of attachments that are ready",
+            "Bytes of attachments stored",
             self.catalog_bytes.clone(),
         );
     }

@@ -39,7 +39,7 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is no address and no network, such as \"10.0.0.7\" or \"10.0.0.0/8\""
+                "\"{text}\" is not an address or a network, such as \"10.0.0.7\" or \"10.0.0.0/8\""
             )
         };
         let (address, bits) = match text.split_once('/') {
@@ -56,7 +56,7 @@ impl FromStr for Network {
         // "10.1.2.3/8" is a slip: it may mean the one address or the whole network.
         if network.first() != address {
             return Err(format!(
-                "\"{text}\" has bits behind its prefix; the network is \"{}/{bits}\"",
+                "\"{text}\" has bits set after its prefix; the network is \"{}/{bits}\"",
                 network.first()
             ));
         }

@@ -67,7 +67,7 @@ pub fn parse(header: &str, size: u64) -> Result<Vec<ByteRange>> {
     if asked > 0 && ranges.is_empty() && !suffix_of_nothing {
         return Err(Error::new(
             ErrorKind::BadRange,
-            format!("the range lies outside of the attachment's {size} bytes"),
+            format!("the range is outside the attachment's {size} bytes"),
         ));
     }
     Ok(ranges)

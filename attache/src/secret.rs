@@ -17,7 +17,7 @@ impl Secret {
         Self(Zeroizing::new(value.into()))
     }
 
-    /// The secret itself. Whoever calls this must not print, log or store what it gets.
+    /// The secret itself. The caller must not print, log or store it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -45,7 +45,7 @@ impl SignedUrl {
         Self(url.into())
     }
 
-    /// The whole URL, for whoever was granted it.
+    /// The whole URL, for the client that was granted it.
     pub fn expose(&self) -> &str {
         &self.0
     }

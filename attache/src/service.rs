@@ -245,7 +245,7 @@ pub fn transport_config(config: &Config) -> TransportConfig {
     TransportConfig {
         ca_pem: config.storage.azure.ca_pem.clone(),
         idle_after: config.clients_idle_after,
-        // Half, so that a silent answer is taken up again, and has moved, before the download itself is given up.
+        // Half, so that a silent response is resumed, and has moved, before the download itself is given up.
         body_idle: config.download.idle_timeout / 2,
         route: config.network.clone(),
         ..TransportConfig::default()
@@ -563,7 +563,7 @@ impl Attache {
         self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of an attachment.
+    /// Metadata of an attachment.
     ///
     /// # Errors
     ///
@@ -917,7 +917,7 @@ impl Attache {
         self.remove(id).await.map(|_| ())
     }
 
-    /// Deletes as [`delete`](Self::delete), and tells whether there was anything.
+    /// Deletes as [`delete`](Self::delete), and returns whether there was anything.
     async fn remove(&self, id: &AttachmentId) -> Result<bool> {
         let (this, id, parts) = (self.clone(), id.clone(), self.parts());
         let task = self.0.tasks.spawn(trace::carried(async move {
@@ -1084,7 +1084,7 @@ impl Attache {
                 report.failed += 1;
                 tracing::warn!(
                     error = error.report(),
-                    "sweep: litter is left for the next one"
+                    "sweep: temporary files are left for the next one"
                 );
             }
         }
@@ -1186,7 +1186,7 @@ impl Attache {
 
     /// Compares the store with the catalog: one item for every key that either knows, in ascending order, with what is
     /// wrong with it. Memory does not grow with their number. Safe at any time: what runs beside it, in this process or
-    /// another one, is no finding. Dropping the stream ends it.
+    /// another one, is not a finding. Dropping the stream ends it.
     ///
     /// # Errors
     ///
@@ -1247,7 +1247,7 @@ impl Attache {
             Err(error) => {
                 tracing::error!(
                     error = error.report(),
-                    "the new configuration is not used; the old one serves on"
+                    "the new configuration is not used; the previous one stays in effect"
                 );
             }
         }
@@ -1299,7 +1299,7 @@ impl Attache {
         {
             tracing::warn!(
                 running = self.0.tasks.len(),
-                "cutting transfers that still run"
+                "aborting transfers still in progress"
             );
             self.cut();
             // Cleaning up talks to the store; what takes longer is left for the sweep of the next start.

@@ -1,4 +1,4 @@
-//! Walks the store and the catalog together, and tells where they disagree.
+//! Walks the store and the catalog together, and reports where they disagree.
 //!
 //! Both are read in ascending order of object keys, like two sorted lists that are merged, so that memory does not grow
 //! with their length. Uploads and deletions go on meanwhile: what looks wrong is looked at again, in an order in which

@@ -109,7 +109,7 @@ async fn a_proxy_that_wants_a_password_gets_it_and_nobody_else_sees_it() {
     assert!(!format!("{probe:?} {store:?}").contains("hunter2"));
     // A wrong password gets 401 from this proxy, where RFC 9110 section 15.5.8 has 407; so the hint is the wider one.
     for (credentials, hint) in [
-        ("", "it wants a user and a password: set network.proxy"),
+        ("", "it requires a user and a password: set network.proxy"),
         ("wiki:hunter3@", "check user and password in network.proxy"),
     ] {
         let store = open(&by_name(&fake), through(&url(credentials)));
@@ -131,7 +131,7 @@ async fn a_proxy_that_refuses_or_does_not_answer_is_named() {
     let absent = through("http://127.0.0.1:1");
     for (route, said) in [
         (refusing, "it refuses to connect there"),
-        (absent, "the proxy itself does not answer"),
+        (absent, "the proxy itself does not respond"),
     ] {
         let address = route.proxy.as_ref().expect("a proxy").address().to_owned();
         let error = open(&by_name(&fake), route)

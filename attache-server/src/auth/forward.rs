@@ -57,14 +57,14 @@ impl Forward {
         let wrong = |what: &str| Error::new(ErrorKind::Misconfigured, what.to_owned());
         let url = url
             .parse()
-            .map_err(|_| wrong("auth.forward.url is no URL"))?;
+            .map_err(|_| wrong("auth.forward.url is not a URL"))?;
         let headers: std::result::Result<Vec<HeaderName>, _> =
             config.headers.iter().map(|name| name.parse()).collect();
         Ok(Some(Self {
             client: client::Client::new()?,
             url,
             headers: headers
-                .map_err(|_| wrong("auth.forward.headers holds no names of headers"))?,
+                .map_err(|_| wrong("auth.forward.headers holds an invalid header name"))?,
             timeout: config.timeout,
             remembered: (!config.cache.is_zero()).then(|| {
                 Cache::builder()
@@ -123,10 +123,10 @@ impl Forward {
         }
         let answer = self.client.send(request, self.timeout, MAX_ANSWER).await;
         let answer = answer.map_err(|error| {
-            tracing::warn!(%error, "auth.forward: the application does not answer; nobody is let in");
+            tracing::warn!(%error, "auth.forward: the application does not respond; access is denied");
             Error::new(
                 ErrorKind::UpstreamUnavailable,
-                "the application that decides who may read does not answer",
+                "the application that decides who may read does not respond",
             )
             .retry_after(RETRY_AFTER)
         })?;
@@ -143,11 +143,11 @@ impl Forward {
             status => {
                 tracing::warn!(
                     status,
-                    "auth.forward: the application fails; nobody is let in"
+                    "auth.forward: the application failed; access is denied"
                 );
                 Err(Error::new(
                     ErrorKind::UpstreamUnavailable,
-                    "the application that decides who may read fails",
+                    "the application that decides who may read failed",
                 )
                 .retry_after(RETRY_AFTER))
             }

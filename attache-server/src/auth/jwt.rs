@@ -120,7 +120,7 @@ impl Issuer {
             }
             (None, Some(url)) => {
                 let url: http::Uri = url.parse().map_err(|_| {
-                    Error::new(ErrorKind::Misconfigured, "auth.jwt.jwks_url is no URL")
+                    Error::new(ErrorKind::Misconfigured, "auth.jwt.jwks_url is not a URL")
                 })?;
                 let client = client::Client::new()?;
                 Keys::Published(Box::new(Published::new(client, url)))
@@ -185,7 +185,7 @@ impl Issuer {
             .iter()
             .map(str::parse::<OwnerPattern>)
             .collect();
-        let owners = owners.map_err(|_| refused("its \"owner\" is no pattern of owners"))?;
+        let owners = owners.map_err(|_| refused("its \"owner\" is not a pattern of owners"))?;
         if owners.patterns().len() > MAX_OWNERS {
             return Err(refused("it has too many patterns of owners"));
         }
@@ -321,7 +321,7 @@ async fn fetch(client: &client::Client, url: &http::Uri) -> Result<Arc<KeySet>> 
     let wrong = |what: String| {
         Error::new(
             ErrorKind::UpstreamUnavailable,
-            format!("the keys at auth.jwt.jwks_url cannot be had: {what}"),
+            format!("cannot fetch the keys at auth.jwt.jwks_url: {what}"),
         )
         .retry_after(Duration::from_secs(5))
     };
@@ -331,7 +331,10 @@ async fn fetch(client: &client::Client, url: &http::Uri) -> Result<Arc<KeySet>> 
         .await
         .map_err(|error| wrong(error.to_string()))?;
     if answer.status() != http::StatusCode::OK {
-        return Err(wrong(format!("it answers {}", answer.status().as_u16())));
+        return Err(wrong(format!(
+            "it responded with {}",
+            answer.status().as_u16()
+        )));
     }
     KeySet::read(answer.body()).map(Arc::new).map_err(wrong)
 }
@@ -343,10 +346,10 @@ impl KeySet {
     /// Keys that we have no use for are left out: an issuer may publish more than signing keys.
     fn read(json: &[u8]) -> Result<Self, String> {
         let set: JwkSet = serde_json::from_slice(json)
-            .map_err(|error| format!("no JSON Web Key Set (RFC 7517): {error}"))?;
+            .map_err(|error| format!("not a JSON Web Key Set (RFC 7517): {error}"))?;
         let keys: Vec<Key> = set.keys.iter().filter_map(Key::read).collect();
         match keys.is_empty() {
-            true => Err("there is no key for EdDSA (Ed25519), ES256 or RS256 in it".to_owned()),
+            true => Err("it has no key for EdDSA (Ed25519), ES256 or RS256".to_owned()),
             false => Ok(Self(keys)),
         }
     }

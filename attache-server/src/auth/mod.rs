@@ -83,7 +83,7 @@ impl Auth {
         Forward::new(&config.forward).map(|_| ())
     }
 
-    /// Whoever can connect may do everything.
+    /// Everybody who can connect can do everything.
     pub(crate) fn is_open(&self) -> bool {
         self.config.accepts(AuthMode::Open)
     }

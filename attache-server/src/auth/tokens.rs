@@ -47,7 +47,7 @@ const NOTE_EVERY: u32 = 60;
 /// Name of the database, beside the catalog.
 pub(crate) const FILE: &str = "tokens.db";
 
-/// The part of a token that is no secret.
+/// The part of a token that is not secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) struct TokenId(String);
 
@@ -295,7 +295,7 @@ impl Tokens {
                 if note || round == 1 {
                     tracing::warn!(
                         error = error.report(),
-                        "tokens cannot be read; those known serve on"
+                        "cannot read tokens; those already loaded stay valid"
                     );
                 }
                 (connection, version) = (None, None);
@@ -362,7 +362,7 @@ impl Tokens {
         if let Err(error) = noted {
             tracing::warn!(
                 error = error.report(),
-                "the last use of tokens was not noted"
+                "cannot record when tokens were last used"
             );
         }
     }
@@ -388,7 +388,7 @@ impl Tokens {
             .and_then(|()| private::open_file(&self.path));
         made.map_err(|error| self.wrong(error))?;
         self.connect()?
-            .ok_or_else(|| Error::internal("the database of tokens vanished"))
+            .ok_or_else(|| Error::internal("the token database was removed"))
     }
 
     fn load(&self, connection: &Connection) -> Result<()> {
@@ -427,7 +427,7 @@ impl Tokens {
                     known.insert(kept.token.id.clone(), kept);
                 }
                 // One that cannot be understood opens nothing; the others go on.
-                None => tracing::warn!("a token in the database cannot be read; it opens nothing"),
+                None => tracing::warn!("a token in the database cannot be read and is ignored"),
             }
         }
         self.known.store(Arc::new(known));
@@ -439,7 +439,7 @@ impl Tokens {
         let source = std::io::Error::other(format!("{}: {error}", self.path.display()));
         Error::new(
             ErrorKind::Misconfigured,
-            "the tokens beside the catalog (tokens.db) cannot be used",
+            "cannot use the token database beside the catalog (tokens.db)",
         )
         .with_source(source)
     }

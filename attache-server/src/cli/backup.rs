@@ -13,7 +13,7 @@ use super::out::{count, minute, note, print_json};
 use super::{Exit, Outcome, progress, with_store};
 use crate::backup;
 
-/// Copy the catalog, the tokens and the keys into a folder that a restore can trust.
+/// Back up the catalog, the tokens and the keys into a folder.
 ///
 /// Safe while a server runs: the copy is one state of the catalog, checked, and on disk when this returns. Attachments are
 /// not copied: copy them after this, with any tool, and nothing that the copied catalog names is missing.
@@ -34,7 +34,7 @@ pub(super) struct Backup {
     json: bool,
 }
 
-/// Put a backup back into a data folder without a catalog, and say what the store has besides.
+/// Restore a backup into a data folder without a catalog, and report what else the store has.
 ///
 /// Stop attache first. Nothing is replaced: move what is there away. The backup is checked before anything is written.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub(super) struct Restore {
     #[arg(value_name = "DIR")]
     from: PathBuf,
 
-    /// Print what was restored, and what the store has besides, as JSON.
+    /// Print what was restored, and what else the store has, as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -176,7 +176,7 @@ impl StoreJson {
             }
         }
         if !said {
-            note("the store has nothing besides");
+            note("the store has nothing else");
         }
     }
 }

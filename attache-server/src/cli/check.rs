@@ -23,7 +23,7 @@ use super::{CLOSE_GRACE, Exit, Failure, Outcome, progress, stored};
 
 /// Test the configuration: credential, clock, storage, catalog; then write, read, sign, open and delete a small file.
 ///
-/// For Azure also tells what soft delete, versioning and CORS of the account mean, where it is permitted to look.
+/// For Azure also reports what soft delete, versioning and CORS of the account mean, if it has permission to read them.
 ///
 /// Prints a line for each, and what to do about a failure. What depends on something that failed is skipped.
 /// Never prints a secret.
@@ -150,7 +150,7 @@ async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), Failure> {
     examined
 }
 
-/// Opens the store, or tells which part of it does not open.
+/// Opens the store, or reports which part of it does not open.
 async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
     let catalog = config.catalog.0.clone();
     match Attache::open(config).await {
@@ -213,7 +213,7 @@ async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure
         .await
     {
         match outcome {
-            Ok(()) => sheet.ok(name, "answers, and takes files of upload.max_file_bytes".to_owned())?,
+            Ok(()) => sheet.ok(name, "responds, and accepts files of upload.max_file_bytes".to_owned())?,
             Err(error) if error.kind() == ErrorKind::TooLarge => sheet.failed(
                 name,
                 &Error::new(
@@ -264,7 +264,7 @@ fn credential(
                     .as_secs(),
             );
             let text = format!(
-                "{} answered{chosen}; its token is good until {} ({})",
+                "{} issued a token{chosen}, valid until {} ({})",
                 token.source,
                 out::minute(OffsetDateTime::now_utc() + left),
                 humantime::format_duration(left)
@@ -278,7 +278,7 @@ fn credential(
         }
         // It had one, and it was dropped in the moment between.
         (None, Ok(_)) => {
-            sheet.ok("credential", format!("{} answered", token.source))?;
+            sheet.ok("credential", format!("{} issued a token", token.source))?;
             Ok(true)
         }
     }
@@ -287,7 +287,7 @@ fn credential(
 fn clock(sheet: &mut Sheet, backend: Backend, skew_s: Option<f64>) -> Result<(), Failure> {
     match skew_s {
         _ if backend == Backend::Local => sheet.ok("clock", "the store has no clock of its own"),
-        None => sheet.skipped("clock", "the store did not tell its time"),
+        None => sheet.skipped("clock", "the store did not report its time"),
         Some(skew) => {
             let way = if skew > 0.0 { "behind" } else { "ahead of" };
             let off = skew.abs();
@@ -387,11 +387,11 @@ async fn open_signed(
         let transport = attache::transport_config(config);
         let bytes = open_signed_url(&transport, url, 2 * TEST_FILE.len()).await?;
         same(&bytes)?;
-        return Ok("the URL gives the same bytes, without a credential");
+        return Ok("the URL returned the same bytes, without a credential");
     }
     let proof: LinkProof = url.expose().parse()?;
     store.check_link(id, Disposition::Attachment, &proof)?;
-    Ok("its proof holds; a running server opens it")
+    Ok("its signature is valid; a running server accepts it")
 }
 
 fn same(bytes: &[u8]) -> attache::Result<()> {
@@ -400,7 +400,7 @@ fn same(bytes: &[u8]) -> attache::Result<()> {
     }
     Err(Error::new(
         ErrorKind::DigestMismatch,
-        "other bytes came back than were written",
+        "the bytes read differ from those written",
     ))
 }
 
@@ -425,7 +425,7 @@ async fn delete(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
     match store.find(id).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(_) => Err(Error::internal("it was deleted, and is still there")),
+        Ok(_) => Err(Error::internal("it was deleted, but is still there")),
     }
 }
 
@@ -518,7 +518,7 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::QuotaExceeded => Some("delete something, or raise upload.total_bytes"),
         ErrorKind::TooLarge => Some("raise upload.max_file_bytes"),
         ErrorKind::Busy => Some("raise memory.transfer_bytes"),
-        ErrorKind::Internal => Some("run again with ATTACHE_LOG=debug, which tells more"),
+        ErrorKind::Internal => Some("run again with ATTACHE_LOG=debug for details"),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use super::out::{note, print};
 use super::{Exit, Failure, Outcome};
 use crate::client::{Client, NoAnswer};
 
-/// Ask a running server whether it is alive. Exit code 0: it is. 1: it is not.
+/// Check whether a running server is alive. Exit code 0: it is. 1: it is not.
 ///
 /// Asks /healthz, or /readyz with --ready. Needs no token. The certificate of a loopback address is not checked, because it is
 /// made for the name by which clients know the server.
@@ -22,15 +22,15 @@ Examples:
   attache health
   attache health --ready --url https://files.example.org")]
 pub(super) struct Health {
-    /// Where it listens; without one, what server.listen and server.tls say.
+    /// Where it listens; by default, what server.listen and server.tls say.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
-    /// Ask whether storage and catalog can be used, too.
+    /// Also check whether storage and catalog can be used.
     #[arg(long)]
     ready: bool,
 
-    /// How long it may take to answer.
+    /// How long to wait for the response.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }

@@ -21,7 +21,7 @@ Examples:
   attache ls --owner page:42
   attache ls --json | jq -r 'select(.size > 1000000) | .id'")]
 pub(super) struct Ls {
-    /// Only those that hang on this.
+    /// Only those of this owner.
     #[arg(long)]
     owner: Option<Owner>,
 

@@ -33,11 +33,11 @@ use out::{note, print};
 /// How long a command waits for what it started itself before it cuts it.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
-/// Keeps files that users of a web application attach: uploads them, delivers them, makes temporary URLs of them.
+/// Attachment store for web applications: stores files, delivers them, and creates temporary URLs for them.
 #[derive(Debug, Parser)]
 #[command(name = "attache", version, arg_required_else_help = true, after_help = TOUR)]
 struct Cli {
-    /// The configuration file (TOML). Without one, the environment and the defaults hold.
+    /// The configuration file (TOML). Without one, the environment and the defaults apply.
     #[arg(
         long,
         global = true,
@@ -61,7 +61,7 @@ A short tour, with nothing configured (files in ./attache-data):
   attache serve                            the HTTP API and the web page, http://127.0.0.1:8080
 
 `attache config` shows every setting and its value; any of them can be set by a variable, such as \
-ATTACHE_STORAGE__BACKEND=azure. `attache check` tells whether the settings work, and what to do if not.
+ATTACHE_STORAGE__BACKEND=azure. `attache check` reports whether the settings work, and what to do if not.
 
 Exit codes: 0 done, 1 failed, 2 used or configured wrongly, 3 no such attachment.
 Logging: ATTACHE_LOG=debug, ATTACHE_LOG_FORMAT=json.";
@@ -73,8 +73,7 @@ enum Command {
 Example:
   attache serve --config attache.toml --listen 127.0.0.1:9000
 
-SIGHUP, or a change of the file, loads the configuration again. The first SIGTERM or SIGINT lets \
-running transfers finish within server.shutdown_grace; a second one cuts them.")]
+SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or SIGINT lets running transfers finish within server.shutdown_grace; a second one aborts them.")]
     Serve(Serve),
     Put(put::Put),
     Get(get::Get),
@@ -278,7 +277,7 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
         .enable_all()
         .on_thread_park(crate::allocator::collect_when_idle)
         .build()
-        .map_err(|error| Failure::Here(format!("no threads can be started: {error}")))?;
+        .map_err(|error| Failure::Here(format!("cannot start threads: {error}")))?;
     let outcome = runtime.block_on(command);
     // A thread that waits for stdin would be waited for otherwise.
     runtime.shutdown_background();

@@ -28,7 +28,7 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// A value as JSON on one line.
 pub(super) fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value)
-        .map_err(|error| Failure::Here(format!("the result cannot be written as JSON: {error}")))
+        .map_err(|error| Failure::Here(format!("cannot write the result as JSON: {error}")))
 }
 
 /// What a failure to write results means.

@@ -1,4 +1,4 @@
-//! A bar on stderr for a transfer that runs; invisible where stderr is no terminal.
+//! A bar on stderr for a transfer in progress; invisible where stderr is not a terminal.
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ const READ_BYTES: usize = 256 * 1024;
 /// Store files, and print the id of each.
 ///
 /// Every file is streamed; none is held in memory. A file that fails is reported and the others are stored all the
-/// same; then the exit code is 1. Ctrl-C leaves nothing of the file that was under way (exit code 130).
+/// same; then the exit code is 1. Ctrl-C leaves nothing of the file in progress (exit code 130).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,15 +40,15 @@ pub(super) struct Put {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// What the attachments hang on, "kind:id", such as page:42.
+    /// The record that the attachments belong to, "kind:id", such as page:42.
     #[arg(long)]
     owner: Option<Owner>,
 
-    /// Another name than the file's own; for one file only.
+    /// Store under this name instead of the file's own; for one file only.
     #[arg(long, value_name = "NAME")]
     filename: Option<Filename>,
 
-    /// The media type, such as image/png; otherwise told from content and name.
+    /// The media type, such as image/png; by default detected from content and name.
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
 
@@ -57,7 +57,7 @@ pub(super) struct Put {
     json: bool,
 }
 
-/// Whoever feeds `put` is no client on the network.
+/// `put` reads local input, so timeouts for network clients do not apply.
 pub(super) fn patient(mut config: Config) -> Config {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     config.upload.idle_timeout = YEAR;
@@ -74,7 +74,7 @@ impl Put {
         }
         if self.files.iter().filter(|file| is_stdin(file)).count() > 1 {
             return Err(Failure::Usage(
-                "stdin can be put once only, but \"-\" was given twice".to_owned(),
+                "stdin can be read only once, but \"-\" was given twice".to_owned(),
             ));
         }
         let mut stop = Stop::listen()?;

@@ -79,7 +79,7 @@ impl Rm {
 
 /// Finish or remove what interrupted work left behind, and print what was done.
 ///
-/// Safe at any time, while a server runs too: only what no living process works on is touched.
+/// Safe at any time, also while a server is running: what a running process works on is left alone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -88,7 +88,7 @@ Example:
 A server sweeps by itself, at its start and every hour. Exit code 1: something could not be cleaned up; a later sweep \
 tries again.")]
 pub(super) struct Sweep {
-    /// Print the numbers as JSON.
+    /// Print the counts as JSON.
     #[arg(long)]
     json: bool,
 }

@@ -14,7 +14,7 @@ impl Stop {
     pub(super) fn listen() -> Result<Self, Failure> {
         let open = |kind| {
             signal(kind)
-                .map_err(|error| Failure::Here(format!("signals cannot be received: {error}")))
+                .map_err(|error| Failure::Here(format!("cannot listen for signals: {error}")))
         };
         Ok(Self {
             interrupt: open(SignalKind::interrupt())?,

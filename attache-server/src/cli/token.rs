@@ -13,7 +13,7 @@ use super::out::{columns, json, minute, note, print, print_json, timestamp};
 use super::{Exit, Failure, Outcome};
 use crate::auth::tokens::{Token, TokenId, Tokens};
 
-/// Make, list and revoke API tokens, for auth.mode = "token". A server that runs notices within a second.
+/// Create, list and revoke API tokens, for auth.mode = "token". A running server notices within a second.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,19 +30,19 @@ pub(super) struct TokenCommand {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a token and print it, this once: only its hash is kept.
+    /// Create a token and print it once: only its hash is stored.
     Create(Create),
-    /// Show what there is: id, name, scopes, owners, end, last use.
+    /// List tokens: id, name, scopes, owners, expiry, last use.
     #[command(visible_alias = "ls")]
     List {
         /// Print each token as a line of JSON.
         #[arg(long)]
         json: bool,
     },
-    /// End tokens, by their ids.
+    /// Revoke tokens, by their ids.
     #[command(visible_alias = "rm")]
     Revoke {
-        /// What `attache token list` shows first.
+        /// The ids, from the first column of `attache token list`.
         #[arg(required = true)]
         ids: Vec<String>,
     },
@@ -54,20 +54,20 @@ struct Create {
     #[arg(long)]
     name: String,
 
-    /// What it may do: read, write, delete, admin (status, metrics, reload, sweep). None implies another.
+    /// What it permits: read, write, delete, admin (status, metrics, reload, sweep). None implies another.
     #[arg(long, value_delimiter = ',', required = true)]
     scope: Vec<Scope>,
 
-    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; several, if need be. A '*' stands for any ending: 'page:1*' is
-    /// page:1, and page:10 as well.
+    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; repeatable. A '*' stands for any ending: 'page:1*' matches
+    /// page:1 and page:10.
     #[arg(long, value_delimiter = ',', default_value = "*")]
     owner: Vec<OwnerPattern>,
 
-    /// How long it works: 90d, 12h, or never.
+    /// When it expires: 90d, 12h, or never.
     #[arg(long, default_value = "90d")]
     expires: String,
 
-    /// Print what there is to know of it, the token included, as JSON.
+    /// Print the token and its properties as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -140,7 +140,7 @@ impl Create {
         let (token, text) = tokens.create(&self.name, scopes, owners, expires)?;
         if !config.auth.accepts(AuthMode::Token) {
             note(
-                "note: auth.mode has no \"token\" yet, so no server of this configuration asks for one",
+                "note: auth.mode does not include \"token\", so a server with this configuration accepts no tokens",
             );
         }
         match self.json {
@@ -193,7 +193,7 @@ fn list(tokens: &Tokens, as_json: bool) -> Outcome {
     let heading = ["ID", "NAME", "SCOPES", "OWNERS", "ENDS", "LAST USED"].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(heading).chain(rows).collect();
     if rows.len() == 1 {
-        note("there are no tokens; `attache token create --help` tells how to make one");
+        note("there are no tokens; `attache token create --help` shows how to create one");
         return Ok(Exit::Done);
     }
     let widest = |column: usize| rows.iter().map(|row| columns(&row[column])).max();

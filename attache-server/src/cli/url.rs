@@ -12,7 +12,7 @@ use super::{Exit, Outcome};
 
 /// Print a URL that opens one attachment, read-only, for a while.
 ///
-/// Whoever has the URL can read the attachment until it expires.
+/// Anyone who has the URL can read the attachment until it expires.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -24,7 +24,7 @@ pub(super) struct Url {
     /// The attachment's id.
     id: AttachmentId,
 
-    /// How long it works at most, 5s to 2h; if unset delivery.url_lifetime, or 2m where that is "auto".
+    /// Longest time until it expires, 5s to 2h; if unset delivery.url_lifetime, or 2m where that is "auto".
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     lifetime: Option<Duration>,
 

@@ -14,9 +14,9 @@ use super::out::{count, note, print, print_json};
 use super::stop::Stop;
 use super::{Exit, Failure, Outcome, progress};
 
-/// Compare the store with the catalog, and print a line for every attachment or object that is not as it should be.
+/// Compare the store with the catalog, and print a line for every difference.
 ///
-/// Safe at any time, while a server runs too. Never deletes anything.
+/// Safe at any time, also while a server is running. Never deletes anything.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -24,15 +24,14 @@ Examples:
   attache verify --deep
   attache verify --repair --json | jq -r 'select(.finding == \"missing\") | .id'
 
-After the catalog was lost, `attache verify --repair` rebuilds it from the facts that lie with the bytes.
+After the catalog was lost, `attache verify --repair` rebuilds it from the metadata that is stored with the bytes.
 Exit code 1: something is wrong that was not repaired.")]
 pub(super) struct Verify {
-    /// Bring back rows that the catalog lost, from the facts that lie with the bytes, and facts that the bytes lost, from the
-    /// rows.
+    /// Restore rows missing in the catalog from the metadata in the store, and metadata missing in the store from the rows.
     #[arg(long)]
     repair: bool,
 
-    /// Read all bytes and hash them, instead of believing the digests that the store has.
+    /// Read and hash all bytes, instead of trusting the digests that the store reports.
     #[arg(long)]
     deep: bool,
 
@@ -123,11 +122,10 @@ fn words(finding: &Finding) -> String {
                              backup, or delete it with `attache rm`"
             .to_owned(),
         Finding::Unknown { restorable: true } => {
-            "unknown: the store has it, the catalog does not; `attache verify --repair` brings its row back".to_owned()
+            "unknown: the store has it, the catalog does not; `attache verify --repair` restores its row".to_owned()
         }
         Finding::Unknown { restorable: false } => {
-            "unknown: the store has it, the catalog does not, and there are no facts with it; remove it by hand if nobody \
-             needs it"
+            "unknown: the store has it, the catalog does not, and it has no metadata; remove it by hand if it is not needed"
                 .to_owned()
         }
         Finding::Interrupted => "interrupted: its bytes are whole, but the process that stored them ended before it could say so; \
@@ -140,14 +138,12 @@ fn words(finding: &Finding) -> String {
         Finding::WrongDigest { expected, actual } => {
             format!("wrong digest: the bytes have SHA-256 {actual}, those that were uploaded had {expected}")
         }
-        Finding::Replaced => "replaced: another tool has put something of the same length in its place; `attache verify --deep` reads \
-                              it and tells whether the bytes are other ones"
+        Finding::Replaced => "replaced: another tool has put something of the same length in its place; `attache verify --deep` reads it and reports whether the bytes differ"
             .to_owned(),
-        Finding::NoFacts => "no facts: another tool has dropped the metadata from which the catalog can be rebuilt; `attache verify \
-                             --repair` writes it again"
+        Finding::NoFacts => "no metadata: another tool dropped the metadata from which the catalog can be rebuilt; `attache verify --repair` writes it again"
             .to_owned(),
-        Finding::FactsWritten => "facts written: the metadata from which the catalog can be rebuilt is there again".to_owned(),
-        Finding::Archived => "archived: the store keeps it in its archive tier, where readers cannot have it; rehydrate it, and keep \
+        Finding::FactsWritten => "metadata written: the catalog can be rebuilt from it again".to_owned(),
+        Finding::Archived => "archived: the store keeps it in its archive tier, where it cannot be read; rehydrate it, and keep \
                               the container out of the rule that archives it"
             .to_owned(),
         Finding::Unreadable { code: "customer_key" } => "unreadable: it is encrypted with a key of its writer's own, which attache does not \

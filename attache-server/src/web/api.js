@@ -35,7 +35,7 @@ export function withQuery(path, query = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-/** Turns an answer that is no success into an ApiError; `text` should hold problem+json (RFC 9457). */
+/** Turns a response that is not a success into an ApiError; `text` should hold problem+json (RFC 9457). */
 export function problem(status, text, headers) {
   let told = {};
   try {
@@ -43,7 +43,7 @@ export function problem(status, text, headers) {
   } catch {
     // A proxy in between answers in its own words, usually HTML; those are not for the reader.
   }
-  const detail = told.detail || told.title || BY_STATUS[status] || `The server answered ${status}.`;
+  const detail = told.detail || told.title || BY_STATUS[status] || `The server responded with ${status}.`;
   return new ApiError(detail, {
     code: told.code,
     status,
@@ -83,5 +83,5 @@ const BY_STATUS = {
   429: "Too many requests. Wait a moment and try again.",
   502: "The server is not reachable at the moment.",
   503: "The server is busy. Try again in a moment.",
-  504: "The server took too long to answer.",
+  504: "The server took too long to respond.",
 };

@@ -39,7 +39,7 @@ const CHARTS = [
     ],
     note: ({ memory }) =>
       memory.trend_bytes_per_hour === null
-        ? "A trend needs ten minutes."
+        ? "A trend needs ten minutes of samples."
         : `Trend of the last hour: ${memory.trend_bytes_per_hour < 0 ? "−" : "+"}${format.bytes(Math.abs(memory.trend_bytes_per_hour))} an hour.`,
   },
   {
@@ -80,7 +80,7 @@ const CHARTS = [
     ],
   },
   {
-    title: "First byte of the store",
+    title: "Time to the first byte from the store",
     read: milliseconds,
     lines: [
       ["Median", (sample) => sample.upstream_ms?.[0]],
@@ -89,7 +89,7 @@ const CHARTS = [
     only: ({ backend }) => backend === "azure",
   },
   {
-    title: "Life of token and signing key",
+    title: "Remaining lifetime of token and signing key",
     read: minutes,
     steps: TIME_STEPS,
     lines: [
@@ -124,7 +124,7 @@ async function load() {
   } catch (error) {
     say({
       level: "trouble",
-      sentence: error.status === 403 ? "This token may not see the status." : "The status cannot be loaded.",
+      sentence: error.status === 403 ? "This token is not allowed to see the status." : "The status cannot be loaded.",
       advice: error.message,
     });
     if (error.status === 401) location.reload();
@@ -156,7 +156,7 @@ function draw(status, samples) {
     // Where nobody points, the legend tells the newest values.
     if (plot && plot.cursor.idx == null) plot.setLegend({ idx: samples.length - 1 });
     const latest = chart.lines.map(([name], line) => `${name} ${chart.read(data[line + 1].at(-1))}`).join(" · ");
-    note.textContent = samples.length === 0 ? "The first sample comes within ten seconds." : (chart.note?.(status) ?? "");
+    note.textContent = samples.length === 0 ? "The first sample appears within ten seconds." : (chart.note?.(status) ?? "");
     box.setAttribute("aria-label", `${chart.title}. Now: ${latest}`);
   }
 }

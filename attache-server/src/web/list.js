@@ -21,7 +21,7 @@ export class List {
       const neighbour = row.nextElementSibling ?? row.previousElementSibling;
       row.remove();
       (neighbour?.querySelector(".name") ?? byId("attachments")).focus();
-      announce(`${item.filename} is deleted.`);
+      announce(`${item.filename} was deleted.`);
       this.#show();
       onChanged();
     });

@@ -60,7 +60,7 @@ export class Uploads {
       try {
         const attachment = await job.send();
         this.#dismiss(job);
-        announce(`${job.name} is uploaded.`);
+        announce(`${job.name} was uploaded.`);
         this.#onStored(attachment, job.owner);
       } catch (error) {
         if (job.state === "running") {
@@ -171,7 +171,7 @@ class Job {
         try {
           resolve(JSON.parse(responseText));
         } catch {
-          reject(new ApiError("The server's answer could not be read. Try again; nothing is stored twice."));
+          reject(new ApiError("The server's response could not be read. Try again; nothing is stored twice."));
         }
       });
       request.send(this.file);

@@ -167,9 +167,9 @@ pub enum Begun {
 /// Which attachments to list.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Only those that hang on this.
+    /// Only those of this owner.
     pub owner: Option<Owner>,
-    /// Only those that whoever asks may see.
+    /// Only those that the caller is allowed to see.
     pub visible: Owners,
     /// Only those older than this one: its time in milliseconds since 1970, and its id.
     pub after: Option<(i64, AttachmentId)>,

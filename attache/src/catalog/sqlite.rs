@@ -99,13 +99,13 @@ impl SqliteCatalog {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Misconfigured`] if the file cannot be made or is no catalog, or is one of a newer attache.
+    /// [`ErrorKind::Misconfigured`] if the file cannot be made or is not a catalog, or is one of a newer attache.
     pub fn open(path: &Path) -> Result<Self> {
         let wrong = |what: String| {
             Error::new(
                 ErrorKind::Misconfigured,
                 format!(
-                    "the catalog {} cannot be opened: {what}; mend it or set catalog.url",
+                    "cannot open the catalog {}: {what}; fix it or set catalog.url",
                     path.display()
                 ),
             )
@@ -132,7 +132,7 @@ impl SqliteCatalog {
         }
         migrate(&mut writer).map_err(|error| match error {
             MigrateError::Newer(version) => wrong(format!(
-                "it has version {version}, but this attache knows {}",
+                "it has version {version}, but this version of attache supports {}",
                 MIGRATIONS.len()
             )),
             MigrateError::Sqlite(error) => wrong(error.to_string()),
@@ -878,7 +878,7 @@ impl Catalog for SqliteCatalog {
             None => Ok(()),
             Some(damage) => Err(Error::new(
                 ErrorKind::Misconfigured,
-                format!("the catalog is damaged: {damage}; `attache restore` puts a backup back"),
+                format!("the catalog is damaged: {damage}; `attache restore` restores a backup"),
             )
             .into()),
         })
@@ -1004,7 +1004,7 @@ fn pending_charge(connection: &Connection, id: &AttachmentId) -> Result<u64, Fai
     charged.map(unsigned).ok_or_else(|| {
         Error::new(
             ErrorKind::NotFound,
-            "this upload is not pending any more: it was swept away or deleted",
+            "this upload is no longer pending: it was swept or deleted",
         )
         .into()
     })
@@ -1025,7 +1025,7 @@ fn repeated(
     if state != "ready" {
         return Err(Error::new(
             ErrorKind::Conflict,
-            "an upload with this Idempotency-Key is running; ask again when it is done",
+            "an upload with this Idempotency-Key is in progress; try again when it is done",
         )
         .retry_after(Duration::from_secs(2))
         .into());

@@ -195,7 +195,7 @@ impl Inspected {
             }
             WhenDown::Refuse => Err(Error::new(
                 ErrorKind::UpstreamUnavailable,
-                format!("{name}, which must look at every upload, does not answer"),
+                format!("{name}, which must inspect every upload, does not respond"),
             )
             .with_source(error)
             .retry_after(Duration::from_secs(10))),
@@ -209,7 +209,7 @@ async fn within<T>(timeout: Duration, step: impl Future<Output = Result<T>>) -> 
         .unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::UpstreamTimeout,
-                "it was silent for longer than hooks.timeout",
+                "timed out: it was silent for longer than hooks.timeout",
             ))
         })
 }

@@ -1,7 +1,7 @@
 //! A webhook of the application: the file is the body of a POST, and the status is the verdict.
 //!
 //! 2xx accepts; 400 to 499 refuses, with the reason in `detail` or `reason` of a JSON body, or the body as text; anything
-//! else is no verdict. It may answer before it has read everything.
+//! else is not a verdict. It may respond before it has read everything.
 
 use std::fmt;
 use std::pin::Pin;
@@ -49,10 +49,8 @@ impl Webhook {
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_native_roots()
             .map_err(|error| {
-                wrong(
-                    "no root certificates are found; install ca-certificates or set SSL_CERT_FILE",
-                )
-                .with_source(error)
+                wrong("no root certificates found; install ca-certificates or set SSL_CERT_FILE")
+                    .with_source(error)
             })?
             .https_or_http()
             .enable_http1()
@@ -62,7 +60,9 @@ impl Webhook {
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .build(https),
-            url: url.parse().map_err(|_| wrong("hooks.webhook is no URL"))?,
+            url: url
+                .parse()
+                .map_err(|_| wrong("hooks.webhook is not a URL"))?,
         })
     }
 }
@@ -178,7 +178,10 @@ async fn verdict(
         return Ok(Verdict::Accepted);
     }
     if !status.is_client_error() {
-        return Err(down(format!("the webhook answers {}", status.as_u16())));
+        return Err(down(format!(
+            "the webhook responded with {}",
+            status.as_u16()
+        )));
     }
     let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
     // A refusal without words is a refusal.

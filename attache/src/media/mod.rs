@@ -200,7 +200,7 @@ pub fn essence(content_type: &str) -> &str {
         .trim_end()
 }
 
-/// The charset that is sent with a stored text; `None` for what is no text, and for texts in an encoding that nobody told:
+/// The charset that is sent with a stored text; `None` for what is not text, and for texts whose encoding is unknown:
 /// browsers detect those best without a label.
 pub fn charset(content_type: &str) -> Option<&'static str> {
     is_text(essence(content_type))

@@ -87,7 +87,7 @@ const TEXT: &[Signature] = &[
     at(0, b"#!AMR-WB\n", "audio/amr-wb"),
 ];
 
-/// Formats whose bytes are no text.
+/// Formats whose bytes are not text.
 #[rustfmt::skip]
 const BINARY: &[Signature] = &[
     at(0, b"\x89PNG\r\n\x1A\n", "image/png"),

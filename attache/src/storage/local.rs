@@ -61,7 +61,7 @@ pub struct LocalStorage {
     writing: Arc<Mutex<HashSet<ObjectKey>>>,
 }
 
-/// What lies in a facts file.
+/// The content of a `.facts` file.
 #[derive(Serialize, Deserialize)]
 struct Sidecar {
     #[serde(flatten)]
@@ -86,7 +86,7 @@ impl LocalStorage {
             Error::new(
                 ErrorKind::Misconfigured,
                 format!(
-                    "the folder {} cannot be used: {error}; mend its permissions or set storage.local.root",
+                    "cannot use the folder {}: {error}; fix its permissions or set storage.local.root",
                     config.root.display()
                 ),
             )
@@ -473,7 +473,7 @@ async fn next_piece(
     .map_err(|error| read_error(error).during("list", "local storage"))
 }
 
-/// Opens an object for reading: a regular file. What is not one was not stored by us, and is no object: a link is not followed,
+/// Opens an object for reading: a regular file. What is not one was not stored by us, and is not an object: a link is not followed,
 /// and nobody waits for something to be written into a pipe.
 fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
     let mut options = fs::OpenOptions::new();
@@ -541,7 +541,7 @@ fn sidecar(facts: &Facts, stored: &Stored) -> Result<Vec<u8>> {
         md5: stored.md5.map(|hex| hex.to_string()),
         crc64: stored.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
     })
-    .map_err(|error| Error::internal("facts cannot be written as JSON").with_source(error))
+    .map_err(|error| Error::internal("cannot write the metadata as JSON").with_source(error))
 }
 
 fn read_sidecar(path: &Path) -> Option<Sidecar> {
@@ -597,7 +597,7 @@ fn write_error(error: io::Error, operation: &'static str) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(
             ErrorKind::StorageFull,
-            "the disk of local storage is full; nothing was kept. Free space, or move storage.local.root",
+            "the disk of local storage is full; nothing was stored. Free space, or move storage.local.root",
         )
         .for_operator(),
         io::ErrorKind::PermissionDenied => Error::new(

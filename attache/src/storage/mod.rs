@@ -80,7 +80,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         stored: &Stored,
     ) -> Result<Option<String>> {
         let _ = (content, stored);
-        Err(Error::internal("this store cannot write facts again").during("facts", key.as_str()))
+        Err(Error::internal("this store cannot rewrite metadata").during("facts", key.as_str()))
     }
 
     /// Deletes an object and everything that hangs on it (snapshots). An absent object is success.
@@ -91,7 +91,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
 
     /// All objects whose key follows `after`, in ascending order of their keys, each once. Streams: memory
-    /// does not grow with the number of objects. Objects that are no attachments are left out.
+    /// does not grow with the number of objects. Objects that are not attachments are left out.
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>>;
 
     /// Another way to hand an object to a client than through us, if there is one. Does not check that the object exists.
@@ -100,7 +100,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// One authenticated call that tells whether the store can be used.
+    /// One authenticated call that checks whether the store can be used.
     ///
     /// # Errors
     ///
@@ -121,12 +121,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Ok(true)
     }
 
-    /// Removes litter that interrupted writes of dead processes left and no key names; returns how many things.
+    /// Removes temporary files left by crashed processes; returns the count.
     async fn tidy(&self) -> Result<u64> {
         Ok(0)
     }
 
-    /// What the store's own settings mean for attachments in it, for people; looked at with calls. `sample` is an object
+    /// Notes for people on settings of the account that affect attachments; makes network calls. `sample` is an object
     /// that exists.
     async fn remarks(&self, sample: &ObjectKey) -> Vec<Remark> {
         let _ = sample;
@@ -388,7 +388,7 @@ pub(crate) fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteR
         }),
         Some(_) => Err(Error::new(
             crate::ErrorKind::BadRange,
-            format!("the range lies outside of the object's {size} bytes"),
+            format!("the range is outside the object's {size} bytes"),
         )),
     }
 }

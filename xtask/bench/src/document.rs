@@ -68,7 +68,7 @@ fn short_table(plan: &Plan, results: &Results) -> String {
         let unit = if case.is_large() { "s per GB" } else { "µs" };
         let _ = write!(text, " | {}, {unit}", case.title(plan));
     }
-    text.push_str(" | memory of a slow reader | kept for a client that left |\n| --- | --- | --- | --- | --- | --- |\n");
+    text.push_str(" | memory of a slow reader | memory kept per abandoned download |\n| --- | --- | --- | --- | --- | --- |\n");
     // Node as an application would write it, and as the same with `pipeline()` where the first hangs.
     for peer in [
         Peer::Attache,
@@ -116,7 +116,7 @@ fn head(text: &mut String, plan: &Plan, results: &Results) {
          attache and its peers, in one run, before the same stand-in for Azure Blob Storage and Entra ID over HTTPS on \
          loopback. {} alternating rounds over {CONNECTIONS} connections that are kept; figures are medians of rounds, in \
          brackets the smallest and largest. CPU seconds (user and system, with children) and memory come from `/proc`. Every \
-         byte of every answer is compared. The machine was shared with other work, and the load, the stand-in and the peers \
+         byte of every response is compared. The machine was shared with other work, and the load, the stand-in and the peers \
          shared its cores: trust CPU and ratios more than wall-clock.\n\n\
          Small requests are spread over {SMALL} attachments. *nginx* is `proxy_pass` with kept, verified TLS connections, the \
          floor of a relay: it checks no permission, knows no catalog and no checksum. *Node* is `xtask/bench/node/server.js` on \
@@ -386,7 +386,7 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
     let _ = writeln!(
         text,
         "## Starting and memory\n\n\
-         *Cold start* is from the start of the program to the last byte of its first answer, a relay of 4 KiB: for attache and \
+         *Cold start* is from the start of the program to the last byte of its first response, a relay of 4 KiB: for attache and \
          Node with a token. *Idle* is half a second later, of a fresh process; \
          *private* is the part of it that is not pages of the program's file and of libraries. *Peak* is the most that was resident at once \
          during all the loads above, *after* what is resident five seconds after them.\n\n\
@@ -417,7 +417,7 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
         text,
         "\n## Slow readers and leavers\n\n\
          *Slow readers* ask for {}, take a little and then nothing until every buffer on the way is full; the figure is resident \
-         memory above the idle process. *Leavers* take a little and close; five times {} of them, and what is told is what each \
+         memory above the idle process. *Leavers* take a little and close; five times {} of them, and the figure is what each \
          further time added, so what a server keeps for ever and not what its allocator keeps for later.\n\n\
          | | slow readers | resident for each | kept for each leaver | descriptors kept | reads of the store still open |\n\
          | --- | --- | --- | --- | --- | --- |",

@@ -100,8 +100,8 @@ fn unreadable(error: &azure_core::Error) -> String {
                 .to_owned()
         }
         AzureErrorKind::HttpResponse { status, .. } => {
-            format!("the account does not tell (answer {})", u16::from(*status))
+            format!("the account does not report it (response {})", u16::from(*status))
         }
-        _ => "the account does not tell".to_owned(),
+        _ => "the account does not report it".to_owned(),
     }
 }

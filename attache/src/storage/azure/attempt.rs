@@ -120,7 +120,7 @@ impl Retries {
     }
 }
 
-/// For trace collectors; nothing without one. The path of a blob is no secret, its query may be.
+/// For trace collectors; nothing without one. The path of a blob is not secret, its query may be.
 pub(super) fn span(method: &str, path: &str) -> Span {
     tracing::info_span!(
         target: trace::SPANS,
@@ -213,7 +213,7 @@ mod tests {
         let outcome = azure_core::error::check_success(answer, None).now_or_never();
         match outcome.expect("the answer is at hand") {
             Err(error) => error,
-            Ok(_) => unreachable!("{status} is no success"),
+            Ok(_) => unreachable!("{status} is not a success"),
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let wait = |seconds| wait_before_retry(&refused(503, Some(seconds)), 0, Duration::ZERO);
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(wait("11"), None);
-        let ours = wait("soon").expect("what is no number asks for nothing");
+        let ours = wait("soon").expect("what is not a number asks for nothing");
         assert!(ours < Duration::from_secs(1));
     }
 }

@@ -57,7 +57,7 @@ pub enum CredentialKind {
     ManagedIdentity,
     /// A federated token, as on Kubernetes.
     WorkloadIdentity,
-    /// Whoever is logged in with `az login`.
+    /// The account that is logged in with `az login`.
     AzureCli,
     /// A key of the account.
     AccountKey,
@@ -301,7 +301,7 @@ impl AzureConfig {
 /// Path style (`https://127.0.0.1:10000/account`) is what has a path, or an address or `localhost` for a host.
 fn parse_endpoint(text: &str, account: &str) -> Result<Url, String> {
     let mut url = Url::parse(text).map_err(|error| {
-        format!("is no URL ({error}); give it as https://host or https://host/account")
+        format!("is not a URL ({error}); give it as https://host or https://host/account")
     })?;
     let Some(host) = url.host_str().map(str::to_owned) else {
         return Err("has no host".to_owned());

@@ -1,4 +1,4 @@
-//! One blob as one stream: a request that breaks is taken up again from the byte that was reached, of the same version.
+//! One blob as one stream: a request that breaks is resumed at the byte that was reached, of the same version.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::transport::Answer;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
 
-/// How often a download that breaks is taken up again without having moved by [`PROGRESS`]. One that moves is bounded by
+/// How often a download that breaks is resumed without having moved by [`PROGRESS`]. One that moves is bounded by
 /// `download.timeout` alone.
 const RESUMES: u32 = 5;
 
@@ -82,7 +82,7 @@ impl Stream for Download {
                 Some(Err(error)) => error,
                 None => azure_core::Error::with_message(
                     azure_core::error::ErrorKind::Io,
-                    "the answer ended before its last byte",
+                    "the response ended before its last byte",
                 ),
             };
             if this.resumes >= RESUMES || !is_transient(&error) {
@@ -122,7 +122,7 @@ impl Download {
         self.resumed_at = self.next;
         self.resumed.store(true, Ordering::Relaxed);
         self.inner.retries.resumed.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(key = %self.key, at = self.next, resume = self.resumes, error = %cause, "download broke; resuming");
+        tracing::debug!(key = %self.key, at = self.next, resume = self.resumes, error = %cause, "download interrupted; resuming");
         let wait = Duration::from_millis(50 << self.resumes).mul_f64(0.5 + rand::random::<f64>());
         let rest = ByteRange {
             start: self.next,
@@ -133,7 +133,9 @@ impl Download {
             tokio::time::sleep(wait).await;
             match inner.open(&key, Some(rest), version.as_ref()).await {
                 Ok(opened) if opened.range() == Some(rest) => Ok(opened.body),
-                Ok(_) => Err(Error::internal("azure: a resumed answer has another range")),
+                Ok(_) => Err(Error::internal(
+                    "azure: the resumed response has another range",
+                )),
                 Err(error) => Err(inner.fail(error, "get", key.as_str())),
             }
         };

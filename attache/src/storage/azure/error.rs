@@ -57,7 +57,7 @@ pub(super) fn service_error(
                 (404, code) => (
                     ErrorKind::UpstreamRefused,
                     format!(
-                        "azure: {} answers 404 {code}, which is not what a store says of an object; check \
+                        "azure: {} responded with 404 {code}, which is not how a store reports a missing object; check \
                          storage.azure.endpoint and what stands between",
                         target.endpoint.host_str().unwrap_or_default()
                     ),
@@ -83,8 +83,7 @@ pub(super) fn service_error(
                 (409, "PublicAccessNotPermitted") => (
                     ErrorKind::UpstreamRefused,
                     format!(
-                        "azure: a request reached account \"{account}\" without its credential, and the account lets nobody \
-                         in unknown (PublicAccessNotPermitted); a proxy may take the Authorization header or the query away"
+                        "azure: a request reached account \"{account}\" without its credential, and the account does not allow anonymous access (PublicAccessNotPermitted); a proxy may take the Authorization header or the query away"
                     ),
                 ),
                 (409, "BlobAlreadyExists") => (
@@ -97,7 +96,7 @@ pub(super) fn service_error(
                 ),
                 (416, _) => (
                     ErrorKind::BadRange,
-                    "the range lies outside of the object".to_owned(),
+                    "the range is outside the object".to_owned(),
                 ),
                 (401, _) => (
                     ErrorKind::UpstreamRefused,
@@ -116,11 +115,11 @@ pub(super) fn service_error(
                 ),
                 (429 | 500..=599, _) => (
                     ErrorKind::UpstreamUnavailable,
-                    format!("azure: the store answers {} {code}", u16::from(*status)),
+                    format!("azure: the store responded with {} {code}", u16::from(*status)),
                 ),
                 (status, code) => (
                     ErrorKind::Internal,
-                    format!("azure: unexpected answer {status} {code}"),
+                    format!("azure: unexpected response {status} {code}"),
                 ),
             }
         }
@@ -129,7 +128,7 @@ pub(super) fn service_error(
             if timed_out(&error) {
                 (
                     ErrorKind::UpstreamTimeout,
-                    format!("azure: no answer from {host} in time"),
+                    format!("azure: timed out waiting for a response from {host}"),
                 )
             } else {
                 (
@@ -227,7 +226,7 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
         _ => match kind {
             CredentialKind::AzureCli => "run `az login`, or set storage.azure.credential",
             CredentialKind::ManagedIdentity => {
-                "no managed identity answers here; assign one, or set storage.azure.credential"
+                "no managed identity is available here; assign one, or set storage.azure.credential"
             }
             _ => "check storage.azure.tenant_id, storage.azure.client_id and the secret",
         },
@@ -239,7 +238,7 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
     let (kind_of_error, hint) = if outage {
         (
             ErrorKind::UpstreamUnavailable,
-            "Entra ID answers with failures; nothing to do but wait",
+            "Entra ID is failing; wait until it recovers",
         )
     } else {
         (ErrorKind::UpstreamRefused, hint)
@@ -278,7 +277,7 @@ fn forbidden(
     }
     match code {
         "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions" => format!(
-            "azure: our identity may not do this; give it \"Storage Blob Data Contributor\" on container \
+            "azure: our identity is not allowed to do this; give it \"Storage Blob Data Contributor\" on container \
              \"{container}\" and \"Storage Blob Delegator\" on account \"{account}\" (new roles take minutes to work)"
         ),
         "AuthorizationFailure" | "IpAuthorizationError" => format!(
@@ -439,12 +438,12 @@ fn proxy_hint(error: &azure_core::Error) -> Option<String> {
     let failed = find::<ProxyFailed>(error)?;
     let said = failed.to_string();
     let advice = if said.contains("authorization required") {
-        "it wants a user and a password: set network.proxy to http://USER:PASSWORD@HOST:PORT"
+        "it requires a user and a password: set network.proxy to http://USER:PASSWORD@HOST:PORT"
     } else if said.contains("unsuccessful") {
         "it refuses to connect there: let it CONNECT to this host and port, check user and password in network.proxy, or add \
          the host to network.no_proxy"
     } else {
-        "the proxy itself does not answer: check network.proxy (HTTPS_PROXY)"
+        "the proxy itself does not respond: check network.proxy (HTTPS_PROXY)"
     };
     Some(format!("through the proxy {}; {advice}", failed.address))
 }
@@ -560,7 +559,7 @@ mod tests {
                 404,
                 "",
                 UpstreamRefused,
-                "not what a store says of an object",
+                "not how a store reports a missing object",
             ),
             (
                 404,

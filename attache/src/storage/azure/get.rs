@@ -61,7 +61,7 @@ impl Inner {
             let Some(wait) = wait_before_retry(&error, retries, started.elapsed()) else {
                 return Err(error);
             };
-            tracing::debug!(%key, retry = retries + 1, wait_ms = wait.as_millis(), %error, "asking the store again");
+            tracing::debug!(%key, retry = retries + 1, wait_ms = wait.as_millis(), %error, "retrying the request to the store");
             tokio::time::sleep(wait).await;
             retries += 1;
         }
@@ -227,7 +227,10 @@ async fn refusal(head: &http::response::Parts, body: Answer) -> AzureError {
         // Of the successes, none but 200 and 206 is an answer to this request.
         Ok(_) => AzureError::with_message(
             AzureErrorKind::Other,
-            format!("{} is no answer to a request for a blob", head.status),
+            format!(
+                "unexpected response {} to a request for a blob",
+                head.status
+            ),
         ),
     }
 }

@@ -142,7 +142,7 @@ impl AzureStorage {
             BlobServiceClient::new(target.endpoint.clone(), None, Some(options)).map_err(|error| {
                 Error::new(
                     ErrorKind::Misconfigured,
-                    "storage.azure.endpoint cannot be used",
+                    "cannot use storage.azure.endpoint",
                 )
                 .with_source(error)
             })
@@ -155,8 +155,10 @@ impl AzureStorage {
                 transport.counts().clone(),
             )),
         });
-        let protocol = HeaderValue::try_from(BlobServiceClientOptions::default().version)
-            .map_err(|_| Error::internal("azure: the version of the protocol is no header"))?;
+        let protocol =
+            HeaderValue::try_from(BlobServiceClientOptions::default().version).map_err(|_| {
+                Error::internal("azure: the version of the protocol is not a valid header")
+            })?;
         let client = client()?;
         let container = client.blob_container_client(&target.container);
         Ok(Self(Arc::new(Inner {
@@ -186,7 +188,7 @@ pub async fn open_signed_url(
     limit: usize,
 ) -> Result<Bytes> {
     let parsed = azure_core::http::Url::parse(url.expose())
-        .map_err(|_| Error::internal("azure: the signed URL is no URL"))?;
+        .map_err(|_| Error::internal("azure: the signed URL is not a URL"))?;
     let host = parsed.host_str().unwrap_or_default().to_owned();
     let request = Request::new(parsed, azure_core::http::Method::Get);
     let answer = Transport::new(transport)?
@@ -209,7 +211,7 @@ pub async fn open_signed_url(
         return Err(Error::new(
             ErrorKind::UpstreamRefused,
             format!(
-                "azure: the signed URL does not open ({} {code}); check the clock, and that the account's firewall lets \
+                "azure: the signed URL was refused ({} {code}); check the clock, and that the account's firewall lets \
                  clients in",
                 u16::from(status)
             ),
@@ -314,12 +316,12 @@ impl Storage for AzureStorage {
             .map_err(|error| inner.fail(error, "get", key.as_str()))?;
         let size = opened
             .size()
-            .ok_or_else(|| Error::internal("azure: an answer without its length"))?;
+            .ok_or_else(|| Error::internal("azure: the response has no length"))?;
         // Azurite serves nothing, as if it had been asked for, where a part begins at the end ("bytes 0--1/0").
         let wanted =
             resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
         if opened.range() != Some(wanted) {
-            return Err(Error::internal("azure: an answer with another range"));
+            return Err(Error::internal("azure: the response has another range"));
         }
         let metadata = |name: &str| opened.metadata(name);
         let version = opened.version();
@@ -348,7 +350,7 @@ impl Storage for AzureStorage {
         let headers = properties.headers();
         let text = |name: &'static str| headers.get_optional_str(&HeaderName::from_static(name));
         let size = text("content-length").and_then(|length| length.parse().ok());
-        let size = size.ok_or_else(|| Error::internal("azure: an answer without its length"))?;
+        let size = size.ok_or_else(|| Error::internal("azure: the response has no length"))?;
         let metadata =
             |name: &str| headers.get_optional_str(&HeaderName::from(format!("{METADATA}{name}")));
         let md5 = text("content-md5").and_then(crate::base64::decode);

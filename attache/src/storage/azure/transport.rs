@@ -247,7 +247,7 @@ fn tls_config(ca_pem: Option<&str>) -> Result<rustls::ClientConfig> {
         let mut found = 0;
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
             let certificate =
-                certificate.map_err(|error| unreadable(format!("is no PEM file: {error}")))?;
+                certificate.map_err(|error| unreadable(format!("is not a PEM file: {error}")))?;
             roots
                 .add(certificate)
                 .map_err(|error| unreadable(format!("holds a bad certificate: {error}")))?;
@@ -260,7 +260,7 @@ fn tls_config(ca_pem: Option<&str>) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal("TLS cannot be set up").with_source(error))?
+        .map_err(|error| Error::internal("cannot set up TLS").with_source(error))?
         .with_root_certificates(roots)
         .with_no_client_auth())
 }
@@ -283,14 +283,14 @@ impl Transport {
         let again = repeatable.then(|| request.clone());
         let answer = match (self.exchange(request, repeatable).await, again) {
             (Err(Silence::OfReused), Some(again)) => {
-                tracing::debug!("a pooled connection is silent; trying a new one");
+                tracing::debug!("a pooled connection does not respond; trying a new one");
                 self.exchange(again, false).await
             }
             (outcome, _) => outcome,
         };
         let answer = answer.map_err(|silence| match silence {
             Silence::Failed(error) => send_error(error),
-            Silence::OfReused | Silence::TooLong => late("the store did not answer in time"),
+            Silence::OfReused | Silence::TooLong => late("timed out waiting for the store"),
         })?;
         self.counts.first_byte.note(started.elapsed());
         if let Some(skew) = answer
@@ -561,7 +561,7 @@ impl Stream for Answer {
                         .timer
                         .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
                     return std::future::Future::poll(timer.as_mut(), cx)
-                        .map(|()| Some(Err(late("the store fell silent"))));
+                        .map(|()| Some(Err(late("timed out: the store stopped sending"))));
                 }
             }
         }
@@ -652,7 +652,7 @@ where
         Box::pin(async move {
             let stream = tokio::time::timeout(CONNECT_TIMEOUT, dial)
                 .await
-                .map_err(|_| "connecting took too long")??;
+                .map_err(|_| "timed out connecting")??;
             counts.open.fetch_add(1, Ordering::Relaxed);
             counts.made.fetch_add(1, Ordering::Relaxed);
             let pulse = Arc::new(Pulse::new());
