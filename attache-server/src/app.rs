@@ -42,7 +42,7 @@ use crate::{api, audit, cors, deliver, framing, otlp, web};
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Connections beyond the limit that are told so at a time. More are closed without a word.
+/// Connections beyond the limit whose request is read before they are told so, at a time.
 const REFUSALS: usize = 64;
 
 /// What handlers share.
@@ -262,11 +262,14 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                     Ok(admitted) => admitted,
                     Err(met) => {
                         app.attache.metrics().limited(met.as_str());
-                        if let Ok(place) = refusals.clone().try_acquire_owned() {
-                            connections.spawn(async move {
-                                limits::refuse(stream).await;
-                                drop(place);
-                            });
+                        match refusals.clone().try_acquire_owned() {
+                            Ok(place) => {
+                                connections.spawn(async move {
+                                    limits::refuse(stream).await;
+                                    drop(place);
+                                });
+                            }
+                            Err(_) => limits::refuse_unheard(&stream),
                         }
                         continue;
                     }

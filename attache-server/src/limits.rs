@@ -358,6 +358,11 @@ pub(crate) fn refusal(met: Met, wait: Option<Duration>) -> Error {
 pub(crate) async fn refuse(mut stream: TcpStream) {
     let mut head = [0; 4096];
     let _ = tokio::time::timeout(RETRY_AFTER, stream.read(&mut head)).await;
+    refuse_unheard(&stream);
+}
+
+/// The same at once, when as many are being refused as may be.
+pub(crate) fn refuse_unheard(stream: &TcpStream) {
     // A fresh socket takes as much without waiting.
     let _ = stream.try_write(NO_ROOM);
 }

@@ -1268,3 +1268,21 @@ fn who_is_not_an_operator_learns_whether_the_server_is_ready_and_no_more() {
         "{told}"
     );
 }
+
+#[test]
+fn tokens_are_listed_and_ended_by_the_short_words_of_other_commands_too() {
+    let folder = tempfile::tempdir().unwrap();
+    token(folder.path(), &["--scope", "read"]);
+    let run = |arguments: &[&str]| {
+        let output = command(folder.path(), &[MODE])
+            .arg("token")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed: serde_json::Value = serde_json::from_str(&run(&["ls", "--json"])).unwrap();
+    run(&["rm", listed["id"].as_str().unwrap()]);
+    assert_eq!(run(&["list", "--json"]), "");
+}

@@ -223,7 +223,14 @@ fn a_sweep_completes_an_upload_whose_bytes_are_whole_and_removes_one_whose_are_n
         &folder,
         "rm -r attache-data/attache.db* attache-data/tokens.db* attache-data/link.key",
     );
-    done(&folder, "attache restore /backup/attache");
+    let said = done(&folder, "attache restore /backup/attache");
+    assert!(
+        said.contains("1 upload that ran during the backup"),
+        "{said}"
+    );
+    let verified = run(&folder, "attache verify --json");
+    let finding: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(finding["finding"], "interrupted", "{finding}");
     let swept = run(&folder, "attache sweep --json");
     let swept: serde_json::Value = serde_json::from_slice(&swept.stdout).unwrap();
     assert_eq!(swept["uploads_completed"], 1, "{swept}");

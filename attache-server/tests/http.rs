@@ -885,3 +885,36 @@ fn each_download_is_counted_once_by_how_it_ended() {
         assert!(figures.contains(line), "{line}: {figures}");
     }
 }
+
+#[test]
+fn links_have_a_host_that_is_ours_whatever_a_client_names() {
+    let server = Server::start(&[
+        ("ATTACHE_SERVER__PUBLIC_URL", "https://files.example.org"),
+        ("ATTACHE_SERVER__HOSTS", "files.internal:8080, files.lan"),
+    ]);
+    let json = server.put("filename=a.txt", "text/plain", b"hello");
+    let target = format!("/v1/attachments/{}/url", json["id"].as_str().unwrap());
+    for (host, base) in [
+        ("files.internal:8080", "http://files.internal:8080/"),
+        ("FILES.lan", "http://FILES.lan/"),
+        ("evil.example", "https://files.example.org/"),
+        ("files.internal", "https://files.example.org/"),
+    ] {
+        let request = format!(
+            "POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let url = server.send(request.as_bytes()).json()["url"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(url.starts_with(base), "{host}: {url}");
+    }
+    // It is the same link on every name.
+    let url = server.request("POST", &target, &[], b"").json()["url"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = url.strip_prefix("https://files.example.org").unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: files.lan\r\nconnection: close\r\n\r\n");
+    assert_eq!(server.send(request.as_bytes()).body, b"hello");
+}

@@ -227,3 +227,26 @@ fn one_token_has_so_many_uploads_in_progress_and_the_next_is_told_to_come_back()
     server.put("filename=a", "", b"xx");
     assert!(limited(&server, "caller_uploads"));
 }
+
+#[test]
+fn who_announces_much_and_sends_little_takes_little_of_the_quota() {
+    let server = Server::start(&[("ATTACHE_UPLOAD__TOTAL_BYTES", "100MiB")]);
+    let mut hog = server.connect();
+    write!(
+        hog,
+        "POST /v1/attachments?filename=a HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n{}",
+        "x".repeat(10_000)
+    )
+    .unwrap();
+    server.await_status("it runs", |status| status["catalog"]["reserved_bytes"] != 0);
+    server.put("filename=b", "", &support::noise(10_000_000));
+    // What can never fit is refused before a byte of it is read.
+    let mut never = server.connect();
+    write!(
+        never,
+        "POST /v1/attachments?filename=c HTTP/1.1\r\nhost: a\r\ncontent-length: 200000000\r\n\r\n{}",
+        "x".repeat(10_000)
+    )
+    .unwrap();
+    read_answer(&mut never).assert_problem(413, "quota_exceeded", "more than there is");
+}

@@ -24,6 +24,9 @@ use crate::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
 /// Rows that are read at a time.
 const PAGE: u32 = 1000;
 
+/// Unfinished rows that are read at a time, for one object.
+const UNFINISHED_PAGE: u32 = 64;
+
 /// How thorough a verification is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
@@ -57,6 +60,8 @@ pub enum Finding {
         /// Whether facts lie with them, from which the row can be restored.
         restorable: bool,
     },
+    /// Bytes of an upload that a process that is dead did not finish: a sweep makes it an attachment.
+    Interrupted,
     /// There were bytes that no row named; their row is back.
     Restored,
     /// The bytes have another length than the catalog says.
@@ -336,9 +341,8 @@ impl Walk<'_> {
         if self.catalog.names(&object.key).await? {
             return match self.catalog.find_now(&object.key.id()).await {
                 Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
-                // An upload or a deletion that runs, or that a sweep will finish.
                 Ok(_) => Ok(None),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => self.unfinished(object).await,
                 Err(error) => Err(error),
             };
         }
@@ -355,9 +359,10 @@ impl Walk<'_> {
                 }));
             }
         };
-        let finding = match self.options.repair {
-            true => self.restore(&object).await?,
-            false => Some(Finding::Unknown {
+        let finding = match (self.is_copy(&object).await?, self.options.repair) {
+            (true, _) => Some(Finding::Unknown { restorable: false }),
+            (false, true) => self.restore(&object).await?,
+            (false, false) => Some(Finding::Unknown {
                 restorable: restorable(&object).is_some(),
             }),
         };
@@ -366,6 +371,58 @@ impl Walk<'_> {
             size: object.size,
             finding: Some(finding),
         }))
+    }
+
+    /// An object whose row is not ready. An upload or a deletion that runs, or a deletion that a sweep will finish, is not a
+    /// finding; an upload that nobody works on is, because its sender may have been told that it is there.
+    async fn unfinished(&self, object: &ObjectInfo) -> Result<Option<Verified>> {
+        let id = object.key.id();
+        // The longest proper prefix is the nearest id before it that can be named; few share it.
+        let text = id.as_str();
+        let mut after = text
+            .get(..text.len() - 1)
+            .and_then(|front| front.parse().ok());
+        loop {
+            let page = self
+                .catalog
+                .unfinished(after.as_ref(), UNFINISHED_PAGE)
+                .await?;
+            let interrupted = page.iter().any(|row| row.id == id && row.upload);
+            let passed = page.last().is_none_or(|last| last.id.as_str() >= text);
+            if interrupted {
+                break;
+            }
+            if passed {
+                return Ok(None);
+            }
+            after = page.last().map(|last| last.id.clone());
+        }
+        // A sweep may have completed it since.
+        match self.catalog.find_now(&id).await {
+            Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Verified {
+                key: object.key.clone(),
+                size: object.size,
+                finding: Some(Finding::Interrupted),
+            })),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether this object has the metadata of another one that is there: two objects of one id cannot both be its attachment,
+    /// and the right one is under the key that the metadata lead to.
+    async fn is_copy(&self, object: &ObjectInfo) -> Result<bool> {
+        let Some(facts) = restorable(object) else {
+            return Ok(false);
+        };
+        let extension = facts.filename.extension();
+        let original = ObjectKey::new(&facts.id, facts.owner.is_some(), extension.as_deref());
+        if original == object.key {
+            return Ok(false);
+        }
+        let found = self.look(&original).await?;
+        Ok(found.is_some_and(|found| restorable(&found).is_some()))
     }
 
     /// Brings back the row of an object that nothing names; `None` if something names it after all.

@@ -323,3 +323,30 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         })
         .collect()
 }
+
+#[tokio::test]
+async fn of_two_objects_of_one_id_the_one_that_its_metadata_lead_to_comes_back() {
+    let world = World::open(|_| ()).await;
+    let attachment = world.store("hello").await;
+    let root = world.folder.path().join("objects");
+    // A copy that comes first in the order of keys, and one that comes later.
+    let copies = [
+        format!("attachment/{}", attachment.id),
+        format!("user/{}.txt", attachment.id),
+    ];
+    for copy in &copies {
+        std::fs::copy(root.join(attachment.key.as_str()), root.join(copy)).expect("copied");
+        let facts = |key: &str| root.join(format!(".facts/{key}.json"));
+        std::fs::copy(facts(attachment.key.as_str()), facts(copy)).expect("copied");
+    }
+    let world = world.with_the_catalog_lost().await;
+    let unknown = Finding::Unknown { restorable: false };
+    let expected = [
+        (copies[0].parse().expect("a key"), unknown.clone()),
+        (attachment.key.clone(), Finding::Restored),
+        (copies[1].parse().expect("a key"), unknown),
+    ];
+    assert_eq!(world.findings(REPAIR).await, expected);
+    let found = world.attache.find(&attachment.id).await.expect("back");
+    assert_eq!(found.key, attachment.key);
+}

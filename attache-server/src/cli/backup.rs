@@ -72,6 +72,8 @@ struct StoreJson {
     unknown: u64,
     /// Attachments whose bytes are gone, most likely because they were deleted after the backup.
     missing: u64,
+    /// Uploads that ran while the backup was made, and whose bytes are whole; a sweep completes them.
+    interrupted: u64,
     /// Attachments whose bytes are not what the catalog says.
     damaged: u64,
 }
@@ -125,6 +127,9 @@ async fn compare(store: &Attache) -> attache::Result<StoreJson> {
             Some(Finding::Unknown { restorable: true }) => found.restorable += 1,
             Some(Finding::Unknown { .. }) => found.unknown += 1,
             Some(Finding::Missing) => found.missing += 1,
+            Some(Finding::Interrupted) => found.interrupted += 1,
+            // Readable again, or not to be read now; nothing differs.
+            Some(Finding::NoFacts | Finding::FactsWritten | Finding::Archived) => {}
             Some(_) => found.damaged += 1,
         }
     }
@@ -150,6 +155,11 @@ impl StoreJson {
                 self.missing,
                 "attachment without bytes, deleted after the backup or lost",
                 "`attache verify` lists",
+            ),
+            (
+                self.interrupted,
+                "upload that ran during the backup and is whole",
+                "`attache sweep` completes",
             ),
             (
                 self.damaged,

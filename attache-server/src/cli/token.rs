@@ -33,12 +33,14 @@ enum Command {
     /// Create a token and print it once: only its hash is stored.
     Create(Create),
     /// List tokens: id, name, scopes, owners, expiry, last use.
+    #[command(visible_alias = "ls")]
     List {
         /// Print each token as a line of JSON.
         #[arg(long)]
         json: bool,
     },
     /// Revoke tokens, by their ids.
+    #[command(visible_alias = "rm")]
     Revoke {
         /// The ids, from the first column of `attache token list`.
         #[arg(required = true)]
@@ -56,7 +58,8 @@ struct Create {
     #[arg(long, value_delimiter = ',', required = true)]
     scope: Vec<Scope>,
 
-    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; repeatable.
+    /// Whose attachments: '*' (everything), 'page:*', 'page:42'; repeatable. A '*' stands for any ending: 'page:1*' matches
+    /// page:1 and page:10.
     #[arg(long, value_delimiter = ',', default_value = "*")]
     owner: Vec<OwnerPattern>,
 

@@ -60,6 +60,7 @@ struct Tally {
     no_facts: u64,
     archived: u64,
     wrong: u64,
+    interrupted: u64,
 }
 
 impl Verify {
@@ -127,6 +128,9 @@ fn words(finding: &Finding) -> String {
             "unknown: the store has it, the catalog does not, and it has no metadata; remove it by hand if it is not needed"
                 .to_owned()
         }
+        Finding::Interrupted => "interrupted: its bytes are whole, but the process that stored them ended before it could say so; \
+             `attache sweep` makes it an attachment"
+            .to_owned(),
         Finding::Restored => "restored: the catalog has it again".to_owned(),
         Finding::WrongSize { expected, actual } => {
             format!("wrong size: {actual} bytes are in the store, {expected} were uploaded")
@@ -162,6 +166,7 @@ impl Tally {
             Finding::Missing => &mut self.missing,
             Finding::Unknown { .. } => &mut self.unknown,
             Finding::Restored | Finding::FactsWritten => &mut self.restored,
+            Finding::Interrupted => &mut self.interrupted,
             Finding::NoFacts => &mut self.no_facts,
             Finding::Archived => &mut self.archived,
             _ => &mut self.wrong,
@@ -181,6 +186,7 @@ impl Tally {
             (self.missing, "missing"),
             (self.unknown, "unknown"),
             (self.wrong, "wrong or unreadable"),
+            (self.interrupted, "interrupted"),
             (self.no_facts, "without facts"),
             (self.archived, "archived"),
             (self.restored, "restored"),
