@@ -52,7 +52,11 @@ pub(crate) fn start(default_filter: &str, otlp_endpoint: Option<&str>) -> Result
     // A line of the log like any other, as JSON where that is asked for.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        let payload = panic.payload_as_str().unwrap_or_default();
+        // `payload_as_str` is newer than our oldest compiler.
+        let payload = panic.payload();
+        let payload = (payload.downcast_ref::<&str>().copied())
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or_default();
         tracing::error!(target: "panic", place, "{payload}");
     }));
     Ok(())
