@@ -39,10 +39,11 @@ async fn after_a_crash(folder: &std::path::Path, store: &Store, pending: &[Objec
     // Its lock goes with it, as if it had been killed.
     drop(dead);
     let catalog = Arc::new(SqliteCatalog::open(&path).expect("opened again"));
-    let mut config = Config::default();
-    config.catalog = format!("sqlite://{}", path.display())
-        .parse()
-        .expect("a URL");
+    let url = format!("sqlite://{}", path.display());
+    let config = Config {
+        catalog: url.parse().expect("a URL"),
+        ..Config::default()
+    };
     Attache::with(config, store.clone(), catalog)
         .await
         .expect("opened")
