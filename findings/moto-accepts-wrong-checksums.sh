@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError, FlexibleChecksumError
 from moto.server import ThreadedMotoServer
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 host, port = server.get_host_and_port()
 s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1",
