@@ -88,8 +88,16 @@ pub(crate) fn backup(config: &Config, to: &Path) -> Result<Manifest> {
             config.catalog.0.display()
         )));
     }
-    let wrong = |error: io::Error| fault(format!("cannot write to {}: {error}", to.display()));
+    let wrong = |error: io::Error| failure(format!("cannot write to {}: {error}", to.display()));
     private::make_folder(to).map_err(wrong)?;
+    if let Some(inside) = inside_of_what_is_ours(config, to) {
+        let _ = fs::remove_dir(to);
+        return Err(fault(format!(
+            "{} is inside of {}, which is attache's own; a backup wants a folder elsewhere, best on another disk",
+            to.display(),
+            inside.display()
+        )));
+    }
     if fs::read_dir(to).map_err(wrong)?.next().is_some() {
         return Err(fault(format!(
             "{} is not empty; a backup needs an empty folder",
@@ -123,7 +131,7 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
         match database {
             true => sqlite::copy(&place, &copy)?,
             false => copy_file(&place, &copy).map_err(|error| {
-                fault(format!(
+                failure(format!(
                     "cannot copy {} to {}: {error}",
                     place.display(),
                     copy.display()
@@ -151,12 +159,12 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
             file.sync_all()?;
             fs::File::open(to)?.sync_all()
         });
-    written.map_err(|error| fault(format!("cannot write {}: {error}", path.display())))?;
+    written.map_err(|error| failure(format!("cannot write {}: {error}", path.display())))?;
     Ok(manifest)
 }
 
 /// Puts a backup back. The data folder must hold no catalog, tokens or keys yet, unless they are those of this very backup:
-/// a restore that was interrupted may be repeated.
+/// a restore that was interrupted while it copied may be repeated.
 ///
 /// # Errors
 ///
@@ -177,7 +185,7 @@ pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
         })?;
         let copy = from.join(place.name);
         if entry(place.name, &copy)?.sha256 != file.sha256 {
-            return Err(fault(format!(
+            return Err(failure(format!(
                 "{} is not the file that was backed up: its SHA-256 differs from the one in {MANIFEST}",
                 copy.display()
             )));
@@ -186,6 +194,12 @@ pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
             sqlite::check(&copy)?;
         }
         wanted.push((place, copy, &file.sha256));
+    }
+    if !wanted.iter().any(|(place, ..)| place.name == CATALOG) {
+        return Err(failure(format!(
+            "{} does not name {CATALOG}: it is not that of a whole backup",
+            from.join(MANIFEST).display()
+        )));
     }
     for place in &places {
         let of_backup = wanted.iter().find(|(wanted, ..)| wanted.name == place.name);
@@ -205,7 +219,7 @@ pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
     }
     for (place, copy, _) in wanted {
         put_back(&copy, &place.place)
-            .map_err(|error| fault(format!("cannot write {}: {error}", place.place.display())))?;
+            .map_err(|error| failure(format!("cannot write {}: {error}", place.place.display())))?;
     }
     Ok(manifest)
 }
@@ -258,7 +272,7 @@ fn entry(name: &str, path: &Path) -> Result<Entry> {
         }
     };
     let (size, sha256) =
-        read().map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
+        read().map_err(|error| failure(format!("cannot read {}: {error}", path.display())))?;
     Ok(Entry {
         name: name.to_owned(),
         size,
@@ -287,6 +301,25 @@ fn put_back(copy: &Path, place: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
+/// The folder of attache's in which `folder` is: objects and backups would be taken for each other.
+fn inside_of_what_is_ours(config: &Config, folder: &Path) -> Option<PathBuf> {
+    let folder = folder.canonicalize().ok()?;
+    let mut workers = config.catalog.0.as_os_str().to_owned();
+    workers.push("-workers");
+    [config.storage.local.root.clone(), PathBuf::from(workers)]
+        .into_iter()
+        .find(|ours| {
+            ours.canonicalize()
+                .is_ok_and(|ours| folder.starts_with(ours))
+        })
+}
+
+/// What went wrong with files that were named rightly.
+fn failure(what: String) -> Error {
+    Error::internal(what)
+}
+
+/// What the caller can name or move otherwise.
 fn fault(what: String) -> Error {
     Error::new(ErrorKind::Misconfigured, what)
 }

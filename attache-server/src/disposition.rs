@@ -48,6 +48,9 @@ impl Disposition {
                     is_file = true;
                     extended = extended_value(&value);
                 }
+                // A name in pieces (RFC 2231 section 3), as of mail. What is not put together is not dropped in silence: a
+                // file without any other name is refused.
+                name if name.starts_with(b"filename*") => is_file = true,
                 _ => {}
             }
         }
@@ -188,7 +191,20 @@ fn extended_value(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.splitn(3, '\'');
     let (charset, _language, encoded) = (parts.next()?, parts.next()?, parts.next()?);
-    let encoding = Encoding::for_label(charset.as_bytes())?;
+    // RFC 8187 wants a charset; without one ASCII alone is certain.
+    let encoding = match charset {
+        "" if encoded.bytes().all(|b| b.is_ascii() && b != b'%') => encoding_rs::UTF_8,
+        charset => Encoding::for_label(charset.as_bytes())?,
+    };
+    // A percent sign that begins nothing is not a name in this form.
+    let mut signs = encoded.as_bytes().split(|b| *b == b'%').skip(1);
+    if signs.any(|rest| {
+        !rest
+            .get(..2)
+            .is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    }) {
+        return None;
+    }
     let bytes: Vec<u8> = percent_decode(encoded.as_bytes()).collect();
     let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes)?;
     Some(text.into_owned())

@@ -126,6 +126,12 @@ async fn collect(body: Body, limit: usize, budget: Option<&Budget>) -> attache::
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> attache::Result<T> {
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    // serde takes the values of an object as a list, too, which nobody means.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::bad_request(
+            "cannot read the JSON body: it must be an object",
+        ));
+    }
     serde_json::from_slice(text)
         .map_err(|error| Error::bad_request(format!("cannot read the JSON body: {error}")))
 }

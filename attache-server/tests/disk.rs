@@ -33,6 +33,13 @@ fn a_disk_that_is_not_mounted_is_trouble_and_takes_no_upload() {
     let refused = server.request("POST", "/v1/attachments?filename=b.bin", &[], b"x");
     refused.assert_problem(503, "upstream_unavailable", "an upload onto the wrong disk");
     assert!(refused.text().contains("mounted"), "{}", refused.text());
+    // Nor is anything deleted: it would come back with the disk.
+    let id = target.rsplit('/').next().unwrap();
+    server
+        .request("DELETE", &format!("/v1/attachments/{id}"), &[], b"")
+        .assert_problem(503, "upstream_unavailable", "a deletion on the wrong disk");
+    let swept = server.request("POST", "/v1/admin/sweep", &[], b"");
+    swept.assert_problem(503, "upstream_unavailable", "a sweep of the wrong disk");
     // Mounted while it runs; nothing has to be restarted.
     std::fs::remove_dir_all(&root).unwrap();
     std::fs::rename(&away, &root).unwrap();

@@ -402,12 +402,7 @@ impl Attache {
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
         stream: &mut StreamGuard,
     ) -> Result<Uploaded> {
-        if !parts.storage.is_in_place(false).await? {
-            let totals = self.0.catalog.totals().await?;
-            if !parts.storage.is_in_place(totals.attachments == 0).await? {
-                return Err(missing_disk(totals.attachments));
-            }
-        }
+        self.in_place(parts).await?;
         let limits = &parts.config.upload;
         if let (Some(size), Some(max)) = (new.size, limits.max_file_bytes)
             && size > max
@@ -923,6 +918,7 @@ impl Attache {
         let task = self.0.tasks.spawn(trace::carried(async move {
             let started = this.start("delete");
             let outcome = async {
+                this.in_place(&parts).await?;
                 let _turn = this.turn(&id).await;
                 let Some(key) = this.0.catalog.retire(&id).await? else {
                     return Ok(false);
@@ -1046,6 +1042,7 @@ impl Attache {
 
     async fn sweep_once(&self) -> Result<SweepReport> {
         let parts = self.parts();
+        self.in_place(&parts).await?;
         let mut report = SweepReport::default();
         // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
         let left: Vec<AttachmentId> = self.left().iter().cloned().collect();
@@ -1209,12 +1206,26 @@ impl Attache {
     /// What is wrong, naming the setting to change.
     pub async fn ready(&self) -> Result<Probe> {
         self.0.catalog.probe().await?;
-        let storage = self.parts().storage.clone();
-        let totals = self.0.catalog.totals().await?;
-        if !storage.is_in_place(totals.attachments == 0).await? {
-            return Err(missing_disk(totals.attachments));
+        let parts = self.parts();
+        self.in_place(&parts).await?;
+        parts.storage.probe().await
+    }
+
+    /// Whether the store is the one that the catalog tells of. Bytes that are put into the empty folder of a disk that is not
+    /// mounted are lost when it is, and those that are deleted there are not deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UpstreamUnavailable`].
+    async fn in_place(&self, parts: &Parts) -> Result<()> {
+        if parts.storage.is_in_place(false).await? {
+            return Ok(());
         }
-        storage.probe().await
+        let totals = self.0.catalog.totals().await?;
+        match parts.storage.is_in_place(totals.attachments == 0).await? {
+            true => Ok(()),
+            false => Err(missing_disk(totals.attachments)),
+        }
     }
 
     /// Swaps in a new configuration. Builds what changed, probes it with one authenticated call, and only then swaps;

@@ -404,7 +404,14 @@ impl Walk<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Verified {
                 key: object.key.clone(),
                 size: object.size,
-                finding: Some(Finding::Interrupted),
+                // A sweep leaves one alone that is not as long as its metadata say.
+                finding: Some(match object.facts_size {
+                    Some(expected) if expected != object.size => Finding::WrongSize {
+                        expected,
+                        actual: object.size,
+                    },
+                    _ => Finding::Interrupted,
+                }),
             })),
             Err(error) => Err(error),
         }

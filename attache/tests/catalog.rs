@@ -1278,7 +1278,7 @@ async fn nothing_is_written_into_a_catalog_whose_file_was_removed() {
     for outcome in refused {
         assert_eq!(
             outcome.expect_err("removed").kind(),
-            ErrorKind::Misconfigured
+            ErrorKind::UpstreamUnavailable
         );
     }
 }

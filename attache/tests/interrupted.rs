@@ -143,6 +143,16 @@ async fn a_file_that_lost_its_end_is_neither_completed_nor_removed() {
         .expect("opened");
     file.set_len(100).expect("cut");
     let attache = after_a_crash(folder.path(), &store, std::slice::from_ref(&key)).await;
+    let verified: Vec<_> = attache
+        .verify(VerifyOptions::default())
+        .try_collect()
+        .await
+        .expect("verified");
+    let cut = Finding::WrongSize {
+        expected: 7_000,
+        actual: 100,
+    };
+    assert_eq!(verified[0].finding, Some(cut));
     let report = attache.sweep().await.expect("swept");
     assert_eq!(
         (

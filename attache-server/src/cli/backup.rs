@@ -21,7 +21,7 @@ use crate::backup;
 #[command(after_help = "\
 Example:
   attache backup /backup/attache
-  cp -a attache-data/objects /backup/objects
+  tar -C attache-data --exclude=.tmp -cf - objects | tar -C /backup -xf -
 
 The folder must be empty or not exist yet. It holds secrets: the key of links and sessions, and the hashes of tokens.")]
 pub(super) struct Backup {
@@ -143,48 +143,37 @@ impl StoreJson {
         for (number, what, advice) in [
             (
                 self.restorable,
-                "object that came after the backup",
-                "`attache verify --repair` brings back",
-            ),
-            (
-                self.unknown,
-                "object that nothing names, without metadata of attache",
-                "`attache verify` lists",
-            ),
-            (
-                self.missing,
-                "attachment without bytes, deleted after the backup or lost",
-                "`attache verify` lists",
+                "in the store, but newer than the backup",
+                "`attache verify --repair` brings them back",
             ),
             (
                 self.interrupted,
-                "upload that ran during the backup and is whole",
-                "`attache sweep` completes",
+                "uploaded while the backup was made, and whole",
+                "`attache sweep` completes them",
+            ),
+            (
+                self.unknown,
+                "in the store without metadata of attache",
+                "`attache verify` lists them",
+            ),
+            (
+                self.missing,
+                "in the backup, but not in the store: deleted after the backup, or lost",
+                "`attache verify` lists them",
             ),
             (
                 self.damaged,
-                "attachment whose bytes differ",
-                "`attache verify` lists",
+                "in the store with other bytes than the backup says",
+                "`attache verify` lists them",
             ),
         ] {
             if number > 0 {
                 said = true;
-                note(format_args!(
-                    "the store has {}: {advice} them",
-                    plural(number, what)
-                ));
+                note(format_args!("{what}: {number}; {advice}"));
             }
         }
         if !said {
             note("the store has nothing else");
         }
-    }
-}
-
-/// `2 objects that …`
-fn plural(number: u64, what: &str) -> String {
-    match what.split_once(' ') {
-        Some((noun, rest)) => format!("{} {rest}", count(number, noun)),
-        None => count(number, what),
     }
 }

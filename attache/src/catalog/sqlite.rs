@@ -366,7 +366,7 @@ impl Place {
         match Self::file(&self.path) {
             Ok(file) if file == self.file => Ok(()),
             _ => Err(Error::new(
-                ErrorKind::Misconfigured,
+                ErrorKind::UpstreamUnavailable,
                 "the file of the catalog was removed or replaced while attache runs; stop attache, put it back (`attache \
                  restore`, or `attache verify --repair`), and start again",
             )),

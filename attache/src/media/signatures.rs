@@ -198,15 +198,17 @@ fn is_bmp(first: &[u8]) -> bool {
     first.starts_with(b"BM") && matches!(header, Some(12 | 16 | 40 | 52 | 56 | 64 | 108 | 124))
 }
 
-/// TIFF 6.0 section 2, BigTIFF; Canon's CR2 has its name where others have their first directory or bytes of a picture.
+/// TIFF 6.0 section 2, BigTIFF. Canon's CR2 has its name and version where others have their first directory or bytes of a
+/// picture, and its first directory right after that.
 fn is_tiff(first: &[u8]) -> Option<&'static str> {
     let tiff = [&b"II*\0"[..], b"MM\0*", b"II+\0", b"MM\0+"];
     if !tiff.iter().any(|mark| first.starts_with(mark)) {
         return None;
     }
-    Some(match first.get(8..10) {
-        Some(b"CR") => "image/x-canon-cr2",
-        _ => "image/tiff",
+    let canon = first.starts_with(b"II*\0\x10\0\0\0CR\x02");
+    Some(match canon {
+        true => "image/x-canon-cr2",
+        false => "image/tiff",
     })
 }
 
