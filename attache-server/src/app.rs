@@ -414,9 +414,8 @@ fn router(app: App) -> Router {
         })
         // Bodies have limits of their own: uploads the configured ones, JSON a small one.
         .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(framing::known_codings))
-        .layer(middleware::from_fn_with_state(app.clone(), within_limits))
-        .layer(middleware::from_fn_with_state(app.clone(), cors::share))
+        // One layer for all that stands before the handlers: each clones those inside of it for every request.
+        .layer(middleware::from_fn_with_state(app.clone(), admit))
         .layer(middleware::from_fn(with_request_id))
         .with_state(app)
 }
@@ -465,25 +464,40 @@ fn host_fault(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'stat
     (!plain).then_some("Host is not a host name")
 }
 
-/// Refuses what is more than a client, or all of them, may ask for.
-async fn within_limits(
+/// What stands before the handlers, outermost first: which pages may read the response, limits, and how a body may come.
+async fn admit(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
+    cors::share(&app, request, |request| {
+        within_limits(&app, peer, request, next)
+    })
+    .await
+}
+
+async fn handle(request: Request, next: Next) -> Response {
+    match framing::only_chunked(request.headers()) {
+        true => next.run(request).await,
+        false => framing::refuse(request),
+    }
+}
+
+/// Refuses what is more than a client, or all of them, may ask for.
+async fn within_limits(app: &App, peer: Peer, request: Request, next: Next) -> Response {
     if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
         return Failure(Error::bad_request(what)).into_response();
     }
     let parts = app.attache.parts();
     let config = &parts.config;
     let client = limits::client(&config.server, peer.address, request.headers());
-    audit::of_client(client, within_limits_of(&app, client, request, next)).await
+    audit::of_client(client, within_limits_of(app, client, request, next)).await
 }
 
 async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Next) -> Response {
     if VITAL.contains(&request.uri().path()) {
-        return next.run(request).await;
+        return handle(request, next).await;
     }
     let parts = app.attache.parts();
     let config = &parts.config;
@@ -495,7 +509,7 @@ async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Nex
     if path == SIGN_IN && request.method() == Method::POST {
         let place = app.limits.sign_in();
         return tokio::select! {
-            response = next.run(request) => response,
+            response = handle(request, next) => response,
             () = place.given_up() => app.limited(Met::SignIns, None).into_response(),
         };
     }
@@ -504,7 +518,7 @@ async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Nex
         .limits
         .begin(&config.limits, &config.server, client, operator);
     match begun {
-        Ok(_running) => next.run(request).await,
+        Ok(_running) => handle(request, next).await,
         Err(met) => app.limited(met, None).into_response(),
     }
 }

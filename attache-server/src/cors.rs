@@ -5,8 +5,7 @@
 //! Errors are answered so, too: a page that may not read why it was refused cannot say it.
 
 use attache::Config;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -42,14 +41,18 @@ pub(crate) fn listed<'a>(config: &Config, headers: &'a HeaderMap) -> Option<&'a 
 }
 
 /// Answers preflights, and says of every other answer which page may read it.
-pub(crate) async fn share(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn share<F: Future<Output = Response>>(
+    app: &App,
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let parts = app.attache.parts();
     let path = request.uri().path();
     let shared = ["/v1/", "/attachment/", "/download/"]
         .iter()
         .any(|folder| path.starts_with(folder));
     if !shared || parts.config.server.cors_origins.is_empty() {
-        return next.run(request).await;
+        return answer(request).await;
     }
     let origin = listed(&parts.config, request.headers()).cloned();
     let is_preflight = request.method() == Method::OPTIONS
@@ -58,7 +61,7 @@ pub(crate) async fn share(State(app): State<App>, request: Request, next: Next) 
             .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match (&origin, is_preflight) {
         (Some(_), true) => preflight(request.headers()),
-        _ => next.run(request).await,
+        _ => answer(request).await,
     };
     let headers = response.headers_mut();
     // Also of what nobody asked for from elsewhere: the browser keeps one answer for all.

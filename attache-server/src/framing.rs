@@ -1,7 +1,6 @@
 //! What a body is wrapped in on its way: nothing but chunks.
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
@@ -11,10 +10,7 @@ use crate::upload::Incoming;
 
 /// Refuses transfer codings that hyper passes on without undoing them: the bytes would not be those that were meant
 /// (RFC 9112 section 6.1: 501).
-pub(crate) async fn known_codings(request: Request, next: Next) -> Response {
-    if only_chunked(request.headers()) {
-        return next.run(request).await;
-    }
+pub(crate) fn refuse(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (incoming, rest) = Incoming::new(&parts.headers, body);
     drop(incoming);
@@ -28,7 +24,8 @@ pub(crate) async fn known_codings(request: Request, next: Next) -> Response {
     response
 }
 
-fn only_chunked(headers: &HeaderMap) -> bool {
+/// Whether a request has no transfer coding that would have to be undone.
+pub(crate) fn only_chunked(headers: &HeaderMap) -> bool {
     headers
         .get_all(TRANSFER_ENCODING)
         .iter()
