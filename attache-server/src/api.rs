@@ -117,28 +117,16 @@ pub(crate) async fn upload(
     let (incoming, rest) = Incoming::new(&headers, body);
     let outcome = async {
         let caller = caller.map_err(|Failure(error)| error)?;
-        let mut in_progress = None;
-        let read = async {
+        let stored = async {
             caller.need(Scope::Write)?;
-            in_progress = Some(app.begin_upload(&caller)?);
-            upload::read(query, &headers, incoming).await
+            let _in_progress = app.begin_upload(&caller)?;
+            let mut upload = upload::read(query, &headers, incoming).await?;
+            caller.may_write(upload.new.owner.as_ref())?;
+            let key = upload.new.idempotency_key.take();
+            upload.new.idempotency_key = key.map(|key| caller.own(&key)).transpose()?;
+            app.attache.upload(upload.new, upload.bytes).await
         };
-        let mut upload = match read.await {
-            Ok(upload) => upload,
-            refused => {
-                audit::record(&caller, Action::Upload, "", &refused);
-                return Err(refused.err().unwrap_or_else(|| Error::internal("refused")));
-            }
-        };
-        let _in_progress = in_progress;
-        let outcome = match caller.may_write(upload.new.owner.as_ref()) {
-            Ok(()) => {
-                let key = upload.new.idempotency_key.take();
-                upload.new.idempotency_key = key.map(|key| caller.own(&key)).transpose()?;
-                app.attache.upload(upload.new, upload.bytes).await
-            }
-            Err(error) => Err(error),
-        };
+        let outcome = stored.await;
         let id = outcome
             .as_ref()
             .map_or("", |done| done.attachment.id.as_str());

@@ -45,10 +45,10 @@ const SIGN_INS: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     connections: AtomicUsize,
-    connections_of: PerClient,
+    connections_of: Counts<IpAddr>,
     requests: AtomicUsize,
-    requests_of: PerClient,
-    uploads_of: Mutex<HashMap<Arc<str>, usize>>,
+    requests_of: Counts<IpAddr>,
+    uploads_of: Counts<Arc<str>>,
     sign_ins: Mutex<SignIns>,
     clients: Paces<IpAddr>,
     callers: Paces<Arc<str>>,
@@ -111,10 +111,15 @@ pub(crate) struct SignIn {
     given_up: CancellationToken,
 }
 
-/// How many things each client has. Proxies in front and programs on the same machine are many clients in one, and are not
-/// counted.
-#[derive(Debug, Default)]
-struct PerClient(Mutex<HashMap<IpAddr, usize>>);
+/// How many things each client, or each caller, has.
+#[derive(Debug)]
+struct Counts<K>(Mutex<HashMap<K, usize>>);
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 #[derive(Debug, Default)]
 struct SignIns {
@@ -123,22 +128,22 @@ struct SignIns {
     next: u64,
 }
 
-impl PerClient {
+impl<K: Eq + std::hash::Hash> Counts<K> {
     /// Counts one more, unless there are `limit`.
-    fn add(&self, client: IpAddr, limit: usize) -> bool {
+    fn add(&self, key: K, limit: usize) -> bool {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(client).or_default();
+        let count = counts.entry(key).or_default();
         let room = *count < limit;
         *count += usize::from(room);
         room
     }
 
-    fn remove(&self, client: IpAddr) {
+    fn remove(&self, key: &K) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&client) {
+        if let Some(count) = counts.get_mut(key) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&client);
+                counts.remove(key);
             }
         }
     }
@@ -220,15 +225,10 @@ impl Limits {
         config: &LimitsConfig,
         caller: &Arc<str>,
     ) -> Result<Uploading, Met> {
-        let mut uploads = self
-            .uploads_of
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let count = uploads.entry(caller.clone()).or_default();
-        if config.uploads_per_caller.is_some_and(|most| *count >= most) {
+        let most = config.uploads_per_caller.unwrap_or(usize::MAX);
+        if !self.uploads_of.add(caller.clone(), most) {
             return Err(Met::CallerUploads);
         }
-        *count += 1;
         Ok(Uploading {
             limits: self.clone(),
             caller: caller.clone(),
@@ -288,7 +288,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.limits.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(client) = self.client {
-            self.limits.connections_of.remove(client);
+            self.limits.connections_of.remove(&client);
         }
     }
 }
@@ -297,21 +297,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.limits.requests.fetch_sub(1, Ordering::Relaxed);
         if let Some(client) = self.client {
-            self.limits.requests_of.remove(client);
+            self.limits.requests_of.remove(&client);
         }
     }
 }
 
 impl Drop for Uploading {
     fn drop(&mut self) {
-        let uploads = &self.limits.uploads_of;
-        let mut uploads = uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = uploads.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                uploads.remove(&self.caller);
-            }
-        }
+        self.limits.uploads_of.remove(&self.caller);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use attache::{Attache, Config, Error, ErrorKind, ReloadReport, Result};
+use attache::{Attache, Config, Error, ReloadReport, Result};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
@@ -119,11 +119,10 @@ impl Reloader {
             }
             // Somebody may still be writing.
             loop {
+                let before = seen.map_err(|error| error.to_string());
                 tokio::time::sleep(SETTLES_IN).await;
-                let now = self.load().await;
-                let settled = same(&seen, &now);
-                seen = now;
-                if settled {
+                seen = self.load().await;
+                if is_tried(&seen, &before) {
                     break;
                 }
             }
@@ -140,7 +139,7 @@ impl Reloader {
     /// For whom `seen` is to be tried now, if it is.
     fn wants(&self, seen: &Result<Loaded>) -> Option<Trigger> {
         let state = self.state();
-        if !same(seen, &as_result(&state.tried)) {
+        if !is_tried(seen, &state.tried) {
             return Some(Trigger::Noticed);
         }
         let failing = state
@@ -164,12 +163,11 @@ impl Reloader {
     ) -> Result<ReloadReport> {
         let (in_effect, again) = {
             let mut state = self.state();
-            let tried = match &loaded {
+            let again = is_tried(&loaded, &state.tried);
+            state.tried = match &loaded {
                 Ok(loaded) => Ok(loaded.clone()),
                 Err(error) => Err(error.to_string()),
             };
-            let again = same(&as_result(&tried), &as_result(&state.tried));
-            state.tried = tried;
             let failing = state.failing.take();
             (state.in_effect.clone(), failing.filter(|_| again))
         };
@@ -216,18 +214,11 @@ impl Reloader {
     }
 }
 
-fn as_result(tried: &Result<Loaded, String>) -> Result<Loaded> {
-    match tried {
-        Ok(loaded) => Ok(loaded.clone()),
-        Err(words) => Err(Error::new(ErrorKind::Misconfigured, words.clone())),
-    }
-}
-
-/// Whether both are the same configuration, or fail in the same words.
-fn same(one: &Result<Loaded>, other: &Result<Loaded>) -> bool {
-    match (one, other) {
-        (Ok(one), Ok(other)) => one == other,
-        (Err(one), Err(other)) => one.to_string() == other.to_string(),
+/// Whether it is the configuration that was tried, or fails in the same words.
+fn is_tried(seen: &Result<Loaded>, tried: &Result<Loaded, String>) -> bool {
+    match (seen, tried) {
+        (Ok(seen), Ok(tried)) => seen == tried,
+        (Err(seen), Err(tried)) => seen.to_string() == *tried,
         _ => false,
     }
 }

@@ -1396,31 +1396,20 @@ impl fmt::Debug for Attache {
 
 /// What is stored with the bytes of a draft.
 fn content(parts: &Parts, draft: &Draft, size: Option<u64>) -> Content {
-    let inline_types = &parts.config.delivery.inline_types;
-    let served = media::serve(
-        &draft.content_type,
-        Disposition::Inline,
-        inline_types,
-        media::Guarded::No,
-    );
-    Content {
-        content_type: served.content_type,
-        disposition: served.disposition.header(&draft.filename),
-        facts: Facts {
-            id: draft.id.clone(),
-            owner: draft.owner.clone(),
-            filename: draft.filename.clone(),
-            content_type: draft.content_type.clone(),
-            created_at: draft.created_at,
-            created_by: draft.created_by.clone(),
-        },
-        size,
-        blocks: Blocks {
-            bytes: parts.config.upload.block_bytes,
-            concurrency: parts.config.upload.concurrency,
-            budget: parts.budget.clone(),
-        },
-    }
+    let facts = Facts {
+        id: draft.id.clone(),
+        owner: draft.owner.clone(),
+        filename: draft.filename.clone(),
+        content_type: draft.content_type.clone(),
+        created_at: draft.created_at,
+        created_by: draft.created_by.clone(),
+    };
+    let blocks = Blocks {
+        bytes: parts.config.upload.block_bytes,
+        concurrency: parts.config.upload.concurrency,
+        budget: parts.budget.clone(),
+    };
+    Content::new(facts, &parts.config.delivery.inline_types, size, blocks)
 }
 
 /// The beginning of a body, from which its type is told.

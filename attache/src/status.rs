@@ -16,7 +16,7 @@ pub struct SweepReport {
     pub deletions_finished: u64,
     /// Litter of dead processes that was removed from the store.
     pub litter_removed: u64,
-    /// Deletions that the store refuses for now: a retention policy, a legal hold, a lease. Every sweep tries again.
+    /// Deletions that the store refuses as long as a retention policy, a legal hold or a lease stands. Every sweep tries again.
     pub retained: u64,
     /// Things that could not be cleaned up; a later sweep tries again.
     pub failed: u64,

@@ -17,8 +17,6 @@ use crate::attachment::{Attachment, Hex, ObjectKey};
 use crate::budget::{Budget, RELAY_BYTES};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::filename::Disposition;
-use crate::media;
 use crate::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
 
 /// Rows that are read at a time.
@@ -291,30 +289,20 @@ impl Walk<'_> {
 
     /// As it is stored with the bytes of an upload.
     fn content(&self, row: &Attachment) -> Content {
-        let served = media::serve(
-            &row.content_type,
-            Disposition::Inline,
-            self.inline_types,
-            media::Guarded::No,
-        );
-        Content {
-            content_type: served.content_type,
-            disposition: served.disposition.header(&row.filename),
-            facts: Facts {
-                id: row.id.clone(),
-                owner: row.owner.clone(),
-                filename: row.filename.clone(),
-                content_type: row.content_type.clone(),
-                created_at: row.created_at,
-                created_by: row.created_by.clone(),
-            },
-            size: Some(row.size),
-            blocks: Blocks {
-                bytes: 0,
-                concurrency: 1,
-                budget: self.budget.clone(),
-            },
-        }
+        let facts = Facts {
+            id: row.id.clone(),
+            owner: row.owner.clone(),
+            filename: row.filename.clone(),
+            content_type: row.content_type.clone(),
+            created_at: row.created_at,
+            created_by: row.created_by.clone(),
+        };
+        let blocks = Blocks {
+            bytes: 0,
+            concurrency: 1,
+            budget: self.budget.clone(),
+        };
+        Content::new(facts, self.inline_types, Some(row.size), blocks)
     }
 
     /// A ready row whose object was not listed.

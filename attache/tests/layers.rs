@@ -40,7 +40,7 @@ const ARROWS: &str = "
     inspect -> config error metrics storage
     config -> body budget embedding error lifetime network secret storage upload
     delivery -> attachment body config error filename lifetime media ranges secret storage
-    verify -> attachment budget catalog error filename media storage
+    verify -> attachment budget catalog error storage
 ";
 
 #[test]

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
-use super::{Attache, Before, Parts};
-use crate::catalog::Totals;
+use super::{Attache, Before};
 use crate::config::AuthMode;
 use crate::health;
 use crate::history::{Sample, Window};
@@ -21,7 +20,7 @@ impl Attache {
     pub async fn status(&self) -> Status {
         let reading = self.reading().await;
         let parts = self.parts();
-        let in_place = self.is_in_place(&parts, reading.totals).await;
+        let in_place = self.in_place(&parts).await.is_ok();
         let metrics = &self.0.metrics;
         let (streams_in, streams_out) = metrics.streams_open();
         let [uploads_ended, downloads_ended] = metrics.streams_ended();
@@ -106,12 +105,6 @@ impl Attache {
         };
         status.health = health::assess(&status, &self.0.history.recent(health::LOOKS_BACK));
         status
-    }
-
-    /// Whether the store holds what the catalog names, as far as a look at its folder tells.
-    async fn is_in_place(&self, parts: &Parts, totals: Option<Totals>) -> bool {
-        let begin = totals.is_some_and(|totals| totals.attachments == 0);
-        parts.storage.is_in_place(begin).await.unwrap_or(false)
     }
 
     /// What the process remembers of itself; empty unless somebody calls [`observe`](Self::observe) regularly.

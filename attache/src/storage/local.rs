@@ -92,11 +92,7 @@ impl LocalStorage {
             )
             .during("open", "local storage")
         };
-        for folder in FOLDERS {
-            private::make_folder(&config.root.join(folder)).map_err(wrong)?;
-            private::make_folder(&config.root.join(FACTS).join(folder)).map_err(wrong)?;
-        }
-        private::make_folder(&config.root.join(TEMP)).map_err(wrong)?;
+        make_folders(&config.root).map_err(wrong)?;
         let root = config.root.canonicalize().map_err(wrong)?;
         for made in [root.join(FACTS), root.clone()] {
             sync_folder(&made).map_err(wrong)?;
@@ -129,19 +125,15 @@ impl LocalStorage {
         &self,
         body: &mut Body,
     ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
-        let temp = self.root.join(TEMP);
+        let (root, temp) = (self.root.clone(), self.root.join(TEMP));
         let (file, path) = blocking(move || {
             let file = match locked_temp(&temp, "put-") {
                 // A copy without hidden files, or a folder that was cleaned too well.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    if !temp.with_file_name(MARKER).exists() {
+                    if !root.join(MARKER).exists() {
                         return Err(error);
                     }
-                    for folder in FOLDERS {
-                        private::make_folder(&temp.with_file_name(folder))?;
-                        private::make_folder(&temp.with_file_name(FACTS).join(folder))?;
-                    }
-                    private::make_folder(&temp)?;
+                    make_folders(&root)?;
                     locked_temp(&temp, "put-")?
                 }
                 outcome => outcome?,
@@ -169,6 +161,15 @@ impl LocalStorage {
             .map_err(|error| write_error(error, "put"))?;
         Ok((file, path, digests))
     }
+}
+
+/// Makes the folders of a store that are missing.
+fn make_folders(root: &Path) -> io::Result<()> {
+    for folder in FOLDERS {
+        private::make_folder(&root.join(folder))?;
+        private::make_folder(&root.join(FACTS).join(folder))?;
+    }
+    private::make_folder(&root.join(TEMP))
 }
 
 /// A key that is being written; free again when dropped.

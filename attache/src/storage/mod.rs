@@ -15,7 +15,7 @@ use crate::attachment::{AttachmentId, Author, ByteRange, Hex, ObjectKey, Owner};
 use crate::body::{Body, Digests};
 use crate::budget::Budget;
 use crate::error::{Error, Result};
-use crate::filename::Filename;
+use crate::filename::{Disposition, Filename};
 use crate::latency::LatencyCounts;
 use crate::media;
 use crate::secret::SignedUrl;
@@ -155,6 +155,24 @@ pub struct Content {
 }
 
 impl Content {
+    /// What is stored beside the bytes of an attachment: the type and the name under which the store itself may serve it, where
+    /// no policy of ours reaches the reader.
+    pub fn new(facts: Facts, inline_types: &[String], size: Option<u64>, blocks: Blocks) -> Self {
+        let served = media::serve(
+            &facts.content_type,
+            Disposition::Inline,
+            inline_types,
+            media::Guarded::No,
+        );
+        Self {
+            content_type: served.content_type,
+            disposition: served.disposition.header(&facts.filename),
+            facts,
+            size,
+            blocks,
+        }
+    }
+
     /// What is stored with bytes that have all passed: only then is it known in which charset a text is. `utf8` is
     /// [`Digests::utf8`].
     #[must_use]

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::{COLUMNS, Failure, attachment, ready};
 use crate::access::{OwnerPattern, Owners};
@@ -125,38 +125,50 @@ fn statement(columns: &str, range: &str) -> String {
 fn rows(
     connection: &Connection,
     range: &str,
-    (ms, id): &Place,
+    after: &Place,
     limit: u32,
     of: Option<&str>,
 ) -> Result<Vec<Attachment>, Failure> {
-    let mut statement = connection.prepare_cached(&statement(COLUMNS, range))?;
-    let mut rows = match of {
-        Some(of) => statement.query(params![ms, id, limit, of])?,
-        None => statement.query(params![ms, id, limit])?,
-    };
-    let mut list = Vec::new();
-    while let Some(row) = rows.next()? {
-        list.push(attachment(row)?);
-    }
-    Ok(list)
+    select(
+        connection,
+        &statement(COLUMNS, range),
+        after,
+        limit,
+        of,
+        attachment,
+    )
 }
 
 /// The newest of a range after `after`: where they stand.
 fn places(
     connection: &Connection,
     range: &str,
-    (ms, id): &Place,
+    after: &Place,
     limit: u32,
     of: Option<&str>,
 ) -> Result<Vec<Place>, Failure> {
-    let mut statement = connection.prepare_cached(&statement("created_at_ms, id", range))?;
+    let statement = statement("created_at_ms, id", range);
+    select(connection, &statement, after, limit, of, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
+}
+
+fn select<T>(
+    connection: &Connection,
+    statement: &str,
+    (ms, id): &Place,
+    limit: u32,
+    of: Option<&str>,
+    read: impl Fn(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut statement = connection.prepare_cached(statement)?;
     let mut rows = match of {
         Some(of) => statement.query(params![ms, id, limit, of])?,
         None => statement.query(params![ms, id, limit])?,
     };
     let mut list = Vec::new();
     while let Some(row) = rows.next()? {
-        list.push((row.get(0)?, row.get(1)?));
+        list.push(read(row)?);
     }
     Ok(list)
 }
