@@ -24,7 +24,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{
-    Connected, Connection, HttpConnector, capture_connection,
+    CaptureConnection, Connected, Connection, HttpConnector, capture_connection,
 };
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -341,30 +341,39 @@ impl Transport {
         let mut connection = capture_connection(&mut request);
         let pool = self.pool.load_full();
         let mut response = std::pin::pin!(pool.request(request));
-        let deadline = tokio::time::sleep_until(latest);
-        let mut deadline = std::pin::pin!(deadline);
-        let pulse = tokio::select! {
-            biased;
-            outcome = &mut response => return outcome.map_err(Silence::Failed),
-            connected = connection.wait_for_connection_metadata() => {
-                let mut extras = http::Extensions::new();
-                if let Some(connected) = &*connected {
-                    connected.get_extras(&mut extras);
-                }
-                extras.remove::<Arc<Pulse>>()
-            }
-            () = &mut deadline => return Err(Silence::TooLong),
-        };
-        let Some(pulse) = pulse else {
-            // Every connection is made by `Counting`, which gives it one.
-            return response.await.map_err(Silence::Failed);
-        };
-        let reused = pulse.has_served();
-        let patience = match reused && impatient {
-            true => self.reused_timeout,
+        // The connection is looked at when the shortest of the times is over, which mostly never comes.
+        let first_look = match impatient {
+            true => self.reused_timeout.min(patience),
             false => patience,
         };
+        let deadline = tokio::time::sleep_until((started + first_look).min(latest));
+        let mut deadline = std::pin::pin!(deadline);
         loop {
+            tokio::select! {
+                biased;
+                outcome = &mut response => return outcome.map_err(Silence::Failed),
+                () = &mut deadline => {}
+            }
+            if pulse_of(&connection).is_none() {
+                tokio::select! {
+                    biased;
+                    outcome = &mut response => return outcome.map_err(Silence::Failed),
+                    _ = connection.wait_for_connection_metadata() => {}
+                    () = tokio::time::sleep_until(latest) => return Err(Silence::TooLong),
+                }
+            }
+            let Some(pulse) = pulse_of(&connection) else {
+                // Every connection is made by `Counting`, which gives it one.
+                return match tokio::time::timeout_at(latest, response).await {
+                    Ok(outcome) => outcome.map_err(Silence::Failed),
+                    Err(_) => Err(Silence::TooLong),
+                };
+            };
+            let reused = pulse.has_served();
+            let patience = match reused && impatient {
+                true => self.reused_timeout,
+                false => patience,
+            };
             let due = (pulse.last_sent().max(started) + patience).min(latest);
             if due <= Instant::now() {
                 // The others of its age are no better; those that it leaves are new.
@@ -377,13 +386,18 @@ impl Transport {
                 });
             }
             deadline.as_mut().reset(due);
-            tokio::select! {
-                biased;
-                outcome = &mut response => return outcome.map_err(Silence::Failed),
-                () = &mut deadline => {}
-            }
         }
     }
+}
+
+/// What moves on the connection that a request was given; `None` before it has one. `Counting` makes all of them.
+fn pulse_of(connection: &CaptureConnection) -> Option<Arc<Pulse>> {
+    let mut extras = http::Extensions::new();
+    connection
+        .connection_metadata()
+        .as_ref()?
+        .get_extras(&mut extras);
+    extras.remove()
 }
 
 /// What has moved on a connection.
