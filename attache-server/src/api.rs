@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use attache::access::Scope;
 use attache::attachment::Owner;
+use attache::attachment::filename::Disposition;
+use attache::attachment::media;
 use attache::catalog::Page;
-use attache::history::Window;
-use attache::{
-    Attachment, AttachmentId, Disposition, Error, ErrorKind, Limits, MAX_BULK, MAX_OWNED, MAX_PAGE,
-    ReloadReport, SweepReport, media,
-};
+use attache::observe::history::Window;
+use attache::observe::status::ReloadReport;
+use attache::observe::status::SweepReport;
+use attache::service::Limits;
+use attache::service::MAX_BULK;
+use attache::service::MAX_OWNED;
+use attache::service::MAX_PAGE;
+use attache::{Attachment, AttachmentId, Error, ErrorKind};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};

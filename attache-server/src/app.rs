@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use attache::config::AuthMode;
-use attache::history::SAMPLE_EVERY;
+use attache::observe::history::SAMPLE_EVERY;
 use attache::{Attache, Error, ErrorKind, Result};
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -334,7 +334,7 @@ async fn sweep_regularly(app: App) {
     loop {
         timer.tick().await;
         match app.attache.sweep().await {
-            Ok(report) if report == attache::SweepReport::default() => {}
+            Ok(report) if report == attache::observe::status::SweepReport::default() => {}
             Ok(report) => tracing::info!(?report, "swept"),
             Err(error) => tracing::warn!(error = error.report(), "sweeping failed"),
         }

@@ -7,9 +7,10 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use attache::access::links;
 use attache::attachment::Hex;
 use attache::catalog::sqlite;
-use attache::{Config, Error, ErrorKind, Result, links, private};
+use attache::{Config, Error, ErrorKind, Result, private};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;

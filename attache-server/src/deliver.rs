@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::access::Scope;
+use attache::access::links::LinkProof;
+use attache::attachment::filename::Disposition;
 use attache::config::DeliveryMode;
 use attache::delivery::Ask;
-use attache::links::LinkProof;
-use attache::{AttachmentId, Disposition, Error, ErrorKind};
+use attache::{AttachmentId, Error, ErrorKind};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};

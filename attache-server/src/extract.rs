@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use attache::budget::Budget;
+use attache::transfer::budget::Budget;
 use attache::{Error, ErrorKind};
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use attache::trace::{Context, SPANS};
+use attache::observe::trace::{Context, SPANS};
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use http::{Request, Response};

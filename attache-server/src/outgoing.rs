@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use attache::{Error, ErrorKind, body::Body};
+use attache::transfer::body::Body;
+use attache::{Error, ErrorKind};
 use bytes::Bytes;
 use futures::Stream as _;
 use http_body::{Frame, SizeHint};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use attache::{Attache, Config, Error, ReloadReport, Result};
+use attache::observe::status::ReloadReport;
+use attache::{Attache, Config, Error, Result};
 use tokio::time::Instant;
 
 use crate::auth::Auth;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use attache::delivery::embedding::Embed;
 use attache::delivery::{Representation, cache_control};
-use attache::embedding::Embed;
-use attache::ranges::Part;
-use attache::trace::Context;
+use attache::observe::trace::Context;
+use attache::transfer::ranges::Part;
 use attache::{Delivery, Error, ErrorKind};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};

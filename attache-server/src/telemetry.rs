@@ -77,7 +77,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     {
         return Ok(asked);
     }
-    let mut whole = format!("{text},{}=off", attache::trace::SPANS);
+    let mut whole = format!("{text},{}=off", attache::observe::trace::SPANS);
     for name in CHATTY.iter().filter(|name| !text.contains(**name)) {
         whole.push_str(&format!(",{name}=warn"));
     }

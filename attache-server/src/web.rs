@@ -62,7 +62,7 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
     };
     // The assets change with the binary only.
     let tag = concat!("\"", env!("CARGO_PKG_VERSION"), "-");
-    let tag = format!("{tag}{:016x}\"", attache::body::crc64(bytes));
+    let tag = format!("{tag}{:016x}\"", attache::transfer::body::crc64(bytes));
     let common = [
         (ETAG, tag.as_str()),
         (CACHE_CONTROL, "no-cache"),

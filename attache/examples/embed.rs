@@ -9,10 +9,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use attache::attachment::filename::Disposition;
+use attache::attachment::filename::Filename;
 use attache::attachment::{NewAttachment, Owner};
 use attache::config::{CatalogUrl, DeliveryMode};
 use attache::delivery::Ask;
-use attache::{Attache, Config, Delivery, Disposition, ErrorKind, Filename};
+use attache::{Attache, Config, Delivery, ErrorKind};
 use bytes::Bytes;
 use futures::StreamExt as _;
 

@@ -5,10 +5,10 @@ mod common;
 use std::time::Duration;
 
 use attache::attachment::{ByteRange, ObjectKey};
-use attache::budget::Budget;
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
 use attache::storage::{Blocks, Content, Grant, ObjectInfo, Offer, Storage};
+use attache::transfer::budget::Budget;
 use attache::{Error, ErrorKind};
 use bytes::Bytes;
 use common::{
@@ -565,7 +565,7 @@ async fn bytes_that_change_on_their_way_are_refused_and_leave_nothing() {
         let plan = content(facts(&key));
         let body = match hashed {
             true => body(&bytes),
-            false => attache::body::Body::from_bytes(bytes.clone()),
+            false => attache::transfer::body::Body::from_bytes(bytes.clone()),
         };
         fake.faults(|f| f.corrupt_request(500, 1));
         let error = store.put(&key, &plan, body).await;

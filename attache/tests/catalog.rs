@@ -12,7 +12,7 @@ use attache::Attachment;
 use attache::ErrorKind;
 use attache::access::Owners;
 use attache::attachment::{AttachmentId, Hex, ObjectKey, Owner};
-use attache::catalog::recent::{BELIEVED, Recent};
+use attache::catalog::cached::{BELIEVED, Recent};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;

@@ -14,7 +14,8 @@ mod fuse;
 #[path = "faults/world.rs"]
 mod world;
 
-use attache::{Attache, AttachmentId, SweepReport};
+use attache::observe::status::SweepReport;
+use attache::{Attache, AttachmentId};
 use bytes::Bytes;
 use frail::Lie;
 use fuse::{At, Fault};

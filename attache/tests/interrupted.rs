@@ -8,10 +8,11 @@ use std::sync::Arc;
 use attache::attachment::{AttachmentId, ObjectKey};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Draft};
+use attache::observe::status::SweepReport;
+use attache::service::verify::{Finding, VerifyOptions};
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
-use attache::verify::{Finding, VerifyOptions};
-use attache::{Attache, Config, SweepReport};
+use attache::{Attache, Config};
 use common::{Store, facts, fake, fresh_key, open, pattern, put, with_client_secret};
 use futures::TryStreamExt as _;
 

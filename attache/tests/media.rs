@@ -4,9 +4,9 @@
 
 mod kinds;
 
-use attache::Disposition;
-use attache::body::Body;
-use attache::media::{self, Guarded, SNIFF_BYTES};
+use attache::attachment::filename::Disposition;
+use attache::attachment::media::{self, Guarded, SNIFF_BYTES};
+use attache::transfer::body::Body;
 use kinds::{KINDS, Kind, bytes_of};
 
 /// Type, then what becomes of it: `image/png show`, `text/x-log show as text/plain; charset=utf-8`.

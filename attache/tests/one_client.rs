@@ -6,9 +6,10 @@ mod common;
 use std::time::Duration;
 
 use attache::attachment::NewAttachment;
+use attache::attachment::filename::Disposition;
 use attache::config::{Backend, CatalogUrl, DeliveryMode};
-use attache::lifetime::UrlLifetime;
-use attache::{Ask, Attache, AttachmentId, Config, Delivery, Disposition};
+use attache::delivery::lifetime::UrlLifetime;
+use attache::{Ask, Attache, AttachmentId, Config, Delivery};
 use bytes::Bytes;
 use futures::StreamExt;
 

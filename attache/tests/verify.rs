@@ -4,7 +4,7 @@ mod common;
 
 use attache::attachment::{NewAttachment, ObjectKey};
 use attache::config::{Backend, CatalogUrl};
-use attache::verify::{Finding, Verified, VerifyOptions};
+use attache::service::verify::{Finding, Verified, VerifyOptions};
 use attache::{Attache, Attachment, Config, ErrorKind, Result};
 use bytes::Bytes;
 use common::{CONTAINER, fake, with_client_secret};

@@ -2,7 +2,8 @@
 //! the same name.
 #![no_main]
 
-use attache::{Disposition, Filename};
+use attache::attachment::filename::Disposition;
+use attache::attachment::filename::Filename;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,8 +1,8 @@
 //! A type is decided for any bytes, by the first of them alone; what is shown is neither markup nor a script.
 #![no_main]
 
-use attache::Disposition;
-use attache::media::{self, Guarded, SNIFF_BYTES};
+use attache::attachment::filename::Disposition;
+use attache::attachment::media::{self, Guarded, SNIFF_BYTES};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (Option<&str>, Option<&str>, &[u8])| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use attache::ErrorKind;
-use attache::ranges::{self, MAX_RANGES};
+use attache::transfer::ranges::{self, MAX_RANGES};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {

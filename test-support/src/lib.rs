@@ -21,6 +21,7 @@
 mod azurite;
 mod child;
 mod chromium;
+pub mod layers;
 mod tinyproxy;
 mod tool;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use attache::links::LinkKey;
+use attache::access::links::LinkKey;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 

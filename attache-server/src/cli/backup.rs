@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use attache::verify::{Finding, VerifyOptions};
+use attache::service::verify::{Finding, VerifyOptions};
 use attache::{Attache, Config};
 use clap::Args;
 use futures::TryStreamExt as _;

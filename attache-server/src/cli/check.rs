@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use attache::access::links::LinkProof;
 use attache::attachment::NewAttachment;
+use attache::attachment::filename::Disposition;
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::config::{Backend, DeliveryMode};
-use attache::embedding::Embed;
-use attache::links::LinkProof;
+use attache::delivery::embedding::Embed;
 use attache::secret::SignedUrl;
 use attache::storage::Vitals;
 use attache::storage::azure::{CredentialKind, open_signed_url};
-use attache::{Ask, Attache, AttachmentId, Config, Delivery, Disposition, Error, ErrorKind};
+use attache::{Ask, Attache, AttachmentId, Config, Delivery, Error, ErrorKind};
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
@@ -384,7 +385,7 @@ async fn open_signed(
 ) -> attache::Result<&'static str> {
     let config = &store.parts().config;
     if config.storage.backend == Backend::Azure {
-        let transport = attache::transport_config(config);
+        let transport = attache::service::transport_config(config);
         let bytes = open_signed_url(&transport, url, 2 * TEST_FILE.len()).await?;
         same(&bytes)?;
         return Ok("the URL returned the same bytes, without a credential");

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use attache::body::{Body, Expected};
+use attache::attachment::filename::Disposition;
 use attache::config::DeliveryMode;
-use attache::{Ask, Attache, Attachment, AttachmentId, Delivery, Disposition, Error};
+use attache::transfer::body::{Body, Expected};
+use attache::{Ask, Attache, Attachment, AttachmentId, Delivery, Error};
 use clap::Args;
 use indicatif::HumanBytes;
 use tokio::fs::File;

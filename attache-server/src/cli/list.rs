@@ -5,8 +5,10 @@ use std::io::{self, IsTerminal as _};
 
 use attache::access::Owners;
 use attache::attachment::Owner;
+use attache::attachment::media;
 use attache::catalog::Page;
-use attache::{Attache, Attachment, MAX_PAGE, media};
+use attache::service::MAX_PAGE;
+use attache::{Attache, Attachment};
 use clap::Args;
 use indicatif::HumanBytes;
 

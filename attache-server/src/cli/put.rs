@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use attache::attachment::Owner;
-use attache::{Attache, Attachment, Config, Error, ErrorKind, Filename, NewAttachment, Result};
+use attache::attachment::filename::Filename;
+use attache::{Attache, Attachment, Config, Error, ErrorKind, NewAttachment, Result};
 use clap::Args;
 use futures::StreamExt as _;
 use indicatif::ProgressBar;

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use attache::{Attache, AttachmentId, MAX_BULK, SweepReport};
+use attache::observe::status::SweepReport;
+use attache::service::MAX_BULK;
+use attache::{Attache, AttachmentId};
 use clap::Args;
 use serde::Serialize;
 

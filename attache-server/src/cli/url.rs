@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use attache::{Attache, AttachmentId, Disposition};
+use attache::attachment::filename::Disposition;
+use attache::{Attache, AttachmentId};
 use clap::Args;
 use serde::Serialize;
 use time::OffsetDateTime;

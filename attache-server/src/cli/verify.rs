@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use attache::Attache;
 use attache::attachment::AttachmentId;
-use attache::verify::{Finding, Verified, VerifyOptions};
+use attache::service::verify::{Finding, Verified, VerifyOptions};
 use clap::Args;
 use futures::TryStreamExt as _;
 use indicatif::HumanBytes;

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::access::Owners;
+use crate::attachment::filename::Filename;
 use crate::attachment::{Attachment, AttachmentId, Author, IdempotencyKey, ObjectKey, Owner};
 use crate::error::Result;
-use crate::filename::Filename;
 use crate::storage::Stored;
 
-pub mod recent;
+pub mod cached;
 pub mod sqlite;
 
 /// Keeps what is known of attachments.
@@ -45,7 +45,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn reserve(&self, id: &AttachmentId, bytes: u64, quota: Option<u64>) -> Result<()>;
 
     /// The bytes are stored: the attachment is there from now on. The reservation becomes its true size, and the media type
-    /// is [settled](crate::media::settled) by what the bytes turned out to be.
+    /// is [settled](crate::attachment::media::settled) by what the bytes turned out to be.
     /// A repeated call returns the first result.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment>;
 
     /// An attachment that is ready. One that this catalog retires is gone when that returns; one that another process
-    /// retires may be found for [`BELIEVED`](recent::BELIEVED) longer.
+    /// retires may be found for [`BELIEVED`](cached::BELIEVED) longer.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::config::{HooksConfig, WhenDown};
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 use crate::storage::Facts;
 
 mod clamd;

@@ -8,11 +8,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::Stream;
 
-use crate::body::Body;
-use crate::budget::Permit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::StreamGuard;
-use crate::trace;
+use crate::observe::metrics::StreamGuard;
+use crate::observe::trace;
+use crate::transfer::body::Body;
+use crate::transfer::budget::Permit;
 
 use super::{Attache, Parts};
 

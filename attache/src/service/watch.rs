@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 use super::{Attache, Before};
 use crate::config::AuthMode;
-use crate::health;
-use crate::history::{Sample, Window};
-use crate::metrics::{Reading, resident_bytes};
-use crate::status::{
+use crate::observe::health;
+use crate::observe::history::{Sample, Window};
+use crate::observe::metrics::{Reading, resident_bytes};
+use crate::observe::status::{
     CatalogStatus, ConfigurationStatus, Health, LeaseStatus, Level, MemoryStatus, SigningStatus,
     Status, StorageStatus, StreamStatus, UpstreamStatus,
 };
@@ -112,7 +112,7 @@ impl Attache {
         self.0.history.samples(window)
     }
 
-    /// Takes a sample for the history. Call it every [`SAMPLE_EVERY`](crate::history::SAMPLE_EVERY).
+    /// Takes a sample for the history. Call it every [`SAMPLE_EVERY`](crate::observe::history::SAMPLE_EVERY).
     pub async fn observe(&self) {
         let reading = self.reading().await;
         let sums = self.0.metrics.sums();

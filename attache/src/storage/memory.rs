@@ -11,8 +11,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::{Content, Object, ObjectInfo, Probe, Storage, Stored, absent, conflict, resolve_range};
 use crate::attachment::{ByteRange, ObjectKey};
-use crate::body::Body;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transfer::body::Body;
 
 /// Largest object that is kept in memory. Larger ones are refused, not truncated.
 pub const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
@@ -53,7 +53,7 @@ impl Storage for MemoryStorage {
         while let Some(chunk) = body.next().await {
             let chunk = chunk?;
             if (bytes.len() + chunk.len()) as u64 > MAX_OBJECT_BYTES {
-                return Err(crate::body::too_large(MAX_OBJECT_BYTES));
+                return Err(crate::transfer::body::too_large(MAX_OBJECT_BYTES));
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -11,14 +11,14 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::attachment::filename::{Disposition, Filename};
+use crate::attachment::media;
 use crate::attachment::{AttachmentId, Author, ByteRange, Hex, ObjectKey, Owner};
-use crate::body::{Body, Digests};
-use crate::budget::Budget;
 use crate::error::{Error, Result};
-use crate::filename::{Disposition, Filename};
-use crate::latency::LatencyCounts;
-use crate::media;
+use crate::observe::latency::LatencyCounts;
 use crate::secret::SignedUrl;
+use crate::transfer::body::{Body, Digests};
+use crate::transfer::budget::Budget;
 
 pub mod azure;
 pub mod local;

@@ -8,13 +8,13 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use attache::attachment::filename::Disposition;
 use attache::attachment::{AttachmentId, ByteRange, ObjectKey};
-use attache::body::Body;
-use attache::budget::{Budget, MIN_BUDGET};
-use attache::filename::Disposition;
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind, TransportConfig};
 use attache::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
+use attache::transfer::body::Body;
+use attache::transfer::budget::{Budget, MIN_BUDGET};
 use attache::{Error, Result};
 use bytes::Bytes;
 use fake_azure::FakeAzure;

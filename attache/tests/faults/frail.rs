@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use attache::attachment::{ByteRange, ObjectKey};
-use attache::body::{Body, Digests};
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::memory::MemoryStorage;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
-use attache::upload::{BlockId, BlockTarget};
+use attache::transfer::blocks::{BlockId, BlockTarget};
+use attache::transfer::body::{Body, Digests};
 use attache::{Attachment, AttachmentId, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -314,7 +314,8 @@ impl Storage for BlockStorage {
             key,
             content,
         };
-        let digests = attache::upload::upload(&target, body, content.size, &content.blocks).await?;
+        let digests =
+            attache::transfer::blocks::upload(&target, body, content.size, &content.blocks).await?;
         Ok(digests.into())
     }
 

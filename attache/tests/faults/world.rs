@@ -8,10 +8,10 @@ use attache::attachment::NewAttachment;
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Page};
 use attache::config::CatalogUrl;
+use attache::service::verify::VerifyOptions;
 use attache::storage::Storage;
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
-use attache::verify::VerifyOptions;
 use attache::{Attache, Attachment, AttachmentId, Config};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -163,7 +163,7 @@ impl World {
             owner: None,
             visible: attache::access::Owners::all(),
             after: None,
-            limit: attache::MAX_PAGE,
+            limit: attache::service::MAX_PAGE,
         };
         let rows = process.service.list(&page).await.expect("list");
         let options = VerifyOptions {

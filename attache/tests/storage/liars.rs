@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use attache::attachment::{ByteRange, ObjectKey};
-use attache::body::Body;
 use attache::storage::memory::MemoryStorage;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::transfer::body::Body;
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -61,7 +61,8 @@ impl Liar {
             Lie::ForgetsDigests => info.sha256 = None,
             Lie::ForgetsCharsets => {
                 if let Some(facts) = &mut info.facts {
-                    facts.content_type = attache::media::essence(&facts.content_type).to_owned();
+                    facts.content_type =
+                        attache::attachment::media::essence(&facts.content_type).to_owned();
                 }
             }
             Lie::ManglesNames => {

@@ -6,10 +6,10 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use attache::attachment::filename::Disposition;
 use attache::attachment::{AttachmentId, ByteRange, Hex, ObjectKey};
-use attache::body::Body;
-use attache::filename::Disposition;
 use attache::storage::{Content, Facts, Grant, ObjectInfo, Offer};
+use attache::transfer::body::Body;
 use attache::{Error, ErrorKind};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -444,7 +444,7 @@ pub(crate) async fn facts_digests_and_unusual_names_travel_with_the_object(store
             Some(Hex(sha2::Sha256::digest(&bytes).into()))
         );
         assert_eq!(stored.md5, Some(Hex(md5::Md5::digest(&bytes).into())));
-        assert_eq!(stored.crc64, Some(attache::body::crc64(&bytes)));
+        assert_eq!(stored.crc64, Some(attache::transfer::body::crc64(&bytes)));
 
         let whole = get(&**store, &key, None).await.expect("get").info;
         let part = get(&**store, &key, Some(range(5, 50)))

@@ -12,7 +12,7 @@ use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
 use tracing::{Instrument as _, Span};
 
 use super::error::is_transient;
-use crate::trace;
+use crate::observe::trace;
 
 /// How often a request is tried again.
 const RETRIES: u32 = 5;

@@ -40,11 +40,11 @@ use super::{
 };
 
 use crate::attachment::{ByteRange, Hex, ObjectKey};
-use crate::body::{Body, Digests, crc64};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::secret::SignedUrl;
-use crate::upload::{self, BlockId, BlockTarget};
+use crate::transfer::blocks::{self, BlockId, BlockTarget};
+use crate::transfer::body::{Body, Digests, crc64};
 
 mod account;
 mod attempt;
@@ -301,7 +301,7 @@ impl Storage for AzureStorage {
             attempt: uuid::Uuid::now_v7().simple().to_string(),
             tag: OnceLock::new(),
         };
-        let digests = upload::upload(&put, body, content.size, &content.blocks).await?;
+        let digests = blocks::upload(&put, body, content.size, &content.blocks).await?;
         Ok(Stored {
             store_tag: put.tag.into_inner(),
             ..digests.into()

@@ -17,11 +17,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::shared_key::AccountKey;
+use crate::access::links::quantised_expiry;
 use crate::attachment::ObjectKey;
 use crate::bounded::Bounded;
 use crate::error::{Error, Result};
 use crate::lease::{Granted, Lease};
-use crate::links::quantised_expiry;
 use crate::secret::SignedUrl;
 use crate::storage::Grant;
 

@@ -35,8 +35,8 @@ use tokio::time::{Instant, Sleep};
 use tower::Service;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::latency::Latency;
 use crate::network::{Proxy, Route};
+use crate::observe::latency::Latency;
 
 /// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
 /// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as

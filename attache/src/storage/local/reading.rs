@@ -9,8 +9,8 @@ use futures::stream::{self, Stream};
 
 use super::{blocking, read_error};
 use crate::attachment::ByteRange;
-use crate::budget::RELAY_BYTES;
 use crate::error::{Error, Result};
+use crate::transfer::budget::RELAY_BYTES;
 
 /// How much is read at once. A relay holds one piece on its way to the client and one that was read ahead.
 const PIECE: usize = RELAY_BYTES as usize / 2;

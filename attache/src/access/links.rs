@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::attachment::AttachmentId;
+use crate::attachment::filename::Disposition;
 use crate::error::{Error, ErrorKind, Result};
-use crate::filename::Disposition;
 use crate::secret::SignedUrl;
 
 /// Name of the file that holds the key.

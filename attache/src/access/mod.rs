@@ -2,6 +2,8 @@
 //!
 //! Plain values. Who a caller is, and how that is proven, is decided where requests come in.
 
+pub mod links;
+
 use std::fmt;
 use std::str::FromStr;
 

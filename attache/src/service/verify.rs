@@ -14,10 +14,10 @@ use futures::{FutureExt, SinkExt};
 use serde::{Serialize, Serializer};
 
 use crate::attachment::{Attachment, Hex, ObjectKey};
-use crate::budget::{Budget, RELAY_BYTES};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
+use crate::transfer::budget::{Budget, RELAY_BYTES};
 
 /// Rows that are read at a time.
 const PAGE: u32 = 1000;

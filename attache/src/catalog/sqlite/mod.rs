@@ -19,9 +19,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use copy::damage;
 
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use crate::attachment::media;
 use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey, unique};
 use crate::error::{Error, ErrorKind, Result};
-use crate::media;
 use crate::private;
 use crate::storage::Stored;
 
@@ -32,9 +32,9 @@ pub use copy::{check, copy, totals};
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
 const MIGRATIONS: [&str; 3] = [
-    include_str!("../../migrations/sqlite/0001_attachments.sql"),
-    include_str!("../../migrations/sqlite/0002_kinds.sql"),
-    include_str!("../../migrations/sqlite/0003_store_tags.sql"),
+    include_str!("../../../migrations/sqlite/0001_attachments.sql"),
+    include_str!("../../../migrations/sqlite/0002_kinds.sql"),
+    include_str!("../../../migrations/sqlite/0003_store_tags.sql"),
 ];
 
 /// Writes that may wait in line. Whoever finds the line full waits for a place.

@@ -1,7 +1,7 @@
 //! Whether all is well, in a sentence, and if not, what to do.
 
-use crate::history::Sample;
-use crate::status::{Health, Level, Status};
+use crate::observe::history::Sample;
+use crate::observe::status::{Health, Level, Status};
 
 /// Samples that count as "now": one minute.
 const NOW: usize = 12;
@@ -188,7 +188,7 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
     else {
         return;
     };
-    let every = crate::history::SAMPLE_EVERY.as_secs_f64();
+    let every = crate::observe::history::SAMPLE_EVERY.as_secs_f64();
     let ok: f64 = recent.iter().map(|sample| sample.ok_per_s * every).sum();
     let failed: u64 = causes.iter().map(|(_, number)| number).sum();
     let share = failed as f64 / (ok + failed as f64).max(1.0);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::attachment::Hex;
 use crate::error::{Error, ErrorKind, Result};
-use crate::utf8::Utf8Check;
+use crate::transfer::utf8::Utf8Check;
 
 /// What is known of a body once its end was reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,9 +21,9 @@ use super::{
     resolve_range,
 };
 use crate::attachment::{ByteRange, Hex, ObjectKey};
-use crate::body::{Body, Digests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
+use crate::transfer::body::{Body, Digests};
 
 mod list;
 mod reading;

@@ -5,8 +5,8 @@ use futures::future::BoxFuture;
 use futures::stream;
 
 use crate::attachment::ByteRange;
-use crate::body::Body;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transfer::body::Body;
 
 /// Most ranges of one request. More than that is a probe or an attack, and is answered with the whole: RFC 9110 section
 /// 14.2 leaves that to us.

@@ -1,20 +1,23 @@
 //! How an attachment reaches a client: what a request asks for, and what the store offers, decide between
 //! relay, redirect, delegate and "you have it already".
 
+pub mod embedding;
+pub mod lifetime;
+
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 
 use crate::attachment::Attachment;
-use crate::body::Body;
+use crate::attachment::filename::Disposition;
+use crate::attachment::media::{self, Guarded};
 use crate::config::{Config, DeliveryMode};
+use crate::delivery::lifetime::Lifetime;
 use crate::error::{Error, ErrorKind, Result};
-use crate::filename::Disposition;
-use crate::lifetime::Lifetime;
-use crate::media::{self, Guarded};
-use crate::ranges::{self, Part};
 use crate::secret::SignedUrl;
 use crate::storage::{Grant, Offer};
+use crate::transfer::body::Body;
+use crate::transfer::ranges::{self, Part};
 
 /// What a request asks for. The values of headers as they came.
 #[derive(Clone, Debug, Default)]

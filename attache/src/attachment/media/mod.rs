@@ -6,7 +6,7 @@
 //! `types` is the table of names, `signatures` and `containers` are what bytes say, `text` is what is text, `extensions` has
 //! the last word where these leave a choice.
 
-use crate::filename::{Disposition, Filename};
+use crate::attachment::filename::{Disposition, Filename};
 
 mod containers;
 mod extensions;

@@ -1,17 +1,17 @@
 //! A bounded upload in blocks, over a seam that is smaller than the network.
 //!
 //! The first block decides: a body that ends within it goes in one call, anything longer in blocks. Every block
-//! holds a permit of the [`Budget`](crate::budget::Budget), and a buffer never outlives its permit, so an upload of any
+//! holds a permit of the [`Budget`](crate::transfer::budget::Budget), and a buffer never outlives its permit, so an upload of any
 //! length takes at most `(concurrency + 1) × block` bytes.
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use crate::body::{Body, Digests};
-use crate::budget::Permit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Blocks;
+use crate::transfer::body::{Body, Digests};
+use crate::transfer::budget::Permit;
 
 /// Most blocks of one blob, and most bytes of one block
 /// (<https://learn.microsoft.com/rest/api/storageservices/put-block#remarks>).
@@ -225,7 +225,7 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budget;
+    use crate::transfer::budget::Budget;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::sample::Index;
@@ -274,7 +274,7 @@ mod tests {
         Blocks {
             bytes,
             concurrency: 2,
-            budget: Budget::new(crate::budget::MIN_BUDGET),
+            budget: Budget::new(crate::transfer::budget::MIN_BUDGET),
         }
     }
 

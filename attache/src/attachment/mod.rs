@@ -2,6 +2,9 @@
 //!
 //! Everything here is checked when it is made, so that the rest of the crate need not.
 
+pub mod filename;
+pub mod media;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -10,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
+use crate::attachment::filename::Filename;
 use crate::error::{Error, Result};
-use crate::filename::Filename;
 
 /// Names one attachment: a lower-case UUIDv7, or an imported id of 1 to 64 of `[A-Za-z0-9_-]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -269,7 +272,7 @@ pub struct Attachment {
     /// The file's name.
     pub filename: Filename,
     /// The media type, decided from the claim and the bytes at upload; of a text with its charset
-    /// ([`settled`](crate::media::settled)).
+    /// ([`settled`](crate::attachment::media::settled)).
     pub content_type: String,
     /// Length in bytes.
     pub size: u64,

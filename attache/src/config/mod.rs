@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::body::Allowance;
-use crate::budget::MIN_BUDGET;
-use crate::embedding::{Embed, Origin};
+use crate::delivery::embedding::{Embed, Origin};
+use crate::delivery::lifetime::UrlLifetime;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lifetime::UrlLifetime;
 use crate::network::{Network, NoProxy, Proxy, Route};
 use crate::secret::Secret;
 use crate::storage::azure::{AzureConfig, CredentialKind};
 use crate::storage::local::LocalConfig;
+use crate::transfer::body::Allowance;
+use crate::transfer::budget::MIN_BUDGET;
 
 /// Longest life of a temporary URL.
 ///
@@ -936,7 +936,9 @@ impl Config {
                 show_bytes(MIN_BUDGET)
             ));
         }
-        if !(64 * 1024..=crate::upload::MAX_BLOCK_BYTES).contains(&self.upload.block_bytes) {
+        if !(64 * 1024..=crate::transfer::blocks::MAX_BLOCK_BYTES)
+            .contains(&self.upload.block_bytes)
+        {
             faults.add("upload.block_bytes must be between 64KiB and 4000MiB".to_owned());
         }
         if !(1..=64).contains(&self.upload.concurrency) {
@@ -1636,7 +1638,7 @@ mod tests {
 
     #[test]
     fn the_example_file_is_the_default_and_names_every_key() {
-        let example = include_str!("../../attache.example.toml");
+        let example = include_str!("../../../attache.example.toml");
         assert_eq!(load(example, &[]).expect("valid"), Config::default());
         let mut section = String::new();
         let mut named = std::collections::BTreeSet::new();

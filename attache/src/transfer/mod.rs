@@ -1,0 +1,7 @@
+//! Bytes on their way: counted, hashed, checked, cut, and bounded in memory and time, for every store alike.
+
+pub mod blocks;
+pub mod body;
+pub mod budget;
+pub mod ranges;
+mod utf8;
