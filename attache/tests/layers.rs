@@ -87,3 +87,28 @@ fn crates_of_a_vendor_are_known_in_one_place() {
         );
     }
 }
+
+/// `remove` is the one order in which bytes go, and `upload` and `sweep` the only ones that make attachments.
+#[test]
+fn rows_begin_and_end_in_one_place_each() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service");
+    for (calls, files) in [
+        ([".retire(", ".forget("], ["remove.rs"].as_slice()),
+        ([".begin(&draft", ".commit("], &["upload.rs", "sweep.rs"]),
+    ] {
+        let mut found = 0;
+        for entry in std::fs::read_dir(&src).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            let name = path.file_name().expect("a name").to_string_lossy();
+            for call in calls {
+                let calls = text.matches(call).count();
+                assert!(calls == 0 || files.contains(&&*name), "{name}: {call}");
+                found += calls;
+            }
+        }
+        assert!(found > 1, "{calls:?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! What one configuration builds, and what the next one keeps of it.
+
+use std::sync::Arc;
+
+use crate::config::{Backend, Config};
+use crate::error::Result;
+use crate::inspect::Inspectors;
+use crate::observe::metrics::Metrics;
+use crate::observe::status::ReloadReport;
+use crate::storage::Storage;
+use crate::storage::azure::{AzureStorage, TransportConfig};
+use crate::storage::local::LocalStorage;
+use crate::storage::memory::MemoryStorage;
+use crate::transfer::budget::Budget;
+
+/// What was built from one configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// Where bytes lie.
+    pub storage: Arc<dyn Storage>,
+    /// Whose memory transfers use.
+    pub budget: Budget,
+    /// Who looks at uploads.
+    pub inspectors: Inspectors,
+    /// Counts up with every swap; the first is 1.
+    pub generation: u64,
+    /// The storage was handed in, so no configuration describes it.
+    given: bool,
+}
+
+impl Parts {
+    /// Builds the parts of `config`; carries over from `old` what is equal. The list of backends is here.
+    pub(super) fn build(
+        config: Config,
+        old: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<(Self, ReloadReport)> {
+        let mut report = ReloadReport::default();
+        let storage = match old {
+            Some(old) if old.given || storage_key(&old.config) == storage_key(&config) => {
+                report.kept.push("storage");
+                old.storage.clone()
+            }
+            _ => {
+                report.rebuilt.push("storage");
+                let storage: Arc<dyn Storage> = match config.storage.backend {
+                    Backend::Local => Arc::new(LocalStorage::open(&config.storage.local)?),
+                    Backend::Memory => Arc::new(MemoryStorage::new()),
+                    Backend::Azure => Arc::new(AzureStorage::new(
+                        &config.storage.azure,
+                        &transport_config(&config),
+                    )?),
+                };
+                metrics.client_built(storage.name());
+                storage
+            }
+        };
+        Self::around(storage, config, old, report)
+    }
+
+    /// Builds the parts of `config` around a storage that was handed in; every next configuration keeps it.
+    pub(super) fn given(storage: Arc<dyn Storage>, config: Config) -> Result<Self> {
+        let (mut parts, _) = Self::around(storage, config, None, ReloadReport::default())?;
+        parts.given = true;
+        Ok(parts)
+    }
+
+    /// The parts that have nothing to do with the storage.
+    fn around(
+        storage: Arc<dyn Storage>,
+        config: Config,
+        old: Option<&Self>,
+        mut report: ReloadReport,
+    ) -> Result<(Self, ReloadReport)> {
+        let inspectors = match old {
+            Some(old) if old.config.hooks == config.hooks => {
+                report.kept.push("hooks");
+                old.inspectors.clone()
+            }
+            _ => {
+                report.rebuilt.push("hooks");
+                Inspectors::new(&config.hooks)?
+            }
+        };
+        let budget = match old {
+            Some(old) if old.config.transfer_bytes == config.transfer_bytes => {
+                report.kept.push("memory");
+                old.budget.clone()
+            }
+            _ => {
+                report.rebuilt.push("memory");
+                Budget::new(config.transfer_bytes)
+            }
+        };
+        let parts = Self {
+            storage,
+            budget,
+            inspectors,
+            generation: old.map_or(0, |old| old.generation) + 1,
+            given: old.is_some_and(|old| old.given),
+            config,
+        };
+        report.generation = parts.generation;
+        Ok((parts, report))
+    }
+}
+
+/// How connections to Azure behave under `config`.
+pub fn transport_config(config: &Config) -> TransportConfig {
+    TransportConfig {
+        ca_pem: config.storage.azure.ca_pem.clone(),
+        idle_after: config.clients_idle_after,
+        // Half, so that a silent response is resumed, and has moved, before the download itself is given up.
+        body_idle: config.download.idle_timeout / 2,
+        route: config.network.clone(),
+        ..TransportConfig::default()
+    }
+}
+
+/// Everything that the storage is built from, and nothing else: equal keys, same storage.
+fn storage_key(config: &Config) -> impl PartialEq {
+    let storage = &config.storage;
+    match storage.backend {
+        Backend::Local => (Some(storage.local.clone()), None),
+        Backend::Memory => (None, None),
+        Backend::Azure => (
+            None,
+            Some((storage.azure.clone(), transport_config(config))),
+        ),
+    }
+}

@@ -1,0 +1,152 @@
+//! Opens the bytes of an attachment, for a client or for a look: they are what the catalog says, or end with an error.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::relay::{Held, Relay};
+use super::{Attache, Parts};
+use futures::FutureExt as _;
+
+use crate::attachment::{Attachment, AttachmentId, ByteRange};
+use crate::bounded::Bounded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::metrics::Direction;
+use crate::storage::Object;
+use crate::transfer::body::{self, Body, Expected};
+use crate::transfer::budget::RELAY_BYTES;
+use crate::transfer::ranges::Part;
+
+impl Attache {
+    /// Opens the bytes of an attachment for a client: they are checked, limited in time, hold a permit and are counted.
+    pub(super) async fn relay(
+        &self,
+        parts: &Arc<Parts>,
+        attachment: &Attachment,
+        part: Part,
+        started: Instant,
+    ) -> Result<Body> {
+        let permit = parts.budget.acquire(RELAY_BYTES).await?;
+        let mut stream = self.0.metrics.stream(Direction::Out);
+        let opened = self.open_part(parts, attachment, part).await;
+        let (size, body) = opened.inspect_err(|error| stream.failed(error))?;
+        let limits = &parts.config.download;
+        let body = body.paced(
+            limits.idle_timeout,
+            limits.timeout,
+            Some(size),
+            body::store_late,
+        );
+        let held = Held {
+            service: self.clone(),
+            parts: parts.clone(),
+            _permit: permit,
+        };
+        Ok(Body::new(Relay::new(body, size, stream, held, started)))
+    }
+
+    /// The body of an answer, and its length.
+    async fn open_part(
+        &self,
+        parts: &Arc<Parts>,
+        attachment: &Attachment,
+        part: Part,
+    ) -> Result<(u64, Body)> {
+        match part {
+            Part::Whole => {
+                let body = self.read(parts, attachment, None).await?;
+                Ok((attachment.size, body))
+            }
+            Part::One(range) => {
+                let body = self.read(parts, attachment, Some(range)).await?;
+                Ok((range.len(), body))
+            }
+            Part::Several(multipart) => {
+                let source = Arc::new((self.clone(), parts.clone(), attachment.clone()));
+                let open = move |range| {
+                    let source = source.clone();
+                    let opened = async move {
+                        let (this, parts, attachment) = &*source;
+                        this.read(parts, attachment, Some(range)).await
+                    };
+                    opened.boxed()
+                };
+                Ok((multipart.length(), multipart.body(open).await?))
+            }
+        }
+    }
+
+    /// The bytes as they come from the store; they are what the catalog says, or end with an error.
+    pub(super) async fn read(
+        &self,
+        parts: &Parts,
+        attachment: &Attachment,
+        range: Option<ByteRange>,
+    ) -> Result<Body> {
+        let opened = self.open_object(parts, attachment, range).await;
+        match &opened {
+            Ok(_) => self.unreadable().remove(&attachment.id),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BytesMissing | ErrorKind::Archived | ErrorKind::CustomerKey
+                ) =>
+            {
+                self.unreadable().insert(attachment.id.clone(), ());
+            }
+            Err(_) => {}
+        }
+        let verified = range.is_none() && parts.config.download.verify;
+        Ok(opened?.body.expecting(Expected {
+            size: Some(range.map_or(attachment.size, |range| range.len())),
+            crc64: attachment.crc64.filter(|_| verified),
+            ..Expected::default()
+        }))
+    }
+
+    pub(super) fn unreadable(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
+        self.0
+            .unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object of an attachment, if it is the one that the catalog knows, as far as the store tells without its bytes.
+    async fn open_object(
+        &self,
+        parts: &Parts,
+        attachment: &Attachment,
+        range: Option<ByteRange>,
+    ) -> Result<Object> {
+        let object = match parts.storage.get(&attachment.key, range).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Deleted since its row was read, most likely; then it is simply not there.
+                self.0.catalog.find_now(&attachment.id).await?;
+                return Err(lost(error, attachment));
+            }
+            // The catalog knows that the range lies within the attachment.
+            Err(error)
+                if error.kind() == ErrorKind::BadRange
+                    && range.is_none_or(|range| range.start < attachment.size) =>
+            {
+                return Err(lost(error, attachment));
+            }
+            outcome => outcome?,
+        };
+        // Known before the first byte leaves, so that it is an answer and not a connection that breaks.
+        if object.info.size != attachment.size {
+            let error = Error::internal("the store has another number of bytes than the catalog");
+            return Err(lost(error, attachment));
+        }
+        Ok(object)
+    }
+}
+
+/// A ready attachment without bytes is a fault of the store, not an answer to the client.
+fn lost(error: Error, attachment: &Attachment) -> Error {
+    Error::new(
+        ErrorKind::BytesMissing,
+        "this attachment's data is missing or incomplete in the store; `attache verify` lists what else is",
+    )
+    .with_source(error)
+    .during("deliver", attachment.id.as_str())
+}

@@ -1,0 +1,182 @@
+//! Which rows a sweep finishes or removes.
+
+use std::sync::PoisonError;
+
+use time::OffsetDateTime;
+
+use super::remove::Leftovers;
+use super::{Attache, Parts};
+use crate::attachment::{AttachmentId, ObjectKey, media};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::status::{LastSweep, SweepReport};
+use crate::storage::Stored;
+use crate::transfer::budget::RELAY_BYTES;
+
+/// Rows that a sweep takes at a time.
+const SWEEP_PAGE: u32 = 100;
+
+impl Attache {
+    /// Finishes or removes what interrupted work left behind. Safe at any time, from several processes: it touches only
+    /// what no living process works on, and everything it does may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// Those of the catalog. What the store refuses is counted, and left for the next sweep.
+    pub async fn sweep(&self) -> Result<SweepReport> {
+        let report = self.sweep_once().await?;
+        let at = OffsetDateTime::now_utc();
+        let mut last = self
+            .0
+            .last_sweep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(LastSweep { at, report });
+        Ok(report)
+    }
+
+    async fn sweep_once(&self) -> Result<SweepReport> {
+        let parts = self.parts();
+        self.in_place(&parts).await?;
+        let mut report = SweepReport::default();
+        // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
+        for id in self.0.unsettled.all() {
+            let done = match self.0.catalog.find_now(&id).await {
+                // One that turned out to be stored may have been seen, and stays.
+                Ok(_) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // Its sender was told that it failed.
+                    self.clean_up(&parts, &id, true, None, &mut report).await
+                }
+                Err(error) => return Err(error),
+            };
+            if done {
+                self.0.unsettled.remove(&id);
+            }
+        }
+        let mut after = None;
+        loop {
+            let page = self
+                .0
+                .catalog
+                .unfinished(after.as_ref(), SWEEP_PAGE)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            for row in page {
+                let key = row.upload.then_some(&row.key);
+                self.clean_up(&parts, &row.id, row.upload, key, &mut report)
+                    .await;
+            }
+        }
+        match parts.storage.tidy().await {
+            Ok(removed) => report.litter_removed = removed,
+            Err(error) => {
+                report.failed += 1;
+                tracing::warn!(
+                    error = error.report(),
+                    "sweep: temporary files are left for the next one"
+                );
+            }
+        }
+        Ok(report)
+    }
+
+    /// Finishes what was interrupted, and counts it; `false` if that failed.
+    ///
+    /// An upload whose bytes are whole in the store, under `key`, becomes an attachment: if this catalog is a copy from a
+    /// backup, its sender was told that it is one. Everything else is removed, bytes first.
+    async fn clean_up(
+        &self,
+        parts: &Parts,
+        id: &AttachmentId,
+        upload: bool,
+        key: Option<&ObjectKey>,
+        report: &mut SweepReport,
+    ) -> bool {
+        let outcome = async {
+            let lock = self.0.removal_locks.lock(id).await;
+            if let Some(key) = key
+                && self.complete(parts, id, key).await?
+            {
+                return Ok(Swept::Completed);
+            }
+            let removal = self.take_away(parts, id, lock, Leftovers::Any, || {});
+            Ok(match removal.await? {
+                true => Swept::Removed,
+                false => Swept::Nothing,
+            })
+        };
+        match outcome.await {
+            Ok(Swept::Completed) => report.uploads_completed += 1,
+            Ok(Swept::Removed) if upload => report.uploads_removed += 1,
+            Ok(Swept::Removed) => report.deletions_finished += 1,
+            Ok(Swept::Nothing) => {}
+            Err(error) => {
+                let error: Error = error;
+                if error.kind() == ErrorKind::Retained {
+                    // For years, it may be.
+                    report.retained += 1;
+                    tracing::debug!(%id, error = error.report(), "sweep: left for the next one");
+                } else {
+                    report.failed += 1;
+                    tracing::warn!(%id, error = error.report(), "sweep: left for the next one");
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Makes an interrupted upload an attachment if its bytes are in the store. They are there only when they are whole.
+    async fn complete(&self, parts: &Parts, id: &AttachmentId, key: &ObjectKey) -> Result<bool> {
+        let Some(info) = parts.storage.head(key).await? else {
+            return Ok(false);
+        };
+        if info.facts_size.is_some_and(|size| size != info.size) {
+            return Err(Error::internal(
+                "the object is not as long as its metadata says; it is left alone",
+            )
+            .during("sweep", key.as_str()));
+        }
+        let stored = match (info.sha256, info.crc64, &info.facts) {
+            (Some(sha256), Some(crc64), Some(facts)) => Stored {
+                size: info.size,
+                sha256: Some(sha256),
+                md5: info.md5,
+                crc64: Some(crc64),
+                utf8: Some(media::charset(&facts.content_type) == Some("utf-8")),
+                store_tag: info.store_tag,
+            },
+            // Another tool that copied the object has dropped its metadata.
+            _ => {
+                let _permit = parts.budget.acquire(RELAY_BYTES).await?;
+                let mut body = parts.storage.get(key, None).await?.body.hashed(true);
+                while let Some(chunk) = body.next().await {
+                    chunk?;
+                }
+                let digests = body
+                    .digests()
+                    .ok_or_else(|| Error::internal("the body ended without digests"))?;
+                Stored {
+                    store_tag: info.store_tag,
+                    ..digests.into()
+                }
+            }
+        };
+        match self.0.catalog.commit(id, &stored).await {
+            Ok(_) => Ok(true),
+            // Swept or deleted by somebody else meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a sweep did with a row.
+enum Swept {
+    /// Its bytes are whole; it is an attachment.
+    Completed,
+    Removed,
+    /// There is no such row any more.
+    Nothing,
+}
