@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use attache::config::AuthMode;
+use attache::config::auth::AuthMode;
 use attache::observe::history::SAMPLE_EVERY;
 use attache::{Attache, Error, ErrorKind, Result};
 use axum::extract::{Request, State};

@@ -70,7 +70,7 @@ fn kept(config: &Config) -> [Kept; 3] {
         },
         Kept {
             name: CATALOG,
-            place: config.catalog.0.clone(),
+            place: config.catalog.url.0.clone(),
             database: true,
         },
     ]
@@ -83,10 +83,10 @@ fn kept(config: &Config) -> [Kept; 3] {
 ///
 /// [`ErrorKind::Misconfigured`], saying what cannot be read or written. Nothing that could pass for a backup is left.
 pub(crate) fn backup(config: &Config, to: &Path) -> Result<Manifest> {
-    if !config.catalog.0.exists() {
+    if !config.catalog.url.0.exists() {
         return Err(fault(format!(
             "there is no catalog at {}; is this the right folder, or is --config missing?",
-            config.catalog.0.display()
+            config.catalog.url.0.display()
         )));
     }
     let wrong = |error: io::Error| failure(format!("cannot write to {}: {error}", to.display()));
@@ -305,7 +305,7 @@ fn put_back(copy: &Path, place: &Path) -> io::Result<()> {
 /// The folder of attache's in which `folder` is: objects and backups would be taken for each other.
 fn inside_of_what_is_ours(config: &Config, folder: &Path) -> Option<PathBuf> {
     let folder = folder.canonicalize().ok()?;
-    let mut workers = config.catalog.0.as_os_str().to_owned();
+    let mut workers = config.catalog.url.0.as_os_str().to_owned();
     workers.push("-workers");
     [config.storage.local.root.clone(), PathBuf::from(workers)]
         .into_iter()

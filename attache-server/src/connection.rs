@@ -303,7 +303,7 @@ impl Peer {
     /// Whether the client asks over https: of us, or, as a proxy that is trusted says, of the proxy.
     pub(crate) fn is_secure(
         &self,
-        server: &attache::config::ServerConfig,
+        server: &attache::config::server::ServerConfig,
         headers: &http::HeaderMap,
     ) -> bool {
         let forwarded = headers

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use attache::config::{LimitsConfig, Rate, ServerConfig};
+use attache::config::limits::{LimitsConfig, Rate};
+use attache::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::HashMapStateStore;

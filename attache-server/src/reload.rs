@@ -51,8 +51,12 @@ impl Source {
         let listen = self
             .listen
             .map(|address| ("server.listen", address.to_string()));
-        let text = self.file.as_deref().map(Config::read_file).transpose()?;
-        let config = Config::load_text(text.as_deref(), listen.as_slice())?;
+        let text = self
+            .file
+            .as_deref()
+            .map(attache::config::load::read_file)
+            .transpose()?;
+        let config = attache::config::load::load(text.as_deref(), listen.as_slice())?;
         Ok(Loaded { config, text })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use attache::config::TlsConfig;
+use attache::config::server::TlsConfig;
 use attache::{Error, ErrorKind, Result};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;

@@ -12,8 +12,9 @@ use std::time::Duration;
 use attache::attachment::filename::Disposition;
 use attache::attachment::filename::Filename;
 use attache::attachment::{NewAttachment, Owner};
-use attache::config::{CatalogUrl, DeliveryMode};
+use attache::catalog::config::CatalogUrl;
 use attache::delivery::Ask;
+use attache::delivery::config::DeliveryMode;
 use attache::{Attache, Config, Delivery, ErrorKind};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -28,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => {
             let mut config = Config::default();
             config.storage.local.root = folder.path().join("objects");
-            config.catalog = CatalogUrl(folder.path().join("attache.db"));
+            config.catalog.url = CatalogUrl(folder.path().join("attache.db"));
             config
         }
     };

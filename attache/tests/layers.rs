@@ -6,8 +6,8 @@ use test_support::layers::Layers;
 
 /// Each module with those that it may use; see [`Layers::broken`].
 const ARROWS: &str = "
-    lib ->
-    access -> attachment attachment/filename base64 error private secret
+    access -> attachment error
+    access/links -> attachment attachment/filename base64 error private secret
     attachment -> attachment/filename error
     attachment/filename -> attachment error
     attachment/media -> attachment/filename
@@ -15,15 +15,26 @@ const ARROWS: &str = "
     bounded ->
     catalog -> access attachment attachment/filename error storage
     catalog/cached -> attachment bounded catalog error storage
+    catalog/config -> config/value
     catalog/sqlite -> access attachment attachment/media catalog error private storage
-    config -> delivery/embedding delivery/lifetime error network secret storage/azure storage/local transfer/blocks transfer/body transfer/budget
-    delivery -> attachment attachment/filename attachment/media config delivery/lifetime error secret storage transfer/body transfer/ranges
+    config -> catalog/config config/auth config/key config/limits config/load config/server config/value delivery/config delivery/embedding error inspect/config network storage/config transfer/config
+    config/auth -> config/load config/value
+    config/key -> config/value
+    config/limits -> config/value
+    config/load -> config/key config/value error
+    config/server -> config/load config/value delivery/embedding network secret
+    config/value -> secret
+    delivery -> attachment attachment/filename attachment/media config delivery/config delivery/lifetime error secret storage transfer/body transfer/ranges
+    delivery/config -> config/load config/value delivery/embedding delivery/lifetime
     delivery/embedding ->
     delivery/lifetime ->
     error ->
-    inspect -> config error observe/metrics storage
+    inspect -> error inspect/config observe/metrics storage
+    inspect/config -> config/value
     lease -> error
-    network -> base64 secret
+    lib ->
+    network ->
+    network/proxy -> base64 config/value network secret
     observe ->
     observe/health -> observe/history observe/status
     observe/history ->
@@ -36,13 +47,15 @@ const ARROWS: &str = "
     service -> *
     service/verify -> attachment catalog error storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
-    storage/azure -> access attachment base64 bounded error lease network observe/latency observe/trace secret storage transfer/blocks transfer/body
-    storage/local -> attachment error private storage transfer/body transfer/budget
+    storage/azure -> access/links attachment base64 bounded config/value error lease network observe/latency observe/trace secret storage transfer/blocks transfer/body
+    storage/config -> config/load config/value error network secret storage storage/azure storage/local storage/memory
+    storage/local -> attachment config/value error private storage transfer/body transfer/budget
     storage/memory -> attachment error storage transfer/body
     transfer ->
     transfer/blocks -> error storage transfer/body transfer/budget
-    transfer/body -> attachment error transfer/utf8
+    transfer/body -> attachment config/value error transfer/utf8
     transfer/budget -> error
+    transfer/config -> config/load config/value transfer/blocks transfer/body transfer/budget
     transfer/ranges -> attachment error transfer/body
     transfer/utf8 ->
 ";

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use attache::attachment::NewAttachment;
 use attache::attachment::filename::Disposition;
-use attache::config::{Backend, CatalogUrl, DeliveryMode};
+use attache::catalog::config::CatalogUrl;
+use attache::delivery::config::DeliveryMode;
 use attache::delivery::lifetime::UrlLifetime;
+use attache::storage::config::Backend;
 use attache::{Ask, Attache, AttachmentId, Config, Delivery};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -67,7 +69,9 @@ async fn five_thousand_requests_a_thousand_of_them_at_expiry_take_one_token_and_
     });
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config {
-        catalog: CatalogUrl(folder.path().join("attache.db")),
+        catalog: attache::catalog::config::CatalogConfig {
+            url: CatalogUrl(folder.path().join("attache.db")),
+        },
         ..Config::default()
     };
     config.storage.backend = Backend::Azure;

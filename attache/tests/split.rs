@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use attache::attachment::NewAttachment;
+use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Totals};
-use attache::config::CatalogUrl;
 use attache::storage::Storage;
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
@@ -46,7 +46,9 @@ impl Place {
         let url = folder.path().join("attache.db");
         let catalog = Arc::new(SqliteCatalog::open(&url).expect("a catalog"));
         let config = Config {
-            catalog: CatalogUrl(url),
+            catalog: CatalogConfig {
+                url: CatalogUrl(url),
+            },
             ..Config::default()
         };
         let opened = Attache::with(config, storage.clone(), catalog.clone());

@@ -3,8 +3,9 @@
 mod common;
 
 use attache::attachment::{NewAttachment, ObjectKey};
-use attache::config::{Backend, CatalogUrl};
+use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::service::verify::{Finding, Verified, VerifyOptions};
+use attache::storage::config::Backend;
 use attache::{Attache, Attachment, Config, ErrorKind, Result};
 use bytes::Bytes;
 use common::{CONTAINER, fake, with_client_secret};
@@ -35,7 +36,9 @@ impl World {
     async fn open(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
-            catalog: CatalogUrl(folder.path().join("attache.db")),
+            catalog: CatalogConfig {
+                url: CatalogUrl(folder.path().join("attache.db")),
+            },
             ..Config::default()
         };
         config.storage.local.root = folder.path().join("objects");
@@ -59,7 +62,7 @@ impl World {
     /// The same store with an empty catalog.
     async fn with_the_catalog_lost(self) -> Self {
         let mut config = self.config.clone();
-        config.catalog = CatalogUrl(self.folder.path().join("fresh.db"));
+        config.catalog.url = CatalogUrl(self.folder.path().join("fresh.db"));
         Self {
             attache: Attache::open(config).await.expect("opens"),
             ..self

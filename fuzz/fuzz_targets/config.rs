@@ -2,6 +2,7 @@
 //! shows a secret.
 #![no_main]
 
+use attache::config::load;
 use attache::{Config, ErrorKind};
 use libfuzzer_sys::fuzz_target;
 
@@ -21,13 +22,13 @@ fuzz_target!(|input: &str| {
         .filter_map(|line| line.split_once('='))
         .chain(with_secret.then_some(("AZURE_CLIENT_SECRET", SECRET)))
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    match Config::from_parts(Some(file), variables) {
+    match load::from_parts::<Config>(Some(file), variables) {
         Ok(config) => {
             let shown = config.to_toml();
             assert!(!shown.contains(SECRET), "{shown}");
             assert!(!format!("{config:?}").contains(SECRET));
             if !shown.contains("[redacted]") {
-                let again = Config::from_parts(Some(&shown), []).expect("what is shown is valid");
+                let again = load::from_parts(Some(&shown), []).expect("what is shown is valid");
                 assert_eq!(again, config, "{shown}");
             }
         }

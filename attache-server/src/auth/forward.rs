@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use attache::attachment::Owner;
-use attache::config::ForwardConfig;
+use attache::config::auth::ForwardConfig;
 use attache::{AttachmentId, Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use moka::future::Cache;

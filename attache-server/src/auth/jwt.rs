@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
-use attache::config::JwtConfig;
+use attache::config::auth::JwtConfig;
 use attache::lease::{Granted, Lease};
 use attache::{Error, ErrorKind, Result};
 use base64::Engine as _;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use attache::access::{Owners, Scope, Scopes};
 use attache::attachment::{Hex, IdempotencyKey, Owner};
-use attache::config::{AuthConfig, AuthMode};
+use attache::config::auth::{AuthConfig, AuthMode};
 use attache::{Attachment, Error, ErrorKind, Result};
 use axum::extract::FromRequestParts;
 use http::HeaderMap;

@@ -8,11 +8,12 @@ use attache::access::links::LinkProof;
 use attache::attachment::NewAttachment;
 use attache::attachment::filename::Disposition;
 use attache::catalog::sqlite::SqliteCatalog;
-use attache::config::{Backend, DeliveryMode};
+use attache::delivery::config::DeliveryMode;
 use attache::delivery::embedding::Embed;
 use attache::secret::SignedUrl;
 use attache::storage::Vitals;
-use attache::storage::azure::{CredentialKind, open_signed_url};
+use attache::storage::azure::CredentialKind;
+use attache::storage::config::Backend;
 use attache::{Ask, Attache, AttachmentId, Config, Delivery, Error, ErrorKind};
 use bytes::Bytes;
 use clap::Args;
@@ -153,7 +154,7 @@ async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), Failure> {
 
 /// Opens the store, or reports which part of it does not open.
 async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
-    let catalog = config.catalog.0.clone();
+    let catalog = config.catalog.url.0.clone();
     match Attache::open(config).await {
         Ok(store) => Ok(store),
         Err(error) => {
@@ -200,7 +201,7 @@ async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure
         Ok(_) => {
             let totals = store.limits(None).await?;
             let used = indicatif::HumanBytes(totals.used_bytes);
-            let url = &parts.config.catalog;
+            let url = &parts.config.catalog.url;
             sheet.ok(
                 "catalog",
                 format!("{url} can be read and written; {used} in use"),
@@ -383,10 +384,8 @@ async fn open_signed(
     id: &AttachmentId,
     url: &SignedUrl,
 ) -> attache::Result<&'static str> {
-    let config = &store.parts().config;
-    if config.storage.backend == Backend::Azure {
-        let transport = attache::service::transport_config(config);
-        let bytes = open_signed_url(&transport, url, 2 * TEST_FILE.len()).await?;
+    let storage = store.parts().config.storage();
+    if let Some(bytes) = storage.open_signed_url(url, 2 * TEST_FILE.len()).await? {
         same(&bytes)?;
         return Ok("the URL returned the same bytes, without a credential");
     }

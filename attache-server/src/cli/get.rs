@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use attache::attachment::filename::Disposition;
-use attache::config::DeliveryMode;
+use attache::delivery::config::DeliveryMode;
 use attache::transfer::body::{Body, Expected};
 use attache::{Ask, Attache, Attachment, AttachmentId, Delivery, Error};
 use clap::Args;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use attache::config::Backend;
+use attache::storage::config::Backend;
 use attache::{Attache, Config, Error, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
@@ -205,7 +205,7 @@ fn run(cli: Cli) -> Outcome {
                 listen: serve.listen,
             };
             let loaded = source.load()?;
-            start("info", loaded.config.otlp_endpoint.as_deref())?;
+            start("info", loaded.config.telemetry.otlp_endpoint.as_deref())?;
             block_on(async {
                 otlp::send_from_here();
                 let outcome = app::serve(loaded, source).await;
@@ -253,11 +253,11 @@ fn stored(file: Option<&Path>) -> Result<Config, Failure> {
 /// Runs a command on a store that should exist already.
 fn read_store(file: Option<&Path>, command: impl AsyncFnOnce(&Attache) -> Outcome) -> Outcome {
     let config = stored(file)?;
-    if !config.catalog.0.exists() {
+    if !config.catalog.url.0.exists() {
         note(format_args!(
             "note: there is no catalog at {} yet, so a new one is made; is this the right folder, or is --config \
              missing?",
-            config.catalog.0.display()
+            config.catalog.url.0.display()
         ));
     }
     with_store(config, command)

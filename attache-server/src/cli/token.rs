@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use attache::Config;
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
-use attache::config::AuthMode;
+use attache::config::auth::AuthMode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use time::OffsetDateTime;

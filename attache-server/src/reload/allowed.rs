@@ -6,7 +6,8 @@
 
 use std::net::SocketAddr;
 
-use attache::config::{AuthMode, Backend, StorageConfig, keys_set_in};
+use attache::config::auth::AuthMode;
+use attache::config::load::keys_set_in;
 use attache::{Config, Error, ErrorKind, Result};
 
 use super::Loaded;
@@ -68,7 +69,7 @@ pub(super) fn check(
             )));
         }
     }
-    if let Some(key) = moved(&config.storage, &new.config.storage) {
+    if let Some(key) = config.storage().moved(&new.config.storage()) {
         return Err(refusal(format!(
             "{key} has changed: attachments that are stored now would not be found; {confirm}"
         )));
@@ -80,19 +81,6 @@ fn refusal(what: String) -> Error {
     Error::new(ErrorKind::Misconfigured, what)
 }
 
-/// What it is by which `new` keeps its bytes elsewhere than `old`.
-fn moved(old: &StorageConfig, new: &StorageConfig) -> Option<&'static str> {
-    if old.backend != new.backend {
-        return Some("storage.backend");
-    }
-    match new.backend {
-        Backend::Local => (old.local.root != new.local.root).then_some("storage.local.root"),
-        Backend::Azure => (old.azure.place() != new.azure.place())
-            .then_some("the account, container or endpoint of storage.azure"),
-        Backend::Memory => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,7 +90,7 @@ mod tests {
 
     fn loaded(text: &str) -> Result<Loaded> {
         Ok(Loaded {
-            config: Config::from_parts(Some(text), [])?,
+            config: attache::config::load::from_parts(Some(text), [])?,
             text: Some(text.to_owned()),
         })
     }

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::storage::Stored;
 
 pub mod cached;
+pub mod config;
 pub mod sqlite;
 
 /// Keeps what is known of attachments.

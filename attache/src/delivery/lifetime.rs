@@ -119,7 +119,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MAX_URL_LIFETIME;
+    use crate::delivery::config::MAX_URL_LIFETIME;
 
     const MIB: u64 = 1024 * 1024;
 

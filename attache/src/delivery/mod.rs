@@ -1,6 +1,7 @@
 //! How an attachment reaches a client: what a request asks for, and what the store offers, decide between
 //! relay, redirect, delegate and "you have it already".
 
+pub mod config;
 pub mod embedding;
 pub mod lifetime;
 
@@ -11,7 +12,8 @@ use time::OffsetDateTime;
 use crate::attachment::Attachment;
 use crate::attachment::filename::Disposition;
 use crate::attachment::media::{self, Guarded};
-use crate::config::{Config, DeliveryMode};
+use crate::config::Config;
+use crate::delivery::config::DeliveryMode;
 use crate::delivery::lifetime::Lifetime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Inspection, Inspector, Verdict};
-use crate::config::ClamdAddress;
 use crate::error::{Error, ErrorKind, Result};
+use crate::inspect::config::ClamdAddress;
 use crate::storage::Facts;
 
 /// Longest reply that is read.

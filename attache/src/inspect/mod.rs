@@ -11,12 +11,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::config::{HooksConfig, WhenDown};
 use crate::error::{Error, ErrorKind, Result};
+use crate::inspect::config::{HooksConfig, WhenDown};
 use crate::observe::metrics::Metrics;
 use crate::storage::Facts;
 
 mod clamd;
+pub mod config;
 mod webhook;
 
 /// Longest reason of a refusal that is passed on, in characters.

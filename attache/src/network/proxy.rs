@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::Network;
+use crate::config::value::{Format, Raw, quoted};
 use crate::secret::Secret;
+use crate::section;
 
 /// `network.proxy`: an HTTP proxy that takes `CONNECT` (RFC 9110 section 9.3.6). Its password does not print.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,13 +214,49 @@ impl fmt::Display for NoProxy {
     }
 }
 
-/// Which way to a host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Route {
-    /// `network.proxy`
-    pub proxy: Option<Proxy>,
-    /// `network.no_proxy`
-    pub no_proxy: NoProxy,
+section! {
+    /// `[network]`: which way to a host.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Route in "network" {
+        /// An HTTP proxy on the way to the store and to Entra ID, such as "http://proxy.example.org:3128" or with a user and a
+        /// password "http://user:password@proxy.example.org:3128"; without it HTTPS_PROXY. It must take CONNECT; "none" uses no
+        /// proxy although HTTPS_PROXY is set. Loopback and the addresses of instance metadata (169.254.169.254) never go through
+        /// it.
+        #[example = "\"http://proxy.example.org:3128\""]
+        proxy: Option<Proxy> = None => ProxyOrNone,
+        /// What is reached without it: names with what is below them, addresses, networks; without it NO_PROXY.
+        #[example = "[\"example.org\", \"10.0.0.0/8\"]"]
+        no_proxy: NoProxy = NoProxy::default() => Exempted,
+    }
+}
+
+/// "none" is for those who have HTTPS_PROXY set.
+struct ProxyOrNone;
+
+impl Format<Option<Proxy>> for ProxyOrNone {
+    fn read(&self, raw: &Raw) -> Result<Option<Proxy>, String> {
+        match raw.text()?.trim() {
+            "none" => Ok(None),
+            text => text.parse().map(Some),
+        }
+    }
+
+    fn show(&self, value: &Option<Proxy>) -> Option<String> {
+        quoted(value.as_ref()?)
+    }
+}
+
+struct Exempted;
+
+impl Format<NoProxy> for Exempted {
+    fn read(&self, raw: &Raw) -> Result<NoProxy, String> {
+        raw.list().join(",").parse()
+    }
+
+    fn show(&self, value: &NoProxy) -> Option<String> {
+        let text = value.to_string();
+        (!text.is_empty()).then(|| quoted(text)).flatten()
+    }
 }
 
 impl Route {

@@ -10,7 +10,7 @@ use crate::access::links::LinkProof;
 use crate::attachment::filename::Disposition;
 use crate::attachment::media;
 use crate::attachment::{AttachmentId, ObjectKey};
-use crate::config::{DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIFETIME};
+use crate::delivery::config::{DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIFETIME};
 use crate::delivery::lifetime::{Lifetime, UrlLifetime};
 use crate::delivery::{self, Ask, Delivery, Plan, Representation};
 use crate::error::{Error, Result};

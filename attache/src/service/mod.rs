@@ -22,7 +22,7 @@ pub mod verify;
 
 pub use deliver::TemporaryUrl;
 pub use limits::UploadLimits;
-pub use parts::{Parts, transport_config};
+pub use parts::Parts;
 pub use remove::{MAX_BULK, MAX_OWNED};
 pub use upload::Uploaded;
 
@@ -107,7 +107,7 @@ impl Attache {
         let opened = tokio::task::spawn_blocking({
             let metrics = metrics.clone();
             move || {
-                let catalog = SqliteCatalog::open(&config.catalog.0)?;
+                let catalog = SqliteCatalog::open(&config.catalog.url.0)?;
                 let links = LinkKey::open(&config.data_folder())?;
                 let (parts, _) = Parts::build(config, None, &metrics)?;
                 Ok::<_, Error>((catalog, links, parts))

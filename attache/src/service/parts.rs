@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::config::{Backend, Config};
+use crate::config::Config;
 use crate::error::Result;
 use crate::inspect::Inspectors;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::ReloadReport;
 use crate::storage::Storage;
-use crate::storage::azure::{AzureStorage, TransportConfig};
-use crate::storage::local::LocalStorage;
-use crate::storage::memory::MemoryStorage;
 use crate::transfer::budget::Budget;
 
 /// What was built from one configuration.
@@ -31,7 +28,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Builds the parts of `config`; carries over from `old` what is equal. The list of backends is here.
+    /// Builds the parts of `config`; carries over from `old` what is equal.
     pub(super) fn build(
         config: Config,
         old: Option<&Self>,
@@ -39,20 +36,13 @@ impl Parts {
     ) -> Result<(Self, ReloadReport)> {
         let mut report = ReloadReport::default();
         let storage = match old {
-            Some(old) if old.given || storage_key(&old.config) == storage_key(&config) => {
+            Some(old) if old.given || old.config.storage() == config.storage() => {
                 report.kept.push("storage");
                 old.storage.clone()
             }
             _ => {
                 report.rebuilt.push("storage");
-                let storage: Arc<dyn Storage> = match config.storage.backend {
-                    Backend::Local => Arc::new(LocalStorage::open(&config.storage.local)?),
-                    Backend::Memory => Arc::new(MemoryStorage::new()),
-                    Backend::Azure => Arc::new(AzureStorage::new(
-                        &config.storage.azure,
-                        &transport_config(&config),
-                    )?),
-                };
+                let storage = config.storage().open()?;
                 metrics.client_built(storage.name());
                 storage
             }
@@ -85,13 +75,13 @@ impl Parts {
             }
         };
         let budget = match old {
-            Some(old) if old.config.transfer_bytes == config.transfer_bytes => {
+            Some(old) if old.config.memory.transfer_bytes == config.memory.transfer_bytes => {
                 report.kept.push("memory");
                 old.budget.clone()
             }
             _ => {
                 report.rebuilt.push("memory");
-                Budget::new(config.transfer_bytes)
+                Budget::new(config.memory.transfer_bytes)
             }
         };
         let parts = Self {
@@ -104,30 +94,5 @@ impl Parts {
         };
         report.generation = parts.generation;
         Ok((parts, report))
-    }
-}
-
-/// How connections to Azure behave under `config`.
-pub fn transport_config(config: &Config) -> TransportConfig {
-    TransportConfig {
-        ca_pem: config.storage.azure.ca_pem.clone(),
-        idle_after: config.clients_idle_after,
-        // Half, so that a silent response is resumed, and has moved, before the download itself is given up.
-        body_idle: config.download.idle_timeout / 2,
-        route: config.network.clone(),
-        ..TransportConfig::default()
-    }
-}
-
-/// Everything that the storage is built from, and nothing else: equal keys, same storage.
-fn storage_key(config: &Config) -> impl PartialEq {
-    let storage = &config.storage;
-    match storage.backend {
-        Backend::Local => (Some(storage.local.clone()), None),
-        Backend::Memory => (None, None),
-        Backend::Azure => (
-            None,
-            Some((storage.azure.clone(), transport_config(config))),
-        ),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 
 use super::{Attache, Parts};
-use crate::config::Config;
+use crate::config::{Config, load};
 use crate::error::{Error, Result};
 use crate::observe::status::{LastReload, ReloadReport};
 
@@ -54,7 +54,7 @@ impl Attache {
 
     async fn swap(&self, mut config: Config) -> Result<ReloadReport> {
         let old = self.parts();
-        let start_only = config.keep_start_only(&old.config);
+        let start_only = load::keep_start_only(&mut config, &old.config);
         let tls_changed = old.config.server.tls != config.server.tls;
         let metrics = self.0.metrics.clone();
         let built = tokio::task::spawn_blocking({

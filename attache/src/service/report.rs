@@ -6,7 +6,7 @@ use std::time::Instant;
 use time::OffsetDateTime;
 
 use super::{Attache, Before};
-use crate::config::AuthMode;
+use crate::config::auth::AuthMode;
 use crate::observe::health;
 use crate::observe::history::{Sample, Window};
 use crate::observe::metrics::{Reading, resident_bytes};

@@ -21,6 +21,7 @@ use crate::transfer::body::{Body, Digests};
 use crate::transfer::budget::Budget;
 
 pub mod azure;
+pub mod config;
 pub mod local;
 pub mod memory;
 

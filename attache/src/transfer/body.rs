@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -20,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, Sleep};
 
 use crate::attachment::Hex;
+use crate::config::value::{bytes, duration, show_bytes, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::utf8::Utf8Check;
 
@@ -92,6 +94,36 @@ pub struct Allowance {
     pub base: Duration,
     /// Bytes per second.
     pub rate: u64,
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} + size at {}/s",
+            show_duration(self.base),
+            show_bytes(self.rate)
+        )
+    }
+}
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("is \"{text}\"; write a base and a rate, such as \"5m + size at 64KiB/s\"");
+        let (base, rate) = text.split_once('+').ok_or_else(wrong)?;
+        let rate = rate.trim().trim_start_matches("size at").trim();
+        let rate = rate.strip_suffix("/s").ok_or_else(wrong)?;
+        Ok(Self {
+            base: duration(base.trim())?,
+            rate: bytes(rate.trim())
+                .ok()
+                .filter(|rate| *rate > 0)
+                .ok_or_else(wrong)?,
+        })
+    }
 }
 
 impl Allowance {

@@ -3,5 +3,6 @@
 pub mod blocks;
 pub mod body;
 pub mod budget;
+pub mod config;
 pub mod ranges;
 mod utf8;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::attachment::NewAttachment;
+use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Page};
-use attache::config::CatalogUrl;
 use attache::service::verify::VerifyOptions;
 use attache::storage::Storage;
 use attache::storage::local::{LocalConfig, LocalStorage};
@@ -103,7 +103,9 @@ impl World {
             lie: self.lie,
         };
         let mut config = Config {
-            catalog: CatalogUrl(url),
+            catalog: CatalogConfig {
+                url: CatalogUrl(url),
+            },
             ..Config::default()
         };
         config.upload.block_bytes = BLOCK;

@@ -1,46 +1,88 @@
 //! `[storage.azure]`, parsed: which account, which container, how to prove who we are.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use azure_core::http::Url;
 
+use crate::config::value::{FilePath, Optional, SecretText, SomeText, Words};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
+use crate::section;
 
-/// Where Azure Blob Storage is, and who we are there. Plain data; equal values need no new client.
-///
-/// Files that the configuration names (secret, certificate, extra roots) are held as their content, so that a
-/// change of the content is a change of the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AzureConfig {
-    /// Name of the storage account.
-    pub account: Option<String>,
-    /// Name of the container. It must exist.
-    pub container: Option<String>,
-    /// Base of the blob service; `https://<account>.blob.core.windows.net` if unset.
-    pub endpoint: Option<String>,
-    /// Host that is put into signed URLs; the endpoint if unset.
-    pub public_endpoint: Option<String>,
-    /// Which credential to use.
-    pub credential: CredentialKind,
-    /// Entra tenant.
-    pub tenant_id: Option<String>,
-    /// Entra application, or user-assigned managed identity.
-    pub client_id: Option<String>,
-    /// The application's secret.
-    pub client_secret: Option<Secret>,
-    /// The application's certificate and private key, PEM.
-    pub client_certificate: Option<Secret>,
-    /// File with a federated token (workload identity). A path, because the platform replaces its content every hour.
-    pub federated_token_file: Option<String>,
-    /// Base of Entra ID; `https://login.microsoftonline.com` if unset.
-    pub authority_host: Option<String>,
-    /// A key of the account, base64.
-    pub account_key: Option<Secret>,
-    /// A connection string of the account.
-    pub connection_string: Option<Secret>,
-    /// PEM certificates that are trusted besides those of the system.
-    pub ca_pem: Option<String>,
+section! {
+    /// Where Azure Blob Storage is, and who we are there. Plain data; equal values need no new client.
+    ///
+    /// Files that the configuration names (secret, certificate, extra roots) are held as their content, too, so that a
+    /// change of the content is a change of the configuration.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct AzureConfig in "storage.azure" {
+        /// The storage account.
+        #[example = "\"acme\""]
+        #[variables = ["AZURE_STORAGE_ACCOUNT_NAME"]]
+        account: Option<String> = None => SomeText,
+        /// The container in it. It must exist.
+        #[example = "\"files\""]
+        #[variables = ["AZURE_STORAGE_CONTAINER_NAME"]]
+        container: Option<String> = None => SomeText,
+        /// For Azurite, sovereign clouds and private endpoints; https://<account>.blob.core.windows.net without it.
+        #[example = "\"https://acme.blob.core.windows.net\""]
+        endpoint: Option<String> = None => SomeText,
+        /// Host of signed URLs, if clients reach the account under another name.
+        #[example = "\"https://files.example.org\""]
+        public_endpoint: Option<String> = None => SomeText,
+        /// "client_secret", "client_certificate", "managed_identity", "workload_identity", "azure_cli", "account_key",
+        /// "connection_string", or "default": the first of them that is configured.
+        credential: CredentialKind = CredentialKind::Default => CREDENTIALS,
+        /// Also read from AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.
+        #[example = "\"00000000-0000-0000-0000-000000000000\""]
+        #[variables = ["AZURE_TENANT_ID"]]
+        tenant_id: Option<String> = None => SomeText,
+        /// The application, or the user-assigned managed identity.
+        #[example = "\"00000000-0000-0000-0000-000000000000\""]
+        #[variables = ["AZURE_CLIENT_ID"]]
+        client_id: Option<String> = None => SomeText,
+        /// The application's secret.
+        #[example = "\"better in a file or in the environment\""]
+        #[variables = ["AZURE_CLIENT_SECRET"]]
+        client_secret: Option<Secret> = None => Optional(SecretText),
+        /// A file that holds the secret alone.
+        #[example = "\"/run/secrets/attache-client-secret\""]
+        client_secret_file: Option<PathBuf> = None => Optional(FilePath),
+        /// A PEM file with the certificate and its RSA key.
+        #[example = "\"/run/secrets/attache.pem\""]
+        #[variables = ["AZURE_CLIENT_CERTIFICATE_PATH"]]
+        client_certificate_file: Option<PathBuf> = None => Optional(FilePath),
+        /// Workload identity; set by the platform as AZURE_FEDERATED_TOKEN_FILE. A path, because the platform replaces what is in
+        /// it every hour.
+        #[example = "\"/var/run/secrets/azure/tokens/azure-identity-token\""]
+        #[variables = ["AZURE_FEDERATED_TOKEN_FILE"]]
+        federated_token_file: Option<String> = None => SomeText,
+        /// Entra ID of a sovereign cloud.
+        #[example = "\"https://login.microsoftonline.com\""]
+        #[variables = ["AZURE_AUTHORITY_HOST"]]
+        authority_host: Option<String> = None => SomeText,
+        /// For Azurite and old accounts; Entra ID is the better way.
+        #[example = "\"base64\""]
+        account_key: Option<Secret> = None => Optional(SecretText),
+        /// The same, with everything in one text.
+        #[example = "\"AccountName=acme;AccountKey=base64\""]
+        #[variables = ["AZURE_STORAGE_CONNECTION_STRING"]]
+        connection_string: Option<Secret> = None => Optional(SecretText),
+        /// An extra root certificate (PEM).
+        #[example = "\"/etc/ssl/private-ca.pem\""]
+        ca_file: Option<PathBuf> = None => Optional(FilePath),
+    }
+    files {
+        /// What `client_certificate_file` holds.
+        client_certificate: Option<Secret> from client_certificate_file = Secret::new,
+        /// What `ca_file` holds: PEM certificates that are trusted besides those of the system.
+        ca_pem: Option<String> from ca_file = String::from,
+    }
+    values {
+        client_secret from client_secret_file = secret_of,
+    }
 }
 
 /// Which credential to use.
@@ -65,26 +107,27 @@ pub enum CredentialKind {
     ConnectionString,
 }
 
-impl CredentialKind {
-    /// All kinds by their words in the configuration.
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("default", Self::Default),
-        ("client_secret", Self::ClientSecret),
-        ("client_certificate", Self::ClientCertificate),
-        ("managed_identity", Self::ManagedIdentity),
-        ("workload_identity", Self::WorkloadIdentity),
-        ("azure_cli", Self::AzureCli),
-        ("account_key", Self::AccountKey),
-        ("connection_string", Self::ConnectionString),
-    ];
+const CREDENTIALS: Words<CredentialKind> = Words(&[
+    ("default", CredentialKind::Default),
+    ("client_secret", CredentialKind::ClientSecret),
+    ("client_certificate", CredentialKind::ClientCertificate),
+    ("managed_identity", CredentialKind::ManagedIdentity),
+    ("workload_identity", CredentialKind::WorkloadIdentity),
+    ("azure_cli", CredentialKind::AzureCli),
+    ("account_key", CredentialKind::AccountKey),
+    ("connection_string", CredentialKind::ConnectionString),
+]);
 
+impl CredentialKind {
     /// Its word in the configuration.
     pub fn as_str(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, kind)| *kind == self)
-            .map_or("default", |(word, _)| word)
+        CREDENTIALS.of(self)
     }
+}
+
+/// A secret that stands alone in a file, with the end of its line.
+fn secret_of(text: String) -> Secret {
+    Secret::new(text.trim())
 }
 
 impl fmt::Display for CredentialKind {
@@ -363,9 +406,14 @@ fn unquoted(text: &str) -> &str {
     inner.unwrap_or(text)
 }
 
+/// Looked for once: the configuration is loaded every few seconds, to see whether it has changed.
 fn az_is_installed() -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("az").is_file()))
+    static FOUND: LazyLock<bool> = LazyLock::new(|| {
+        std::env::var_os("PATH").is_some_and(|path| {
+            std::env::split_paths(&path).any(|folder| folder.join("az").is_file())
+        })
+    });
+    *FOUND
 }
 
 /// <https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string>

@@ -21,18 +21,22 @@ use super::{
     resolve_range,
 };
 use crate::attachment::{ByteRange, Hex, ObjectKey};
+use crate::config::value::FilePath;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
+use crate::section;
 use crate::transfer::body::{Body, Digests};
 
 mod list;
 mod reading;
 
-/// `[storage.local]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalConfig {
-    /// The folder that holds all objects. Made if it does not exist.
-    pub root: PathBuf,
+section! {
+    /// `[storage.local]`
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct LocalConfig in "storage.local" {
+        /// The folder that holds the files.
+        root: PathBuf = PathBuf::from("attache-data/objects") => FilePath,
+    }
 }
 
 /// How much is written to a file at once. 256 KiB amortises the hop to the thread that writes; measured, larger

@@ -1,0 +1,78 @@
+//! `[upload]`, `[download]` and `[memory]`: how much, how fast, and how long.
+
+use std::time::Duration;
+
+use super::blocks::MAX_BLOCK_BYTES;
+use super::body::Allowance;
+use super::budget::MIN_BUDGET;
+use crate::config::load::Faults;
+use crate::config::value::{Own, Plain, Size, Time, or_unlimited, show_bytes};
+use crate::section;
+
+section! {
+    /// `[upload]`
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct UploadConfig in "upload" {
+        /// Largest file: "unlimited", or a size such as "25MiB".
+        max_file_bytes: Option<u64> = None => or_unlimited(Size),
+        /// All files together: "unlimited", or a size.
+        total_bytes: Option<u64> = None => or_unlimited(Size),
+        /// Size of a block, and with it of the buffers of an upload.
+        block_bytes: u64 = 8 * 1024 * 1024 => Size,
+        /// How many blocks of one upload are on their way at a time.
+        concurrency: usize = 2 => Plain("a number"),
+        /// How long one upload may take.
+        timeout: Allowance = Allowance { base: Duration::from_secs(5 * 60), rate: 64 * 1024 } => Own,
+        /// How long a sender may send nothing.
+        idle_timeout: Duration = Duration::from_secs(60) => Time,
+        /// Compute and store MD5, for tools that check it (azcopy, rclone). SHA-256 and CRC-64 are always there.
+        md5: bool = true => Plain("true or false"),
+    }
+}
+
+section! {
+    /// `[download]`
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct DownloadConfig in "download" {
+        /// How long the store may send nothing and a client may take nothing.
+        idle_timeout: Duration = Duration::from_secs(60) => Time,
+        /// How long one download may take.
+        timeout: Allowance = Allowance { base: Duration::from_secs(10 * 60), rate: 64 * 1024 } => Own,
+        /// Check whole-object reads against the stored CRC-64 as they pass.
+        verify: bool = true => Plain("true or false"),
+    }
+}
+
+section! {
+    /// `[memory]`
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct MemoryConfig in "memory" {
+        /// All buffers of all transfers together. A transfer that finds none waits, then gets 503.
+        transfer_bytes: u64 = 256 * 1024 * 1024 => Size,
+    }
+}
+
+impl UploadConfig {
+    pub(crate) fn check(&self, faults: &mut Faults) {
+        if !(64 * 1024..=MAX_BLOCK_BYTES).contains(&self.block_bytes) {
+            faults.add("upload.block_bytes must be between 64KiB and 4000MiB");
+        }
+        if !(1..=64).contains(&self.concurrency) {
+            faults.add("upload.concurrency must be between 1 and 64");
+        }
+        if self.max_file_bytes == Some(0) {
+            faults.add("upload.max_file_bytes is 0, which refuses every file; set \"unlimited\" for no limit");
+        }
+    }
+}
+
+impl MemoryConfig {
+    pub(crate) fn check(&self, faults: &mut Faults) {
+        if self.transfer_bytes < MIN_BUDGET {
+            faults.add(format!(
+                "memory.transfer_bytes must be at least {}",
+                show_bytes(MIN_BUDGET)
+            ));
+        }
+    }
+}
