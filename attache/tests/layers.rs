@@ -21,7 +21,8 @@ const ARROWS: &str = "
     delivery/embedding ->
     delivery/lifetime ->
     error ->
-    inspect -> config error observe/metrics storage
+    http -> error network observe/latency
+    inspect -> config error http observe/metrics storage
     lease -> error
     network -> base64 secret
     observe ->
@@ -36,7 +37,7 @@ const ARROWS: &str = "
     service -> *
     service/verify -> attachment catalog error storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
-    storage/azure -> access attachment base64 bounded error lease network observe/latency observe/trace secret storage transfer/blocks transfer/body
+    storage/azure -> access attachment base64 bounded error http lease network observe/trace secret storage transfer/blocks transfer/body
     storage/local -> attachment error private storage transfer/body transfer/budget
     storage/memory -> attachment error storage transfer/body
     transfer ->
@@ -69,6 +70,11 @@ fn crates_of_a_vendor_are_known_in_one_place() {
             "storage/azure",
         ),
         (&["rusqlite"], "catalog/sqlite"),
+        // One HTTP client, and one answer to whom it trusts.
+        (
+            &["hyper_rustls", "rustls_native_certs", "webpki_roots"],
+            "http",
+        ),
         (&["prometheus_client"], "observe"),
         (&["axum", "clap", "tower_http", "utoipa"], "nowhere"),
     ] {

@@ -12,28 +12,25 @@ use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
 use tracing::{Instrument as _, Span};
 
 use super::error::is_transient;
+use crate::http::retry::{Backoff, retry_after};
 use crate::observe::trace;
 
-/// How often a request is tried again.
-const RETRIES: u32 = 5;
-
-/// How long it is tried again.
-const RETRY_FOR: Duration = Duration::from_secs(60);
-
-/// The wait before the first retry, doubled for each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(400);
-
-/// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// When a request is tried again.
+const BACKOFF: Backoff = Backoff {
+    retries: 5,
+    within: Duration::from_secs(60),
+    first: Duration::from_millis(400),
+    longest: Duration::from_secs(10),
+};
 
 /// Of requests through Microsoft's client.
 pub(super) fn retry_options() -> RetryOptions {
     RetryOptions::exponential(ExponentialRetryOptions {
         // Doubled once before the first wait already.
-        initial_delay: (FIRST_WAIT / 2).try_into().unwrap_or_default(),
-        max_retries: RETRIES,
-        max_total_elapsed: RETRY_FOR.try_into().unwrap_or_default(),
-        max_delay: LONGEST_WAIT.try_into().unwrap_or_default(),
+        initial_delay: (BACKOFF.first / 2).try_into().unwrap_or_default(),
+        max_retries: BACKOFF.retries,
+        max_total_elapsed: BACKOFF.within.try_into().unwrap_or_default(),
+        max_delay: BACKOFF.longest.try_into().unwrap_or_default(),
     })
 }
 
@@ -44,13 +41,10 @@ pub(super) fn wait_before_retry(
     retries: u32,
     elapsed: Duration,
 ) -> Option<Duration> {
-    if !is_transient(error) || retries >= RETRIES || elapsed >= RETRY_FOR {
-        return None;
+    match is_transient(error) {
+        true => BACKOFF.wait(retries, elapsed, patience(error).unwrap_or_default()),
+        false => None,
     }
-    let jitter = Duration::from_millis(rand::random::<u8>().into());
-    let wait = (FIRST_WAIT * 2_u32.pow(retries) + jitter).min(LONGEST_WAIT);
-    let asked = patience(error).unwrap_or_default();
-    (asked <= LONGEST_WAIT).then_some(wait.max(asked))
 }
 
 /// How long the service asks to be left alone.
@@ -69,12 +63,7 @@ fn asked_patience(headers: &Headers) -> Option<Duration> {
     if let Some(milliseconds) = milliseconds {
         return Some(Duration::from_millis(milliseconds));
     }
-    let text = headers.get_optional_str(&RETRY_AFTER)?;
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = azure_core::time::parse_rfc7231(text).ok()?;
-    (date - time::OffsetDateTime::now_utc()).try_into().ok()
+    retry_after(headers.get_optional_str(&RETRY_AFTER)?)
 }
 
 const MILLISECONDS: [HeaderName; 2] = [
@@ -191,7 +180,7 @@ impl Policy for Impatience {
         let answer = next[0].send(ctx, request, &next[1..]).await?;
         let asked = asked_patience(answer.headers()).unwrap_or_default();
         match u16::from(answer.status()) {
-            429 | 503 if asked > LONGEST_WAIT => check_success(answer, None).await,
+            429 | 503 if asked > BACKOFF.longest => check_success(answer, None).await,
             _ => Ok(answer),
         }
     }
@@ -218,18 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_again_after_growing_waits_and_what_cannot_is_not() {
-        let ms = Duration::from_millis;
-        let wait = |retries| wait_before_retry(&refused(500, None), retries, ms(0));
-        for (retries, least) in [(0, 400), (1, 800), (2, 1600), (3, 3200), (4, 6400)] {
-            let wait = wait(retries).expect("it is tried again");
-            assert!((ms(least)..ms(least + 256)).contains(&wait), "{wait:?}");
-        }
+    fn what_may_pass_is_tried_again_and_what_cannot_is_not() {
+        let wait = |retries| wait_before_retry(&refused(500, None), retries, Duration::ZERO);
+        assert!(wait(0).is_some() && wait(4).is_some());
         assert_eq!(wait(5), None);
-        assert_eq!(wait_before_retry(&refused(500, None), 0, RETRY_FOR), None);
+        assert_eq!(
+            wait_before_retry(&refused(500, None), 0, BACKOFF.within),
+            None
+        );
         for status in [400, 401, 403, 404, 409, 412, 416] {
             assert_eq!(
-                wait_before_retry(&refused(status, None), 0, ms(0)),
+                wait_before_retry(&refused(status, None), 0, Duration::ZERO),
                 None,
                 "{status}"
             );

@@ -8,8 +8,8 @@ use azure_core::http::StatusCode;
 
 use super::attempt::patience;
 use super::config::{CredentialKind, Target};
-use super::transport::ProxyFailed;
 use crate::error::{Error, ErrorKind};
+use crate::http::connection::ProxyFailed;
 
 /// An error of the blob service.
 pub(super) fn service_error(

@@ -16,9 +16,10 @@ use http_body_util::Full;
 use super::attempt::{self, wait_before_retry};
 use super::credential::Bearer;
 use super::shared_key::{self, AccountKey, Signable};
-use super::transport::{Answer, azure_answer};
+use super::transport::azure_answer;
 use super::{Inner, METADATA};
 use crate::attachment::{ByteRange, Hex, ObjectKey};
+use crate::http::Answer;
 use crate::lease::Held;
 use crate::secret::Secret;
 
@@ -76,15 +77,15 @@ impl Inner {
     ) -> azure_core::Result<Opened> {
         let mut renewed = false;
         loop {
-            let mut request = self.get_request(key, range, version)?;
-            let seen = self.authority.authorise(&mut request).await?;
+            let (request, seen) = self.signed_request(key, range, version).await?;
             let span = attempt::span("GET", request.uri().path());
-            let answer = self
-                .retries
-                .watch(span, self.transport.send(request), |answer| {
-                    answer.status().as_u16()
-                })
-                .await?;
+            let again = || async {
+                let (request, _) = self.signed_request(key, range, version).await?;
+                Ok(request)
+            };
+            let asked = self.transport.ask(request, again);
+            let status = |answer: &http::Response<Answer>| answer.status().as_u16();
+            let answer = self.retries.watch(span, asked, status).await?;
             let (head, body) = answer.into_parts();
             match head.status.as_u16() {
                 status @ (200 | 206) => {
@@ -98,6 +99,17 @@ impl Inner {
                 _ => return Err(refusal(&head, body).await),
             }
         }
+    }
+
+    async fn signed_request(
+        &self,
+        key: &ObjectKey,
+        range: Option<ByteRange>,
+        version: Option<&HeaderValue>,
+    ) -> azure_core::Result<(http::Request<Full<Bytes>>, Option<Arc<Held<Secret>>>)> {
+        let mut request = self.get_request(key, range, version)?;
+        let seen = self.authority.authorise(&mut request).await?;
+        Ok((request, seen))
     }
 
     fn get_request(

@@ -41,6 +41,7 @@ use super::{
 
 use crate::attachment::{ByteRange, Hex, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::Counts;
 use crate::lease::Lease;
 use crate::secret::SignedUrl;
 use crate::transfer::blocks::{self, BlockId, BlockTarget};
@@ -70,8 +71,8 @@ use error::{is_absent, is_taken, service_error};
 use get::Authority;
 use shared_key::AccountKey;
 use sign::{DelegationKey, Signer, SigningKey, Subject};
+use transport::Transport;
 pub use transport::TransportConfig;
-use transport::{Transport, TransportCounts};
 
 /// What names of metadata begin with on the wire.
 const METADATA: &str = "x-ms-meta-";
@@ -232,7 +233,7 @@ pub async fn open_signed_url(
 fn delegation_lease(
     client: BlobServiceClient,
     target: Target,
-    counts: Arc<TransportCounts>,
+    counts: Arc<Counts>,
 ) -> Lease<DelegationKey> {
     let shared = Arc::new((client, target, counts));
     Lease::new("delegation_key", move || {
