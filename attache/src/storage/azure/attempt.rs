@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use azure_core::error::{ErrorKind as AzureErrorKind, check_success};
-use azure_core::http::headers::{HeaderName, Headers, RETRY_AFTER};
+use azure_core::error::check_success;
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
 use tracing::{Instrument as _, Span};
 
-use super::error::is_transient;
-use crate::http::retry::{Backoff, retry_after};
+use super::refusal::{asked_patience, is_transient, patience};
+use crate::http::retry::Backoff;
 use crate::observe::trace;
 
 /// When a request is tried again.
@@ -46,30 +45,6 @@ pub(super) fn wait_before_retry(
         false => None,
     }
 }
-
-/// How long the service asks to be left alone.
-pub(super) fn patience(error: &azure_core::Error) -> Option<Duration> {
-    let AzureErrorKind::HttpResponse { raw_response, .. } = error.kind() else {
-        return None;
-    };
-    asked_patience(raw_response.as_ref()?.headers())
-}
-
-/// `Retry-After`, in seconds or as a date, or what Microsoft's client heeds besides.
-fn asked_patience(headers: &Headers) -> Option<Duration> {
-    let milliseconds = MILLISECONDS
-        .iter()
-        .find_map(|name| headers.get_optional_str(name)?.parse().ok());
-    if let Some(milliseconds) = milliseconds {
-        return Some(Duration::from_millis(milliseconds));
-    }
-    retry_after(headers.get_optional_str(&RETRY_AFTER)?)
-}
-
-const MILLISECONDS: [HeaderName; 2] = [
-    HeaderName::from_static("x-ms-retry-after-ms"),
-    HeaderName::from_static("retry-after-ms"),
-];
 
 /// Attempts that failed in a way that is tried again, by reason.
 #[derive(Debug, Default)]
@@ -189,6 +164,7 @@ impl Policy for Impatience {
 #[cfg(test)]
 mod tests {
     use azure_core::http::AsyncRawResponse;
+    use azure_core::http::headers::{Headers, RETRY_AFTER};
     use futures::FutureExt as _;
 
     use super::*;

@@ -11,9 +11,9 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{Stream, StreamExt as _};
 use http::HeaderValue;
 
-use super::Inner;
-use super::error::is_transient;
-use super::get::Opened;
+use super::inner::Inner;
+use super::open::Opened;
+use super::refusal::is_transient;
 use super::transport::broken;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
