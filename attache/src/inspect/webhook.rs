@@ -21,7 +21,7 @@ use http_body_util::StreamBody;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinHandle;
 
-use super::{Inspection, Inspector, Verdict};
+use super::inspector::{Inspection, Inspector, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Answer, Client, ClientConfig, NoAnswer, Trust};
 use crate::storage::Facts;
