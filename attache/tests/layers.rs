@@ -42,8 +42,10 @@ const ARROWS: &str = "
     storage/memory -> attachment error storage transfer/body
     transfer ->
     transfer/blocks -> error storage transfer/body transfer/budget
-    transfer/body -> attachment error transfer/utf8
+    transfer/body -> error transfer/deadline transfer/digests
     transfer/budget -> error
+    transfer/deadline -> error
+    transfer/digests -> attachment error transfer/utf8
     transfer/ranges -> attachment error transfer/body
     transfer/utf8 ->
 ";
@@ -59,6 +61,22 @@ fn modules_use_only_what_lies_below_them() {
         broken.is_empty(),
         "arrows that ARCHITECTURE.md does not have: {broken:#?}"
     );
+}
+
+/// A leaf does not know who puts it together: what both need has a file of its own.
+#[test]
+fn no_file_of_the_store_uses_one_that_uses_it() {
+    let layers = layers();
+    let ours = ["http", "inspect", "storage", "transfer"];
+    let rings = layers.rings();
+    let rings: Vec<_> = rings
+        .iter()
+        .filter(|ring| {
+            ring.iter()
+                .all(|file| ours.iter().any(|folder| file.starts_with(folder)))
+        })
+        .collect();
+    assert!(rings.is_empty(), "files that use each other: {rings:#?}");
 }
 
 /// Crates of a vendor, of a database, of a protocol: each is known in one place, and can be replaced there.

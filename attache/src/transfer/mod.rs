@@ -3,5 +3,7 @@
 pub mod blocks;
 pub mod body;
 pub mod budget;
+pub mod deadline;
+pub mod digests;
 pub mod ranges;
 mod utf8;
