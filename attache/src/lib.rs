@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod config;
 pub mod delivery;
 pub mod error;
+pub mod http;
 pub mod inspect;
 pub mod lease;
 pub mod network;

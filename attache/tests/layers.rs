@@ -29,8 +29,12 @@ const ARROWS: &str = "
     delivery/embedding ->
     delivery/lifetime ->
     error ->
-    inspect -> error inspect/config observe/metrics storage
+    http -> http/roots network observe/latency
+    http/client -> http http/roots network
+    http/roots -> error
+    inspect -> error http inspect/config inspect/inspector observe/metrics storage
     inspect/config -> config/value
+    inspect/inspector -> error storage
     lease -> error
     lib ->
     network ->
@@ -47,15 +51,17 @@ const ARROWS: &str = "
     service -> *
     service/verify -> attachment catalog error storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error lease network observe/latency observe/trace secret storage transfer/blocks transfer/body
+    storage/azure -> access/links attachment base64 bounded config/value error http lease network observe/trace secret storage transfer/blocks transfer/body
     storage/config -> config/load config/value error network secret storage storage/azure storage/local storage/memory
     storage/local -> attachment config/value error private storage transfer/body transfer/budget
     storage/memory -> attachment error storage transfer/body
     transfer ->
     transfer/blocks -> error storage transfer/body transfer/budget
-    transfer/body -> attachment config/value error transfer/utf8
+    transfer/body -> error transfer/deadline transfer/digests
     transfer/budget -> error
     transfer/config -> config/load config/value transfer/blocks transfer/body transfer/budget
+    transfer/deadline -> config/value error
+    transfer/digests -> attachment error transfer/utf8
     transfer/ranges -> attachment error transfer/body
     transfer/utf8 ->
 ";
@@ -73,6 +79,22 @@ fn modules_use_only_what_lies_below_them() {
     );
 }
 
+/// A leaf does not know who puts it together: what both need has a file of its own.
+#[test]
+fn no_file_of_the_store_uses_one_that_uses_it() {
+    let layers = layers();
+    let ours = ["http", "inspect", "storage", "transfer"];
+    let rings = layers.rings();
+    let rings: Vec<_> = rings
+        .iter()
+        .filter(|ring| {
+            ring.iter()
+                .all(|file| ours.iter().any(|folder| file.starts_with(folder)))
+        })
+        .collect();
+    assert!(rings.is_empty(), "files that use each other: {rings:#?}");
+}
+
 /// Crates of a vendor, of a database, of a protocol: each is known in one place, and can be replaced there.
 #[test]
 fn crates_of_a_vendor_are_known_in_one_place() {
@@ -82,6 +104,11 @@ fn crates_of_a_vendor_are_known_in_one_place() {
             "storage/azure",
         ),
         (&["rusqlite"], "catalog/sqlite"),
+        // One HTTP client, and one answer to whom it trusts.
+        (
+            &["hyper_rustls", "rustls_native_certs", "webpki_roots"],
+            "http",
+        ),
         (&["prometheus_client"], "observe"),
         (&["axum", "clap", "tower_http", "utoipa"], "nowhere"),
     ] {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Inspection, Inspector, Verdict};
+use super::inspector::{Inspection, Inspector, Verdict, plain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inspect::config::ClamdAddress;
 use crate::storage::Facts;
@@ -137,7 +137,7 @@ impl Scan {
             Some(name) => Ok(Verdict::Refused(name.to_owned())),
             None => Err(Error::new(
                 ErrorKind::UpstreamUnavailable,
-                format!("clamd: {}", super::plain(text)),
+                format!("clamd: {}", plain(text)),
             )),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,16 +17,13 @@ use futures::{SinkExt as _, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Uri};
 use http_body::Frame;
-use http_body_util::{BodyExt as _, Limited, StreamBody};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::StreamBody;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinHandle;
 
-use super::{Inspection, Inspector, Verdict};
+use super::inspector::{Inspection, Inspector, Verdict};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::{Answer, Client, ClientConfig, NoAnswer, Trust};
 use crate::storage::Facts;
 
 /// Longest answer that is read.
@@ -37,32 +35,21 @@ const IDLE: Duration = Duration::from_secs(60);
 type Payload = StreamBody<File>;
 
 pub(super) struct Webhook {
-    client: Client<HttpsConnector<HttpConnector>, Payload>,
+    client: Arc<Client<Payload>>,
     url: Uri,
 }
 
 impl Webhook {
     pub(super) fn new(url: &str) -> Result<Self> {
-        let wrong = |what: &str| Error::new(ErrorKind::Misconfigured, what.to_owned());
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| {
-                wrong("no root certificates found; install ca-certificates or set SSL_CERT_FILE")
-                    .with_source(error)
-            })?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let config = ClientConfig {
+            idle_after: IDLE,
+            ..ClientConfig::default()
+        };
         Ok(Self {
-            client: Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE)
-                .build(https),
+            client: Arc::new(Client::new(&config, Trust::roots()?)),
             url: url
                 .parse()
-                .map_err(|_| wrong("hooks.webhook is not a URL"))?,
+                .map_err(|_| Error::new(ErrorKind::Misconfigured, "hooks.webhook is not a URL"))?,
         })
     }
 }
@@ -139,10 +126,10 @@ impl Inspector for Webhook {
         let request = request.body(StreamBody::new(file)).map_err(|error| {
             Error::internal("the webhook's request cannot be built").with_source(error)
         })?;
-        let answer = self.client.request(request);
+        let client = self.client.clone();
         Ok(Box::new(Post {
             pieces,
-            answer: tokio::spawn(async move { verdict(answer.await).await }),
+            answer: tokio::spawn(async move { verdict(client.send_untimed(request).await).await }),
         }))
     }
 }
@@ -163,12 +150,7 @@ impl Inspection for Post {
     }
 }
 
-async fn verdict(
-    answer: std::result::Result<
-        http::Response<hyper::body::Incoming>,
-        hyper_util::client::legacy::Error,
-    >,
-) -> Result<Verdict> {
+async fn verdict(answer: std::result::Result<http::Response<Answer>, NoAnswer>) -> Result<Verdict> {
     let down = |what: String| Error::new(ErrorKind::UpstreamUnavailable, what);
     let answer = answer.map_err(|error| {
         down("the webhook cannot be reached, or hung up".to_owned()).with_source(error)
@@ -183,9 +165,9 @@ async fn verdict(
             status.as_u16()
         )));
     }
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
     // A refusal without words is a refusal.
-    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = answer.into_body().whole(MAX_ANSWER).await;
+    let body = body.unwrap_or_default();
     Ok(Verdict::Refused(reason(&body)))
 }
 

@@ -7,54 +7,21 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, Digest as Crc};
 use futures::stream::{BoxStream, Stream, StreamExt};
-use md5::Md5;
-use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, Sleep};
 
-use crate::attachment::Hex;
-use crate::config::value::{bytes, duration, show_bytes, show_duration};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transfer::utf8::Utf8Check;
+use crate::transfer::deadline::Pace;
+use crate::transfer::digests::{Meter, mismatch};
 
-/// What is known of a body once its end was reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digests {
-    /// Length in bytes.
-    pub size: u64,
-    /// SHA-256, if it was asked for.
-    pub sha256: Option<Hex<32>>,
-    /// MD5, if it was asked for.
-    pub md5: Option<Hex<16>>,
-    /// CRC-64/NVME, if it was asked for: the CRC that Azure Blob Storage computes
-    /// (<https://learn.microsoft.com/rest/api/storageservices/put-blob>, `x-ms-content-crc64`).
-    pub crc64: Option<u64>,
-    /// Whether all bytes are UTF-8, if digests were asked for. ISO-2022-JP, which looks like ASCII, is not.
-    pub utf8: Option<bool>,
-}
-
-/// What a body must turn out to be. An unset field is not checked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Expected {
-    /// Exact length in bytes.
-    pub size: Option<u64>,
-    /// Longest length in bytes that is let through.
-    pub max_size: Option<u64>,
-    /// SHA-256 of all bytes.
-    pub sha256: Option<[u8; 32]>,
-    /// MD5 of all bytes.
-    pub md5: Option<[u8; 16]>,
-    /// CRC-64/NVME of all bytes.
-    pub crc64: Option<u64>,
-}
+pub use crate::transfer::deadline::Allowance;
+pub(crate) use crate::transfer::deadline::{sender_late, store_late};
+pub use crate::transfer::digests::{Digests, Expected, crc64};
 
 /// A stream of bytes, pulled by its reader: nothing is read ahead, dropping it ends its source.
 ///
@@ -75,85 +42,6 @@ enum State {
     Open,
     Ended,
     Failed,
-}
-
-#[derive(Default)]
-struct Meter {
-    size: u64,
-    sha256: Option<Sha256>,
-    md5: Option<Md5>,
-    crc64: Option<Crc>,
-    utf8: Option<Utf8Check>,
-    digests: Option<Digests>,
-}
-
-/// How long a transfer may take: a base, and time for every byte at the slowest rate that is tolerated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
-    /// The base.
-    pub base: Duration,
-    /// Bytes per second.
-    pub rate: u64,
-}
-
-impl fmt::Display for Allowance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} + size at {}/s",
-            show_duration(self.base),
-            show_bytes(self.rate)
-        )
-    }
-}
-
-impl FromStr for Allowance {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("is \"{text}\"; write a base and a rate, such as \"5m + size at 64KiB/s\"");
-        let (base, rate) = text.split_once('+').ok_or_else(wrong)?;
-        let rate = rate.trim().trim_start_matches("size at").trim();
-        let rate = rate.strip_suffix("/s").ok_or_else(wrong)?;
-        Ok(Self {
-            base: duration(base.trim())?,
-            rate: bytes(rate.trim())
-                .ok()
-                .filter(|rate| *rate > 0)
-                .ok_or_else(wrong)?,
-        })
-    }
-}
-
-impl Allowance {
-    /// The time for `size` bytes.
-    pub fn of(&self, size: u64) -> Duration {
-        self.base + Duration::from_secs(size / self.rate.max(1))
-    }
-}
-
-struct Pace {
-    idle: Duration,
-    started: Instant,
-    allowance: Allowance,
-    /// The length, if it is known; otherwise the allowance grows with what has come.
-    size: u64,
-    /// The nearer of the two limits, armed while a chunk is awaited.
-    timer: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
-    floor: Option<Floor>,
-    late: fn(&'static str) -> Error,
-}
-
-/// What must come in a stretch of waiting.
-struct Floor {
-    bytes: u64,
-    stretch: Duration,
-    /// How long this stretch has been waited for bytes. Time in which nobody asked for any does not count.
-    waited: Duration,
-    /// What had come when it began.
-    from: u64,
 }
 
 impl Body {
@@ -195,27 +83,14 @@ impl Body {
     /// MD5 costs more CPU than the others together (no instruction helps it), so it is a choice.
     #[must_use]
     pub fn hashed(mut self, md5: bool) -> Self {
-        self.meter.sha256 = Some(Sha256::new());
-        self.meter.crc64 = Some(Crc::new(CrcAlgorithm::Crc64Nvme));
-        self.meter.md5 = md5.then(Md5::new);
-        self.meter.utf8 = Some(Utf8Check::default());
+        self.meter.hash_all(md5);
         self
     }
 
     /// Checks length and digests; hashes what this needs.
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
-        if expected.sha256.is_some() {
-            self.meter.sha256.get_or_insert_with(Sha256::new);
-        }
-        if expected.md5.is_some() {
-            self.meter.md5.get_or_insert_with(Md5::new);
-        }
-        if expected.crc64.is_some() {
-            self.meter
-                .crc64
-                .get_or_insert_with(|| Crc::new(CrcAlgorithm::Crc64Nvme));
-        }
+        self.meter.hash_for(&expected);
         self.expected = expected;
         self
     }
@@ -231,17 +106,7 @@ impl Body {
         size: Option<u64>,
         late: fn(&'static str) -> Error,
     ) -> Self {
-        let started = Instant::now();
-        self.pace = Some(Pace {
-            idle,
-            started,
-            allowance,
-            size: size.unwrap_or(0),
-            timer: Box::pin(tokio::time::sleep_until(started + idle)),
-            armed: None,
-            floor: None,
-            late,
-        });
+        self.pace = Some(Pace::new(idle, allowance, size, late));
         self
     }
 
@@ -250,12 +115,7 @@ impl Body {
     #[must_use]
     pub fn no_slower_than(mut self, bytes: u64) -> Self {
         if let Some(pace) = &mut self.pace {
-            pace.floor = Some(Floor {
-                bytes,
-                stretch: pace.idle * 2,
-                waited: Duration::ZERO,
-                from: 0,
-            });
+            pace.no_slower_than(bytes);
         }
         self
     }
@@ -300,29 +160,7 @@ impl Body {
             return Ok(digests);
         }
         let digests = self.meter.finish();
-        let expected = &self.expected;
-        if let Some(size) = expected.size.filter(|size| *size != digests.size) {
-            return Err(mismatch("length", size, digests.size));
-        }
-        if let (Some(want), Some(got)) = (expected.sha256, digests.sha256)
-            && want != got.0
-        {
-            return Err(mismatch("SHA-256", Hex(want), got));
-        }
-        if let (Some(want), Some(got)) = (expected.md5, digests.md5)
-            && want != got.0
-        {
-            return Err(mismatch("MD5", Hex(want), got));
-        }
-        if let (Some(want), Some(got)) = (expected.crc64, digests.crc64)
-            && want != got
-        {
-            return Err(mismatch(
-                "CRC-64",
-                Hex(want.to_be_bytes()),
-                Hex(got.to_be_bytes()),
-            ));
-        }
+        self.expected.check(&digests)?;
         Ok(digests)
     }
 
@@ -386,86 +224,6 @@ impl Stream for Body {
     }
 }
 
-impl Pace {
-    /// The wait is over.
-    fn came(&mut self) {
-        if let (Some(since), Some(floor)) = (self.armed.take(), &mut self.floor) {
-            floor.waited += since.elapsed();
-        }
-    }
-
-    fn poll_late(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<Error> {
-        let deadline = self.started + self.allowance.of(self.size.max(received));
-        loop {
-            let since = match self.armed {
-                Some(since) => since,
-                None => {
-                    let now = Instant::now();
-                    let mut limit = (now + self.idle).min(deadline);
-                    if let Some(floor) = &self.floor {
-                        limit = limit.min(now + floor.stretch.saturating_sub(floor.waited));
-                    }
-                    self.timer.as_mut().reset(limit);
-                    *self.armed.insert(now)
-                }
-            };
-            if std::future::Future::poll(self.timer.as_mut(), cx).is_pending() {
-                return Poll::Pending;
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                return Poll::Ready((self.late)(
-                    "timed out: the transfer took longer than its limit",
-                ));
-            }
-            if now >= since + self.idle {
-                return Poll::Ready((self.late)(
-                    "timed out: no bytes for longer than the idle limit",
-                ));
-            }
-            // The end of a stretch.
-            self.came();
-            if let Some(floor) = &mut self.floor {
-                if received - floor.from < floor.bytes {
-                    return Poll::Ready((self.late)("the transfer is too slow"));
-                }
-                (floor.from, floor.waited) = (received, Duration::ZERO);
-            }
-        }
-    }
-}
-
-impl Meter {
-    fn update(&mut self, chunk: &[u8]) {
-        self.size += chunk.len() as u64;
-        if let Some(hasher) = &mut self.sha256 {
-            hasher.update(chunk);
-        }
-        if let Some(hasher) = &mut self.md5 {
-            hasher.update(chunk);
-        }
-        if let Some(hasher) = &mut self.crc64 {
-            hasher.update(chunk);
-        }
-        if let Some(check) = &mut self.utf8 {
-            check.update(chunk);
-        }
-    }
-
-    fn finish(&mut self) -> Digests {
-        Digests {
-            size: self.size,
-            sha256: self
-                .sha256
-                .take()
-                .map(|hasher| Hex(hasher.finalize().into())),
-            md5: self.md5.take().map(|hasher| Hex(hasher.finalize().into())),
-            crc64: self.crc64.take().map(|hasher| hasher.finalize()),
-            utf8: self.utf8.take().map(Utf8Check::finish),
-        }
-    }
-}
-
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body")
@@ -474,36 +232,11 @@ impl fmt::Debug for Body {
     }
 }
 
-/// CRC-64/NVME of `bytes`.
-pub fn crc64(bytes: &[u8]) -> u64 {
-    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
-}
-
 /// The error for an upload of more than `max` bytes.
 pub(crate) fn too_large(max: u64) -> Error {
     Error::new(
         ErrorKind::TooLarge,
         format!("the file is larger than the {max} bytes that are allowed"),
-    )
-}
-
-/// The error for an upload that stalls.
-pub(crate) fn sender_late(what: &'static str) -> Error {
-    Error::new(ErrorKind::ClientTimeout, format!("upload aborted: {what}"))
-}
-
-/// The error for a store that stalls in the middle of a download.
-pub(crate) fn store_late(what: &'static str) -> Error {
-    Error::new(
-        ErrorKind::UpstreamTimeout,
-        format!("download aborted: {what}"),
-    )
-}
-
-fn mismatch(what: &str, want: impl fmt::Display, got: impl fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::DigestMismatch,
-        format!("{what} mismatch: expected {want}, got {got}"),
     )
 }
 
@@ -597,13 +330,6 @@ mod tests {
         }
     }
 
-    fn allowance(seconds: u64) -> Allowance {
-        Allowance {
-            base: Duration::from_secs(seconds),
-            rate: 1024,
-        }
-    }
-
     #[tokio::test]
     async fn a_bad_digest_holds_back_the_last_chunk_where_the_length_is_known() {
         let mut body = body(&[b"1234", b"56789"]).expecting(Expected {
@@ -613,78 +339,5 @@ mod tests {
         });
         assert!(body.next().await.expect("the first chunk").is_ok());
         assert!(body.next().await.expect("the last chunk").is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_ends_a_paced_body_but_a_pausing_reader_does_not() {
-        let (idle, total) = (Duration::from_secs(60), allowance(3600));
-        let chunks =
-            futures::stream::iter([Ok(Bytes::from_static(b"a"))]).chain(futures::stream::pending());
-        let mut body = Body::new(chunks).paced(idle, total, None, sender_late);
-        // The reader pauses far longer than the idle limit.
-        tokio::time::sleep(Duration::from_secs(600)).await;
-        assert!(body.next().await.expect("a chunk").is_ok());
-        let before = Instant::now();
-        let error = body.next().await.expect("an error").expect_err("late");
-        assert_eq!(error.kind(), ErrorKind::ClientTimeout);
-        assert_eq!(before.elapsed().as_secs(), 60);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_sender_that_drips_is_given_up_and_one_that_is_slow_is_not() {
-        let dripping = |bytes: usize, every: Duration| {
-            let drip = futures::stream::unfold((), move |()| async move {
-                tokio::time::sleep(every).await;
-                Some((Ok(Bytes::from(vec![0; bytes])), ()))
-            });
-            let (idle, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
-            let allowance = Allowance { base: day, rate: 1 };
-            Body::new(drip.take(1000))
-                .paced(idle, allowance, Some(1 << 30), sender_late)
-                .no_slower_than(64 * 1024)
-        };
-        // What a limit of the whole time, which believes the announced gigabyte, would let go on for a day.
-        let start = Instant::now();
-        let mut body = dripping(1, Duration::from_secs(1));
-        let error = loop {
-            match body.next().await {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => break error,
-                None => panic!("it came to its end"),
-            }
-        };
-        assert_eq!(error.kind(), ErrorKind::ClientTimeout);
-        let after = start.elapsed().as_secs();
-        assert!((119..=121).contains(&after), "{after}");
-        // Half a minute of silence now and then is a network, not an attack.
-        let mut body = dripping(64 * 1024, Duration::from_secs(50));
-        for _ in 0..1000 {
-            body.next().await.expect("a chunk").expect("in time");
-        }
-        // Nor does it count how long nobody asked.
-        let mut body = dripping(1024, Duration::from_secs(1));
-        for _ in 0..100 {
-            body.next().await.expect("a chunk").expect("in time");
-            tokio::time::sleep(Duration::from_secs(600)).await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_trickle_ends_at_the_total_limit() {
-        let chunks = futures::stream::unfold((), |()| async {
-            tokio::time::sleep(Duration::from_secs(50)).await;
-            Some((Ok(Bytes::from_static(b"a")), ()))
-        });
-        let start = Instant::now();
-        let mut body =
-            Body::new(chunks).paced(Duration::from_secs(60), allowance(300), None, sender_late);
-        let error = loop {
-            match body.next().await.expect("an error ends it") {
-                Ok(_) => {}
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.kind(), ErrorKind::ClientTimeout);
-        assert_eq!(start.elapsed().as_secs(), 300);
     }
 }

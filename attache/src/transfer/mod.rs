@@ -4,5 +4,7 @@ pub mod blocks;
 pub mod body;
 pub mod budget;
 pub mod config;
+pub mod deadline;
+pub mod digests;
 pub mod ranges;
 mod utf8;

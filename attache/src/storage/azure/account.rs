@@ -4,8 +4,8 @@ use azure_core::error::ErrorKind as AzureErrorKind;
 use azure_core::http::headers::HeaderName;
 use azure_storage_blob::models::{BlobServiceProperties, CorsRule};
 
-use super::Inner;
 use super::config::WEB;
+use super::inner::Inner;
 use crate::attachment::ObjectKey;
 use crate::storage::Remark;
 

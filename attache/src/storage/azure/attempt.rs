@@ -5,35 +5,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use azure_core::error::{ErrorKind as AzureErrorKind, check_success};
-use azure_core::http::headers::{HeaderName, Headers, RETRY_AFTER};
+use azure_core::error::check_success;
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
 use tracing::{Instrument as _, Span};
 
-use super::error::is_transient;
+use super::refusal::{asked_patience, is_transient, patience};
+use crate::http::retry::Backoff;
 use crate::observe::trace;
 
-/// How often a request is tried again.
-const RETRIES: u32 = 5;
-
-/// How long it is tried again.
-const RETRY_FOR: Duration = Duration::from_secs(60);
-
-/// The wait before the first retry, doubled for each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(400);
-
-/// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// When a request is tried again.
+const BACKOFF: Backoff = Backoff {
+    retries: 5,
+    within: Duration::from_secs(60),
+    first: Duration::from_millis(400),
+    longest: Duration::from_secs(10),
+};
 
 /// Of requests through Microsoft's client.
 pub(super) fn retry_options() -> RetryOptions {
     RetryOptions::exponential(ExponentialRetryOptions {
         // Doubled once before the first wait already.
-        initial_delay: (FIRST_WAIT / 2).try_into().unwrap_or_default(),
-        max_retries: RETRIES,
-        max_total_elapsed: RETRY_FOR.try_into().unwrap_or_default(),
-        max_delay: LONGEST_WAIT.try_into().unwrap_or_default(),
+        initial_delay: (BACKOFF.first / 2).try_into().unwrap_or_default(),
+        max_retries: BACKOFF.retries,
+        max_total_elapsed: BACKOFF.within.try_into().unwrap_or_default(),
+        max_delay: BACKOFF.longest.try_into().unwrap_or_default(),
     })
 }
 
@@ -44,43 +40,11 @@ pub(super) fn wait_before_retry(
     retries: u32,
     elapsed: Duration,
 ) -> Option<Duration> {
-    if !is_transient(error) || retries >= RETRIES || elapsed >= RETRY_FOR {
-        return None;
+    match is_transient(error) {
+        true => BACKOFF.wait(retries, elapsed, patience(error).unwrap_or_default()),
+        false => None,
     }
-    let jitter = Duration::from_millis(rand::random::<u8>().into());
-    let wait = (FIRST_WAIT * 2_u32.pow(retries) + jitter).min(LONGEST_WAIT);
-    let asked = patience(error).unwrap_or_default();
-    (asked <= LONGEST_WAIT).then_some(wait.max(asked))
 }
-
-/// How long the service asks to be left alone.
-pub(super) fn patience(error: &azure_core::Error) -> Option<Duration> {
-    let AzureErrorKind::HttpResponse { raw_response, .. } = error.kind() else {
-        return None;
-    };
-    asked_patience(raw_response.as_ref()?.headers())
-}
-
-/// `Retry-After`, in seconds or as a date, or what Microsoft's client heeds besides.
-fn asked_patience(headers: &Headers) -> Option<Duration> {
-    let milliseconds = MILLISECONDS
-        .iter()
-        .find_map(|name| headers.get_optional_str(name)?.parse().ok());
-    if let Some(milliseconds) = milliseconds {
-        return Some(Duration::from_millis(milliseconds));
-    }
-    let text = headers.get_optional_str(&RETRY_AFTER)?;
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = azure_core::time::parse_rfc7231(text).ok()?;
-    (date - time::OffsetDateTime::now_utc()).try_into().ok()
-}
-
-const MILLISECONDS: [HeaderName; 2] = [
-    HeaderName::from_static("x-ms-retry-after-ms"),
-    HeaderName::from_static("retry-after-ms"),
-];
 
 /// Attempts that failed in a way that is tried again, by reason.
 #[derive(Debug, Default)]
@@ -191,7 +155,7 @@ impl Policy for Impatience {
         let answer = next[0].send(ctx, request, &next[1..]).await?;
         let asked = asked_patience(answer.headers()).unwrap_or_default();
         match u16::from(answer.status()) {
-            429 | 503 if asked > LONGEST_WAIT => check_success(answer, None).await,
+            429 | 503 if asked > BACKOFF.longest => check_success(answer, None).await,
             _ => Ok(answer),
         }
     }
@@ -200,6 +164,7 @@ impl Policy for Impatience {
 #[cfg(test)]
 mod tests {
     use azure_core::http::AsyncRawResponse;
+    use azure_core::http::headers::{Headers, RETRY_AFTER};
     use futures::FutureExt as _;
 
     use super::*;
@@ -218,18 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_again_after_growing_waits_and_what_cannot_is_not() {
-        let ms = Duration::from_millis;
-        let wait = |retries| wait_before_retry(&refused(500, None), retries, ms(0));
-        for (retries, least) in [(0, 400), (1, 800), (2, 1600), (3, 3200), (4, 6400)] {
-            let wait = wait(retries).expect("it is tried again");
-            assert!((ms(least)..ms(least + 256)).contains(&wait), "{wait:?}");
-        }
+    fn what_may_pass_is_tried_again_and_what_cannot_is_not() {
+        let wait = |retries| wait_before_retry(&refused(500, None), retries, Duration::ZERO);
+        assert!(wait(0).is_some() && wait(4).is_some());
         assert_eq!(wait(5), None);
-        assert_eq!(wait_before_retry(&refused(500, None), 0, RETRY_FOR), None);
+        assert_eq!(
+            wait_before_retry(&refused(500, None), 0, BACKOFF.within),
+            None
+        );
         for status in [400, 401, 403, 404, 409, 412, 416] {
             assert_eq!(
-                wait_before_retry(&refused(status, None), 0, ms(0)),
+                wait_before_retry(&refused(status, None), 0, Duration::ZERO),
                 None,
                 "{status}"
             );

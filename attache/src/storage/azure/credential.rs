@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 
 use super::attempt::Impatience;
 use super::config::{AzureConfig, CredentialKind};
-use super::error::credential_error;
+use super::token_error::credential_error;
 use super::transport::Transport;
 use crate::error::{Error, Result};
 use crate::lease::{Granted, Held, Lease};

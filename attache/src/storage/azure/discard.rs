@@ -6,56 +6,15 @@
 //! are left to the service, which forgets them by itself.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use azure_core::http::Etag;
 use azure_core::http::headers::HeaderName;
 use azure_storage_blob::models::{BlobClientDeleteOptions, BlockBlobClientUploadOptions};
 use bytes::Bytes;
 
-use super::Inner;
-use super::error::{is_absent, is_retained, is_taken};
+use super::inner::{Deleted, Inner};
+use super::refusal::{is_absent, is_retained, is_taken};
 use crate::attachment::ObjectKey;
-
-/// What a deletion found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deleted {
-    /// A blob, which is gone.
-    It,
-    /// No blob.
-    Nothing,
-}
-
-/// Whether blobs that are made in the container can be deleted, as far as it is known.
-#[derive(Debug, Default)]
-pub(super) struct Retention(Mutex<Option<Known>>);
-
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    at: Instant,
-    keeps: bool,
-}
-
-/// How long it is believed. Policies are set by people.
-const BELIEVED: Duration = Duration::from_secs(5 * 60);
-
-impl Retention {
-    fn known(&self) -> Option<bool> {
-        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .filter(|known| known.at.elapsed() < BELIEVED)
-            .map(|known| known.keeps)
-    }
-
-    fn note(&self, keeps: bool) {
-        let known = Known {
-            at: Instant::now(),
-            keeps,
-        };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
-    }
-}
 
 impl Inner {
     /// Removes the blob under `key`, or blocks that are staged there. Nothing there is success.

@@ -11,12 +11,13 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{Stream, StreamExt as _};
 use http::HeaderValue;
 
-use super::Inner;
-use super::error::is_transient;
-use super::get::Opened;
-use super::transport::Answer;
+use super::inner::Inner;
+use super::open::Opened;
+use super::refusal::is_transient;
+use super::transport::broken;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
+use crate::http::Answer;
 
 /// How often a download that breaks is resumed without having moved by [`PROGRESS`]. One that moves is bounded by
 /// `download.timeout` alone.
@@ -79,7 +80,7 @@ impl Stream for Download {
                     }
                     return Poll::Ready(Some(Ok(chunk)));
                 }
-                Some(Err(error)) => error,
+                Some(Err(error)) => broken(error),
                 None => azure_core::Error::with_message(
                     azure_core::error::ErrorKind::Io,
                     "the response ended before its last byte",

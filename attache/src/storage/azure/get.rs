@@ -1,240 +1,49 @@
-//! Get Blob (<https://learn.microsoft.com/rest/api/storageservices/get-blob>), the one request that every relay makes.
-//!
-//! It does not go through Microsoft's client, which copied the headers of an answer five times and read sixty properties of
-//! a blob where eight are wanted: 23 % of the CPU of a relay of 4 KiB. Nor does it ask for an empty blob by a range, as that
-//! does, to be refused and ask once more. Retries, the token and errors are those of every other request.
+//! An object, or a part of it, as one stream whose first bytes are at hand.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
-use azure_core::error::{Error as AzureError, ErrorKind as AzureErrorKind, check_success};
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE, USER_AGENT};
-use http_body_util::Full;
+use futures::stream::{self, StreamExt};
 
-use super::attempt::{self, wait_before_retry};
-use super::credential::Bearer;
-use super::shared_key::{self, AccountKey, Signable};
-use super::transport::{Answer, azure_answer};
-use super::{Inner, METADATA};
-use crate::attachment::{ByteRange, Hex, ObjectKey};
-use crate::lease::Held;
-use crate::secret::Secret;
+use super::download::Download;
+use super::inner::{Inner, bare};
+use super::metadata::object_info;
+use crate::attachment::{ByteRange, ObjectKey};
+use crate::error::{Error, Result};
+use crate::storage::{Object, ObjectInfo, resolve_range};
+use crate::transfer::body::Body;
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("attache/", env!("CARGO_PKG_VERSION")));
-
-const X_MS_VERSION: HeaderName = HeaderName::from_static("x-ms-version");
-const X_MS_DATE: HeaderName = HeaderName::from_static("x-ms-date");
-
-/// Who we are.
-pub(super) enum Authority {
-    Token(Bearer),
-    Key(AccountKey),
-}
-
-/// An answer whose body is to be read.
-pub(super) struct Opened {
-    headers: HeaderMap,
-    partial: bool,
-    pub(super) body: Answer,
-}
-
-impl Inner {
-    /// Asks for a blob, or for a part of it; of one version, if that is told.
-    ///
-    /// # Errors
-    ///
-    /// What the service said, or why it could not be asked, after the retries that every request gets. Dropped before its
-    /// end, it asks for nothing more.
-    pub(super) async fn open(
-        &self,
-        key: &ObjectKey,
-        range: Option<ByteRange>,
-        version: Option<&HeaderValue>,
-    ) -> azure_core::Result<Opened> {
-        let started = Instant::now();
-        let mut retries = 0;
-        loop {
-            let outcome = self.attempt(key, range, version).await;
-            let Err(error) = outcome else { return outcome };
-            let Some(wait) = wait_before_retry(&error, retries, started.elapsed()) else {
-                return Err(error);
-            };
-            tracing::debug!(%key, retry = retries + 1, wait_ms = wait.as_millis(), %error, "retrying the request to the store");
-            tokio::time::sleep(wait).await;
-            retries += 1;
-        }
+pub(super) async fn get(
+    inner: &Arc<Inner>,
+    key: &ObjectKey,
+    range: Option<ByteRange>,
+) -> Result<Object> {
+    let opened = inner
+        .open(key, range, None)
+        .await
+        .map_err(|error| inner.fail(error, "get", key.as_str()))?;
+    let size = opened
+        .size()
+        .ok_or_else(|| Error::internal("azure: the response has no length"))?;
+    // Azurite serves nothing, as if it had been asked for, where a part begins at the end ("bytes 0--1/0").
+    let wanted = resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
+    if opened.range() != Some(wanted) {
+        return Err(Error::internal("azure: the response has another range"));
     }
-
-    /// Once, and once more if the token was refused.
-    async fn attempt(
-        &self,
-        key: &ObjectKey,
-        range: Option<ByteRange>,
-        version: Option<&HeaderValue>,
-    ) -> azure_core::Result<Opened> {
-        let mut renewed = false;
-        loop {
-            let mut request = self.get_request(key, range, version)?;
-            let seen = self.authority.authorise(&mut request).await?;
-            let span = attempt::span("GET", request.uri().path());
-            let answer = self
-                .retries
-                .watch(span, self.transport.send(request), |answer| {
-                    answer.status().as_u16()
-                })
-                .await?;
-            let (head, body) = answer.into_parts();
-            match head.status.as_u16() {
-                status @ (200 | 206) => {
-                    return Ok(Opened {
-                        headers: head.headers,
-                        partial: status == 206,
-                        body,
-                    });
-                }
-                401 if !renewed && self.authority.renew(seen.as_ref()) => renewed = true,
-                _ => return Err(refusal(&head, body).await),
-            }
-        }
-    }
-
-    fn get_request(
-        &self,
-        key: &ObjectKey,
-        range: Option<ByteRange>,
-        version: Option<&HeaderValue>,
-    ) -> azure_core::Result<http::Request<Full<Bytes>>> {
-        // Keys need no escapes.
-        let url = format!("{}/{}", self.container_url, key.as_str());
-        let mut request = http::Request::get(url)
-            .body(Full::default())
-            .map_err(|error| AzureError::new(AzureErrorKind::Other, error))?;
-        let headers = request.headers_mut();
-        headers.insert(X_MS_VERSION, self.protocol.clone());
-        headers.insert(USER_AGENT, AGENT);
-        if let Some(range) = range {
-            let last = range.end.saturating_sub(1);
-            headers.insert(RANGE, value(format!("bytes={}-{last}", range.start))?);
-        }
-        if let Some(version) = version {
-            headers.insert(IF_MATCH, version.clone());
-        }
-        for (name, text) in attempt::trace_headers() {
-            headers.insert(name, value(text)?);
-        }
-        Ok(request)
-    }
-}
-
-impl Authority {
-    /// Signs a request without query and body, and returns the token, if it is one that was used.
-    async fn authorise(
-        &self,
-        request: &mut http::Request<Full<Bytes>>,
-    ) -> azure_core::Result<Option<Arc<Held<Secret>>>> {
-        let (held, authorisation) = match self {
-            Self::Token(bearer) => {
-                let scheme = request.uri().scheme_str().unwrap_or_default();
-                let (held, authorisation) = bearer.authorise(scheme).await?;
-                (Some(held), authorisation)
-            }
-            Self::Key(key) => {
-                let date = value(shared_key::date())?;
-                request.headers_mut().insert(X_MS_DATE, date);
-                let headers = request.headers().iter();
-                let signable = Signable {
-                    method: request.method().as_str(),
-                    path: request.uri().path(),
-                    query: Vec::new(),
-                    length: 0,
-                    headers: headers
-                        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
-                        .collect(),
-                };
-                (None, key.authorise(&signable))
-            }
-        };
-        let mut authorisation = value(authorisation)?;
-        authorisation.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, authorisation);
-        Ok(held)
-    }
-
-    /// Whether a token that was refused makes way for another.
-    fn renew(&self, refused: Option<&Arc<Held<Secret>>>) -> bool {
-        match (self, refused) {
-            (Self::Token(bearer), Some(refused)) => bearer.token().reject(refused),
-            _ => false,
-        }
-    }
-}
-
-impl Opened {
-    /// The length of the whole blob: what follows the slash in `Content-Range: bytes 0-9/100`, or all that comes.
-    pub(super) fn size(&self) -> Option<u64> {
-        let text = match self.partial {
-            true => self.text(CONTENT_RANGE)?.split_once('/')?.1,
-            false => self.text(CONTENT_LENGTH)?,
-        };
-        text.parse().ok()
-    }
-
-    /// Which part of the blob this is.
-    pub(super) fn range(&self) -> Option<ByteRange> {
-        if !self.partial {
-            let end = self.size()?;
-            return Some(ByteRange { start: 0, end });
-        }
-        let (range, _) = self.text(CONTENT_RANGE)?.split_once('/')?;
-        let (first, last) = range.strip_prefix("bytes ")?.split_once('-')?;
-        Some(ByteRange {
-            start: first.parse().ok()?,
-            end: last.parse::<u64>().ok()?.checked_add(1)?,
-        })
-    }
-
-    /// The entity tag: what another request for the same version asks for. A copy, since a clone would keep the whole buffer
-    /// that the head was read into for as long as the download lasts.
-    pub(super) fn version(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(self.headers.get(ETAG)?.as_bytes()).ok()
-    }
-
-    /// A field of the metadata.
-    pub(super) fn metadata(&self, name: &str) -> Option<&str> {
-        self.headers.get(format!("{METADATA}{name}"))?.to_str().ok()
-    }
-
-    /// Of the whole blob: an answer that has a part tells it beside that of the part.
-    pub(super) fn md5(&self) -> Option<Hex<16>> {
-        let whole = self.headers.get("x-ms-blob-content-md5");
-        let own = self.headers.get("content-md5");
-        let text = whole.or(own.filter(|_| !self.partial))?;
-        let md5 = crate::base64::decode(text.to_str().ok()?)?;
-        Some(Hex(md5.try_into().ok()?))
-    }
-
-    fn text(&self, name: HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-/// What Microsoft's client makes of such an answer.
-async fn refusal(head: &http::response::Parts, body: Answer) -> AzureError {
-    match check_success(azure_answer(head, body), None).await {
-        Err(error) => error,
-        // Of the successes, none but 200 and 206 is an answer to this request.
-        Ok(_) => AzureError::with_message(
-            AzureErrorKind::Other,
-            format!(
-                "unexpected response {} to a request for a blob",
-                head.status
-            ),
-        ),
-    }
-}
-
-fn value(text: String) -> azure_core::Result<HeaderValue> {
-    HeaderValue::try_from(text).map_err(|error| AzureError::new(AzureErrorKind::Other, error))
+    let metadata = |name: &str| opened.metadata(name);
+    let version = opened.version();
+    let version = version.as_ref().and_then(|tag| tag.to_str().ok()).map(bare);
+    let info = ObjectInfo {
+        store_tag: version,
+        ..object_info(key.clone(), size, metadata, opened.md5())
+    };
+    let resumed = Arc::new(AtomicBool::new(false));
+    let mut download = Download::new(inner.clone(), key.clone(), wanted, opened, resumed.clone());
+    // The first bytes are at hand when this returns.
+    let first = download.next().await.transpose()?;
+    Ok(Object {
+        info,
+        range: wanted,
+        body: Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed),
+    })
 }

@@ -7,15 +7,91 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use futures::stream::{self, BoxStream, StreamExt};
+
+use super::place::{FACTS, FOLDERS, Place, TEMP, blocking, read_error};
+use super::sidecar::{info, read_sidecar};
 use crate::attachment::ObjectKey;
+use crate::error::Result;
+use crate::storage::ObjectInfo;
 
 /// Keys of one run: 8 MiB or so in memory.
 const RUN: usize = 64 * 1024;
 
+pub(super) fn list(
+    place: &Place,
+    after: Option<ObjectKey>,
+) -> BoxStream<'static, Result<ObjectInfo>> {
+    let root = place.0.clone();
+    let folders: Vec<&'static str> = FOLDERS
+        .into_iter()
+        .filter(|folder| {
+            let of = after
+                .as_ref()
+                .and_then(|key| key.as_str().split('/').next());
+            of.is_none_or(|of| *folder >= of)
+        })
+        .collect();
+    // Folders ascend, and each is read when its turn comes.
+    stream::iter(folders)
+        .map(move |folder| {
+            let (root, after) = (root.clone(), after.clone());
+            stream::try_unfold(None, move |keys| {
+                next_piece(root.clone(), folder, after.clone(), keys)
+            })
+        })
+        .flatten()
+        .map(|piece: Result<Vec<ObjectInfo>>| match piece {
+            Ok(piece) => stream::iter(piece.into_iter().map(Ok)).boxed(),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        })
+        .flatten()
+        .boxed()
+}
+
+/// How many objects a listing holds in memory.
+const PIECE: usize = 1000;
+
+/// Some objects of a folder, and the keys that are left; reads the folder at first.
+async fn next_piece(
+    root: PathBuf,
+    folder: &'static str,
+    after: Option<ObjectKey>,
+    keys: Option<Keys>,
+) -> Result<Option<(Vec<ObjectInfo>, Option<Keys>)>> {
+    blocking(move || {
+        let mut keys = match keys {
+            Some(keys) => keys,
+            None => read_keys(&root, folder, after.as_ref(), &root.join(TEMP))?,
+        };
+        let next = keys.take(PIECE)?;
+        if next.is_empty() {
+            return Ok(None);
+        }
+        let mut piece = Vec::with_capacity(next.len());
+        for key in next {
+            match fs::symlink_metadata(root.join(key.as_str())) {
+                // What is not a file was not stored by us; reading it may never end, or lead elsewhere.
+                Ok(meta) if meta.is_file() => {
+                    let sidecar = read_sidecar(&root.join(FACTS).join(format!("{key}.json")));
+                    piece.push(info(key, meta.len(), sidecar));
+                }
+                Ok(_) => tracing::warn!(%key, "skipped: not a regular file"),
+                // Deleted while we looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some((piece, Some(keys))))
+    })
+    .await
+    .map_err(|error| read_error(error).during("list", "local storage"))
+}
+
 /// The keys in `folder` of `root` that follow `after`, in ascending order. Reads the folder.
-pub(super) fn keys(
+fn read_keys(
     root: &Path,
     folder: &str,
     after: Option<&ObjectKey>,
@@ -49,7 +125,7 @@ pub(super) fn keys(
 }
 
 /// Runs that are merged.
-pub(super) struct Keys {
+struct Keys {
     runs: Vec<Run>,
     /// The next key of each run that has one.
     next: BinaryHeap<Reverse<(ObjectKey, usize)>>,
@@ -62,7 +138,7 @@ enum Run {
 
 impl Keys {
     /// The next `limit` keys, or fewer at the end.
-    pub(super) fn take(&mut self, limit: usize) -> io::Result<Vec<ObjectKey>> {
+    fn take(&mut self, limit: usize) -> io::Result<Vec<ObjectKey>> {
         let mut keys = Vec::with_capacity(limit.min(RUN));
         while keys.len() < limit {
             let Some(Reverse((key, run))) = self.next.pop() else {
@@ -129,7 +205,8 @@ mod tests {
         File::create(folder.join("not a key")).expect("made");
         let all = |after: Option<&str>| {
             let after = after.map(|key| key.parse().expect("a key"));
-            let mut keys = keys(root.path(), "user", after.as_ref(), root.path()).expect("read");
+            let mut keys =
+                read_keys(root.path(), "user", after.as_ref(), root.path()).expect("read");
             let mut found = Vec::new();
             loop {
                 let piece = keys.take(1000).expect("read");

@@ -1,0 +1,97 @@
+//! What every request needs: the container, the way to it, and who we are.
+
+use std::sync::Arc;
+
+use azure_core::http::headers::HeaderName;
+use azure_storage_blob::models::{BlobClientDeleteOptions, DeleteSnapshotsOptionType};
+use azure_storage_blob::{BlobClient, BlobServiceClient};
+use http::HeaderValue;
+
+use super::attempt::Retries;
+use super::authority::Authority;
+use super::config::Target;
+use super::error::service_error;
+use super::refusal::is_absent;
+use super::retention::Retention;
+use super::sign::Signer;
+use super::transport::Transport;
+use crate::attachment::ObjectKey;
+use crate::error::Error;
+
+/// One credential, one connection pool, one token and one signing key.
+pub(super) struct Inner {
+    pub(super) target: Target,
+    pub(super) client: BlobServiceClient,
+    pub(super) transport: Arc<Transport>,
+    pub(super) retries: Arc<Retries>,
+    pub(super) authority: Authority,
+    /// The version of the REST protocol, as Microsoft's client has it.
+    pub(super) protocol: HeaderValue,
+    /// Where blobs are, without a `/` at its end.
+    pub(super) container_url: String,
+    pub(super) signer: Signer,
+    pub(super) retention: Retention,
+}
+
+/// What a deletion found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deleted {
+    /// A blob, which is gone.
+    It,
+    /// No blob.
+    Nothing,
+}
+
+impl Inner {
+    pub(super) fn blob(&self, key: &ObjectKey) -> BlobClient {
+        self.client
+            .blob_client(&self.target.container, key.as_str())
+    }
+
+    pub(super) fn fail(
+        &self,
+        error: azure_core::Error,
+        operation: &'static str,
+        subject: &str,
+    ) -> Error {
+        service_error(error, &self.target, self.transport.counts().skew())
+            .during(operation, subject)
+    }
+
+    /// The entity tag of the object under `key` if it was written by `attempt`: an answer was lost, and the retry found our
+    /// own work.
+    pub(super) async fn own_tag(
+        &self,
+        key: &ObjectKey,
+        attempt: &str,
+    ) -> azure_core::Result<Option<String>> {
+        let properties = self.blob(key).get_properties(None).await?;
+        let headers = properties.headers();
+        let name = azure_core::http::headers::HeaderName::from_static("x-ms-meta-attempt");
+        let ours = headers.get_optional_str(&name) == Some(attempt);
+        Ok(ours.then(|| {
+            headers
+                .get_optional_str(&ETAG)
+                .map_or_else(String::new, bare)
+        }))
+    }
+
+    pub(super) async fn delete_blob(&self, key: &ObjectKey) -> azure_core::Result<Deleted> {
+        let options = BlobClientDeleteOptions {
+            delete_snapshots: Some(DeleteSnapshotsOptionType::Include),
+            ..BlobClientDeleteOptions::default()
+        };
+        match self.blob(key).delete(Some(options)).await {
+            Ok(_) => Ok(Deleted::It),
+            Err(error) if is_absent(&error) => Ok(Deleted::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+pub(super) const ETAG: HeaderName = HeaderName::from_static("etag");
+
+/// An entity tag as listings have it, which leave out the quotes of headers.
+pub(super) fn bare(tag: &str) -> String {
+    tag.trim_start_matches("W/").trim_matches('"').to_owned()
+}

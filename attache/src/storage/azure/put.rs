@@ -1,0 +1,170 @@
+//! Put Blob, or Put Block and Put Block List: one attempt at one upload, which nobody sees before its end.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use azure_core::http::{ClientMethodOptions, Context, Etag, RequestContent};
+use azure_storage_blob::models::{
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions,
+    BlockBlobClientUploadOptions, BlockLookupList,
+};
+use bytes::Bytes;
+
+use super::attempt::WholeCrc;
+use super::inner::{ETAG, Inner, bare};
+use super::metadata::to_metadata;
+use super::refusal::is_taken;
+use crate::attachment::ObjectKey;
+use crate::error::Result;
+use crate::storage::{Content, Stored, conflict};
+use crate::transfer::blocks::{self, BlockId, BlockTarget};
+use crate::transfer::body::{Body, Digests, crc64};
+
+/// A "partition" larger than any blob: the crate then makes one request of an upload.
+const WHOLE: NonZero<usize> = NonZero::new(1 << 45).expect("not zero");
+
+pub(super) async fn put(
+    inner: &Inner,
+    key: &ObjectKey,
+    content: &Content,
+    body: Body,
+) -> Result<Stored> {
+    let put = Put {
+        inner,
+        key,
+        content,
+        attempt: uuid::Uuid::now_v7().simple().to_string(),
+        tag: OnceLock::new(),
+    };
+    let digests = blocks::upload(&put, body, content.size, &content.blocks).await?;
+    Ok(Stored {
+        store_tag: put.tag.into_inner(),
+        ..digests.into()
+    })
+}
+
+/// One attempt at one upload.
+struct Put<'a> {
+    inner: &'a Inner,
+    key: &'a ObjectKey,
+    content: &'a Content,
+    /// Stored with the object, so that a repeated call that finds it there can tell its own work from somebody else's.
+    attempt: String,
+    /// The entity tag of what was put.
+    tag: OnceLock<String>,
+}
+
+impl Put<'_> {
+    fn metadata(&self, digests: &Digests) -> HashMap<String, String> {
+        let facts = self.content.settled(digests.utf8).facts;
+        let mut metadata = to_metadata(&facts, &(*digests).into());
+        metadata.insert("attempt".to_owned(), self.attempt.clone());
+        metadata
+    }
+
+    /// Keeps the entity tag; turns "it exists" into success if it is what we put.
+    async fn settle(&self, outcome: azure_core::Result<Option<String>>) -> Result<()> {
+        let tag = match outcome {
+            Ok(tag) => tag,
+            Err(error) if is_taken(&error) => {
+                // Not to be told is not "somebody else's": our caller would leave our own work behind.
+                match self.inner.own_tag(self.key, &self.attempt).await {
+                    Ok(Some(tag)) => Some(tag),
+                    Ok(None) => return Err(conflict(self.key)),
+                    Err(error) => return Err(self.inner.fail(error, "put", self.key.as_str())),
+                }
+            }
+            Err(error) => return Err(self.inner.fail(error, "put", self.key.as_str())),
+        };
+        if let Some(tag) = tag {
+            let _ = self.tag.set(tag);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BlockTarget for Put<'_> {
+    async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
+        // The service verifies one checksum and refuses two (400 BothCrc64AndMd5HeaderPresent). Where the MD5 is known it
+        // is sent anyway, to be stored, and is verified
+        // (<https://learn.microsoft.com/archive/blogs/windowsazurestorage/windows-azure-blob-md5-overview>).
+        let context = match digests.md5 {
+            Some(_) => Context::new(),
+            None => {
+                Context::new().with_value(WholeCrc(digests.crc64.unwrap_or_else(|| crc64(&bytes))))
+            }
+        };
+        let options = BlockBlobClientUploadOptions {
+            blob_content_type: Some(self.content.settled(digests.utf8).content_type),
+            blob_content_disposition: Some(self.content.disposition.clone()),
+            blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
+            if_none_match: Some(Etag::from("*")),
+            metadata: Some(self.metadata(digests)),
+            partition_size: NonZero::new(WHOLE.get() as u64),
+            parallel: NonZero::new(1),
+            method_options: ClientMethodOptions { context },
+            ..BlockBlobClientUploadOptions::default()
+        };
+        let outcome = self
+            .inner
+            .blob(self.key)
+            .block_blob_client()
+            .upload(bytes.into(), Some(options))
+            .await;
+        let tag = outcome.map(|made| made.etag.map(|tag| bare(tag.as_ref())));
+        self.settle(tag).await
+    }
+
+    async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()> {
+        let options = BlockBlobClientStageBlockOptions {
+            transactional_content_crc64: Some(crc64(&bytes).to_le_bytes().to_vec()),
+            ..BlockBlobClientStageBlockOptions::default()
+        };
+        self.inner
+            .blob(self.key)
+            .block_blob_client()
+            .stage_block(
+                id.as_bytes(),
+                bytes.len() as u64,
+                bytes.into(),
+                Some(options),
+            )
+            .await
+            .map(|_| ())
+            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))
+    }
+
+    async fn commit(&self, ids: &[BlockId], digests: &Digests) -> Result<()> {
+        let list = BlockLookupList {
+            latest: Some(ids.iter().map(|id| id.as_bytes().to_vec()).collect()),
+            ..BlockLookupList::default()
+        };
+        let list = RequestContent::try_from(list)
+            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))?;
+        let options = BlockBlobClientCommitBlockListOptions {
+            blob_content_type: Some(self.content.settled(digests.utf8).content_type),
+            blob_content_disposition: Some(self.content.disposition.clone()),
+            blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
+            if_none_match: Some(Etag::from("*")),
+            metadata: Some(self.metadata(digests)),
+            ..BlockBlobClientCommitBlockListOptions::default()
+        };
+        let outcome = self
+            .inner
+            .blob(self.key)
+            .block_blob_client()
+            .commit_block_list(list, Some(options))
+            .await;
+        let tag = outcome.map(|made| made.headers().get_optional_str(&ETAG).map(bare));
+        self.settle(tag).await
+    }
+
+    async fn abort(&self) {
+        if let Err(error) = self.inner.abort(self.key, &self.attempt).await {
+            tracing::warn!(key = %self.key, %error, "staged blocks are left; sweep removes them");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! How an object is written, and deleted: its bytes appear by one rename, after they and the facts are on disk.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::AsyncWriteExt;
+
+use super::place::{MARKER, Place, blocking, locked_temp, make_folders, sync_parent, write_error};
+use super::sidecar::{sidecar, write_sidecar};
+use crate::attachment::ObjectKey;
+use crate::error::{Error, Result};
+use crate::storage::{Content, Stored, absent, conflict};
+use crate::transfer::body::{Body, Digests};
+
+/// How much is written to a file at once. 256 KiB amortises the hop to the thread that writes; measured, larger
+/// pieces gain nothing.
+const WRITE_BYTES: usize = 256 * 1024;
+
+pub(super) async fn put(
+    place: &Place,
+    claims: &Claims,
+    key: &ObjectKey,
+    content: &Content,
+    mut body: Body,
+) -> Result<Stored> {
+    let claim = claims.claim(key).ok_or_else(|| conflict(key))?;
+    let (path, facts_path) = (place.path(key), place.facts_path(key));
+    if tokio::fs::try_exists(&path).await.unwrap_or(false) {
+        return Err(conflict(key));
+    }
+    let (file, bytes, digests) = write_temp(place, &mut body)
+        .await
+        .map_err(|error| error.during("put", key.as_str()))?;
+    let sidecar = sidecar(&content.settled(digests.utf8).facts, &digests.into())?;
+    let temp = place.temp();
+    // From here on it runs to its end, even if the caller leaves: the claim goes with it.
+    blocking(move || {
+        let _held = (claim, file);
+        publish(&temp, bytes, &sidecar, &path, &facts_path)
+    })
+    .await
+    .map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => conflict(key),
+        _ => write_error(error, "put").during("put", key.as_str()),
+    })?;
+    Ok(digests.into())
+}
+
+pub(super) async fn write_facts(
+    place: &Place,
+    claims: &Claims,
+    key: &ObjectKey,
+    content: &Content,
+    stored: &Stored,
+) -> Result<Option<String>> {
+    let claim = claims.claim(key).ok_or_else(|| conflict(key))?;
+    let (path, facts_path) = (place.path(key), place.facts_path(key));
+    let sidecar = sidecar(&content.facts, stored)?;
+    let temp = place.temp();
+    blocking(move || {
+        let _held = claim;
+        // Facts without bytes are litter.
+        if !path.exists() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        write_sidecar(&temp, &sidecar, &facts_path)
+    })
+    .await
+    .map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => absent(key),
+        _ => write_error(error, "facts").during("facts", key.as_str()),
+    })?;
+    Ok(None)
+}
+
+pub(super) async fn delete(place: &Place, key: &ObjectKey) -> Result<()> {
+    let (path, facts_path) = (place.path(key), place.facts_path(key));
+    blocking(move || {
+        // Bytes first: facts without bytes are litter, bytes without facts would be an object.
+        for path in [&path, &facts_path] {
+            match fs::remove_file(path) {
+                Ok(()) => sync_parent(path)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    })
+    .await
+    .map_err(|error| write_error(error, "delete").during("delete", key.as_str()))
+}
+
+/// The file stays open, and so locked, until it has its place.
+async fn write_temp(
+    place: &Place,
+    body: &mut Body,
+) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
+    let (root, temp) = (place.0.clone(), place.temp());
+    let (file, path) = blocking(move || {
+        let file = match locked_temp(&temp, "put-") {
+            // A copy without hidden files, or a folder that was cleaned too well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !root.join(MARKER).exists() {
+                    return Err(error);
+                }
+                make_folders(&root)?;
+                locked_temp(&temp, "put-")?
+            }
+            outcome => outcome?,
+        };
+        Ok(file.into_parts())
+    })
+    .await
+    .map_err(|error| write_error(error, "put"))?;
+    // Dropping the file and the path at any await removes the file.
+    let mut file = tokio::fs::File::from_std(file);
+    file.set_max_buf_size(WRITE_BYTES);
+    while let Some(chunk) = body.next().await {
+        file.write_all(&chunk?)
+            .await
+            .map_err(|error| write_error(error, "put"))?;
+    }
+    let digests = body
+        .digests()
+        .ok_or_else(|| Error::internal("the body ended without digests"))?;
+    file.flush()
+        .await
+        .map_err(|error| write_error(error, "put"))?;
+    file.sync_all()
+        .await
+        .map_err(|error| write_error(error, "put"))?;
+    Ok((file, path, digests))
+}
+
+fn publish(
+    temp: &Path,
+    bytes: tempfile::TempPath,
+    sidecar: &[u8],
+    path: &Path,
+    facts_path: &Path,
+) -> io::Result<()> {
+    if path.exists() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    write_sidecar(temp, sidecar, facts_path)?;
+    if let Err(error) = bytes.persist_noclobber(path) {
+        let _ = fs::remove_file(facts_path);
+        return Err(error.error);
+    }
+    if let Err(error) = sync_parent(path) {
+        // Not known to be on disk is not stored.
+        let _ = fs::remove_file(path);
+        let _ = fs::remove_file(facts_path);
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Keys that are being written by this process, so that two writers cannot mix bytes and facts. Ids are unique in the
+/// catalog, so other processes never write the same key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims(Arc<Mutex<HashSet<ObjectKey>>>);
+
+impl Claims {
+    /// `None` while somebody else writes it.
+    pub(super) fn claim(&self, key: &ObjectKey) -> Option<Claim> {
+        let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.insert(key.clone()).then(|| Claim {
+            writing: self.0.clone(),
+            key: key.clone(),
+        })
+    }
+}
+
+/// A key that is being written; free again when dropped.
+pub(super) struct Claim {
+    writing: Arc<Mutex<HashSet<ObjectKey>>>,
+    key: ObjectKey,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
+    }
+}

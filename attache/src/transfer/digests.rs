@@ -1,0 +1,171 @@
+//! Length, SHA-256, MD5 and CRC-64 of bytes as they pass; and what they must turn out to be.
+
+use std::fmt;
+
+use crc_fast::{CrcAlgorithm, Digest as Crc};
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+
+use crate::attachment::Hex;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transfer::utf8::Utf8Check;
+
+/// What is known of a body once its end was reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digests {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256, if it was asked for.
+    pub sha256: Option<Hex<32>>,
+    /// MD5, if it was asked for.
+    pub md5: Option<Hex<16>>,
+    /// CRC-64/NVME, if it was asked for: the CRC that Azure Blob Storage computes
+    /// (<https://learn.microsoft.com/rest/api/storageservices/put-blob>, `x-ms-content-crc64`).
+    pub crc64: Option<u64>,
+    /// Whether all bytes are UTF-8, if digests were asked for. ISO-2022-JP, which looks like ASCII, is not.
+    pub utf8: Option<bool>,
+}
+
+/// What a body must turn out to be. An unset field is not checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected {
+    /// Exact length in bytes.
+    pub size: Option<u64>,
+    /// Longest length in bytes that is let through.
+    pub max_size: Option<u64>,
+    /// SHA-256 of all bytes.
+    pub sha256: Option<[u8; 32]>,
+    /// MD5 of all bytes.
+    pub md5: Option<[u8; 16]>,
+    /// CRC-64/NVME of all bytes.
+    pub crc64: Option<u64>,
+}
+
+impl Expected {
+    /// Whether `digests` are what was expected.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::DigestMismatch`], with what differs.
+    pub(super) fn check(&self, digests: &Digests) -> Result<()> {
+        if let Some(size) = self.size.filter(|size| *size != digests.size) {
+            return Err(mismatch("length", size, digests.size));
+        }
+        if let (Some(want), Some(got)) = (self.sha256, digests.sha256)
+            && want != got.0
+        {
+            return Err(mismatch("SHA-256", Hex(want), got));
+        }
+        if let (Some(want), Some(got)) = (self.md5, digests.md5)
+            && want != got.0
+        {
+            return Err(mismatch("MD5", Hex(want), got));
+        }
+        if let (Some(want), Some(got)) = (self.crc64, digests.crc64)
+            && want != got
+        {
+            return Err(mismatch(
+                "CRC-64",
+                Hex(want.to_be_bytes()),
+                Hex(got.to_be_bytes()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Counts and hashes what passes.
+#[derive(Default)]
+pub(super) struct Meter {
+    pub(super) size: u64,
+    sha256: Option<Sha256>,
+    md5: Option<Md5>,
+    crc64: Option<Crc>,
+    utf8: Option<Utf8Check>,
+    pub(super) digests: Option<Digests>,
+}
+
+impl Meter {
+    /// Computes SHA-256 and CRC-64, and MD5 if `md5` is set; and looks whether it is UTF-8.
+    pub(super) fn hash_all(&mut self, md5: bool) {
+        self.sha256 = Some(Sha256::new());
+        self.crc64 = Some(Crc::new(CrcAlgorithm::Crc64Nvme));
+        self.md5 = md5.then(Md5::new);
+        self.utf8 = Some(Utf8Check::default());
+    }
+
+    /// Computes what `expected` needs.
+    pub(super) fn hash_for(&mut self, expected: &Expected) {
+        if expected.sha256.is_some() {
+            self.sha256.get_or_insert_with(Sha256::new);
+        }
+        if expected.md5.is_some() {
+            self.md5.get_or_insert_with(Md5::new);
+        }
+        if expected.crc64.is_some() {
+            self.crc64
+                .get_or_insert_with(|| Crc::new(CrcAlgorithm::Crc64Nvme));
+        }
+    }
+
+    pub(super) fn update(&mut self, chunk: &[u8]) {
+        self.size += chunk.len() as u64;
+        if let Some(hasher) = &mut self.sha256 {
+            hasher.update(chunk);
+        }
+        if let Some(hasher) = &mut self.md5 {
+            hasher.update(chunk);
+        }
+        if let Some(hasher) = &mut self.crc64 {
+            hasher.update(chunk);
+        }
+        if let Some(check) = &mut self.utf8 {
+            check.update(chunk);
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Digests {
+        Digests {
+            size: self.size,
+            sha256: self
+                .sha256
+                .take()
+                .map(|hasher| Hex(hasher.finalize().into())),
+            md5: self.md5.take().map(|hasher| Hex(hasher.finalize().into())),
+            crc64: self.crc64.take().map(|hasher| hasher.finalize()),
+            utf8: self.utf8.take().map(Utf8Check::finish),
+        }
+    }
+}
+
+/// CRC-64/NVME of `bytes`.
+pub fn crc64(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
+/// CRC-64/NVME of two pieces in a row: `first`, then `second`, which has `second_bytes` bytes. Both are left unread.
+pub fn crc64_of_two(first: u64, second: u64, second_bytes: u64) -> u64 {
+    crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, second_bytes)
+}
+
+pub(super) fn mismatch(what: &str, want: impl fmt::Display, got: impl fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::DigestMismatch,
+        format!("{what} mismatch: expected {want}, got {got}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crc_of_two_pieces_is_that_of_the_whole() {
+        let whole: Vec<u8> = (0..1000_u32).map(|i| (i * i) as u8).collect();
+        for at in [0, 1, 500, 999, 1000] {
+            let (first, second) = whole.split_at(at);
+            let combined = crc64_of_two(crc64(first), crc64(second), second.len() as u64);
+            assert_eq!(combined, crc64(&whole), "cut at {at}");
+        }
+    }
+}
