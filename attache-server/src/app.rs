@@ -32,12 +32,12 @@ use crate::allocator::allocated_bytes;
 use crate::auth::session::Ended;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
-use crate::connection::{Connection, Peer};
-use crate::limits::{self, Limits, Met, Uploading};
+use crate::net::connection::{Connection, Peer};
+use crate::net::limits::{self, Limits, Met, Uploading};
 use crate::readiness::Readiness;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::respond::{Failure, plain_problem};
-use crate::{api, audit, cors, deliver, framing, otlp, web};
+use crate::{audit, cors, deliver, framing, otlp, v1, web};
 
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -372,19 +372,19 @@ struct ApiDoc;
 
 fn router(app: App) -> Router {
     let (router, mut openapi) = OpenApiRouter::with_openapi(ApiDoc::openapi())
-        .routes(routes!(api::upload, api::list))
-        .routes(routes!(api::find, api::delete))
-        .routes(routes!(api::delete_all))
-        .routes(routes!(api::url))
-        .routes(routes!(api::limits))
-        .routes(routes!(api::status))
-        .routes(routes!(api::history))
-        .routes(routes!(api::reload))
-        .routes(routes!(api::sweep))
-        .routes(routes!(api::session, api::sign_in, api::sign_out))
-        .routes(routes!(api::healthz))
-        .routes(routes!(api::readyz))
-        .routes(routes!(api::metrics))
+        .routes(routes!(v1::upload, v1::list))
+        .routes(routes!(v1::find, v1::delete))
+        .routes(routes!(v1::delete_all))
+        .routes(routes!(v1::url))
+        .routes(routes!(v1::limits))
+        .routes(routes!(v1::status))
+        .routes(routes!(v1::history))
+        .routes(routes!(v1::reload))
+        .routes(routes!(v1::sweep))
+        .routes(routes!(v1::session, v1::sign_in, v1::sign_out))
+        .routes(routes!(v1::healthz))
+        .routes(routes!(v1::readyz))
+        .routes(routes!(v1::metrics))
         .routes(routes!(deliver::attachment))
         .routes(routes!(deliver::download))
         .split_for_parts();

@@ -24,10 +24,10 @@ use time::OffsetDateTime;
 use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::forward::Question;
-use crate::connection::Peer;
 use crate::cors;
 use crate::extract::TolerantQuery;
-use crate::outgoing::Intake;
+use crate::net::connection::Peer;
+use crate::net::outgoing::Intake;
 use crate::respond::{self, Failure, Manner, Problem};
 
 /// The query of a temporary link, and how to deliver.

@@ -17,7 +17,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::outgoing::{Intake, Outgoing};
+use crate::net::outgoing::{Intake, Outgoing};
 
 /// The id of the request that is being answered.
 pub(crate) fn request_id() -> String {

@@ -6,8 +6,8 @@ use http::request::Parts;
 use http::uri::Authority;
 
 use crate::app::App;
-use crate::connection::Peer;
 use crate::cors;
+use crate::net::connection::Peer;
 
 /// Refuses what changes something and comes from a page of another origin
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html>).

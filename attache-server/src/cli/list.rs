@@ -14,7 +14,7 @@ use indicatif::HumanBytes;
 
 use super::out::{self, columns, json, print};
 use super::{Exit, Failure, Outcome};
-use crate::api::AttachmentJson;
+use crate::v1::AttachmentJson;
 
 /// List attachments, newest first: id, size, type, time of upload, name, owner.
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ use tokio_util::io::ReaderStream;
 use super::out::{note, print, print_json};
 use super::stop::Stop;
 use super::{CLOSE_GRACE, Exit, Failure, Outcome, out, progress};
-use crate::api::AttachmentJson;
+use crate::v1::AttachmentJson;
 
 /// 256 KiB amortise the hop to the thread that reads.
 const READ_BYTES: usize = 256 * 1024;

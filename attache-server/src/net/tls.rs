@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::connection::Impatient;
+use crate::net::connection::Impatient;
 
 /// A handshake takes two round trips; whoever takes longer than this has something else in mind.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -30,7 +30,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use crate::tls;
+use crate::net::tls;
 
 /// hyper's buffers of one connection, one each way, and so the longest head. Towards the client it is one chunk of a relay;
 /// with room for two (20 KiB) neither the memory of slow readers nor the CPU of a large relay was measured to be better.

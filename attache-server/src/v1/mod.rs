@@ -31,8 +31,8 @@ use time::macros::format_description;
 use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::{self, Caller, origin, session};
-use crate::connection::Peer;
 use crate::extract::{Json, Query, json_of_stranger};
+use crate::net::connection::Peer;
 use crate::respond::{Failure, Problem};
 use crate::upload::{self, Incoming, UploadQuery};
 

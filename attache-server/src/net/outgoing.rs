@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::connection::Valve;
+use crate::net::connection::Valve;
 
 /// How it shows whether the client takes what it asked for.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use attache::{Attache, Config, Error, Result};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
-use crate::tls::{self, Tls};
+use crate::net::tls::{self, Tls};
 
 mod allowed;
 

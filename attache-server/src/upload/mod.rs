@@ -16,7 +16,8 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use crate::form;
+mod disposition;
+mod form;
 
 /// How much of a refused upload is read and thrown away, and for how long, so that its sender reads the answer instead
 /// of a connection reset (RFC 9112 section 9.6).

@@ -14,8 +14,8 @@ use futures::stream::{self, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
-use crate::disposition::{Disposition, decode_legacy};
-use crate::upload::{Incoming, Upload, digests, parse, refuse_codings};
+use super::disposition::{Disposition, decode_legacy};
+use super::{Incoming, Upload, digests, parse, refuse_codings};
 
 /// Fields and part headers of a form that come before the file, and what comes after it, each.
 const OVERHEAD: u64 = 64 * 1024;
