@@ -32,8 +32,10 @@ use crate::allocator::allocated_bytes;
 use crate::auth::session::Ended;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
-use crate::net::connection::{Connection, Peer};
-use crate::net::limits::{self, Limits, Met, Uploading};
+use crate::net::connection::Connection;
+use crate::net::limits::{self, LimitExceeded, Limits, Uploading};
+use crate::net::peer::{self, Peer};
+use crate::net::refusal;
 use crate::readiness::Readiness;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::respond::{Failure, plain_problem};
@@ -68,10 +70,10 @@ impl Deref for App {
 }
 
 impl Shared {
-    /// Counts somebody who met a limit; the answer.
-    fn limited(&self, met: Met, wait: Option<Duration>) -> Failure {
-        self.attache.metrics().limited(met.as_str());
-        Failure(limits::refusal(met, wait))
+    /// Counts a request beyond a limit; the response to it.
+    fn limited(&self, exceeded: LimitExceeded, wait: Option<Duration>) -> Failure {
+        self.attache.metrics().limited(exceeded.as_str());
+        Failure(limits::refusal(exceeded, wait))
     }
 
     /// Counts an upload of this caller in, until what it returns is dropped.
@@ -83,7 +85,7 @@ impl Shared {
         let parts = self.attache.parts();
         self.limits
             .upload(&parts.config.limits, &caller.name)
-            .map_err(|met| self.limited(met, None).0)
+            .map_err(|exceeded| self.limited(exceeded, None).0)
     }
 
     /// Whether this caller may send a request now.
@@ -95,7 +97,7 @@ impl Shared {
         let parts = self.attache.parts();
         self.limits
             .caller(&parts.config.limits, &caller.name)
-            .map_err(|wait| self.limited(Met::CallerRate, Some(wait)).0)
+            .map_err(|wait| self.limited(LimitExceeded::CallerRate, Some(wait)).0)
     }
 
     /// Who may do what, by the configuration that serves now.
@@ -260,16 +262,16 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
                     .connect(&config.limits, &config.server, address.ip());
                 let admitted = match admitted {
                     Ok(admitted) => admitted,
-                    Err(met) => {
-                        app.attache.metrics().limited(met.as_str());
+                    Err(exceeded) => {
+                        app.attache.metrics().limited(exceeded.as_str());
                         match refusals.clone().try_acquire_owned() {
                             Ok(place) => {
                                 connections.spawn(async move {
-                                    limits::refuse(stream).await;
+                                    refusal::refuse(stream).await;
                                     drop(place);
                                 });
                             }
-                            Err(_) => limits::refuse_unheard(&stream),
+                            Err(_) => refusal::refuse_unheard(&stream),
                         }
                         continue;
                     }
@@ -491,7 +493,7 @@ async fn within_limits(app: &App, peer: Peer, request: Request, next: Next) -> R
     }
     let parts = app.attache.parts();
     let config = &parts.config;
-    let client = limits::client(&config.server, peer.address, request.headers());
+    let client = peer::client(&config.server, peer.address, request.headers());
     audit::of_client(client, within_limits_of(app, client, request, next)).await
 }
 
@@ -502,7 +504,9 @@ async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Nex
     let parts = app.attache.parts();
     let config = &parts.config;
     if let Err(wait) = app.limits.client(&config.limits, client) {
-        return app.limited(Met::ClientRate, Some(wait)).into_response();
+        return app
+            .limited(LimitExceeded::ClientRate, Some(wait))
+            .into_response();
     }
     let path = request.uri().path();
     // Before it has a name, a sign-in waits for a body. So it takes no place of the others.
@@ -510,7 +514,7 @@ async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Nex
         let place = app.limits.sign_in();
         return tokio::select! {
             response = handle(request, next) => response,
-            () = place.given_up() => app.limited(Met::SignIns, None).into_response(),
+            () = place.given_up() => app.limited(LimitExceeded::SignIns, None).into_response(),
         };
     }
     let operator = OPERATORS.iter().any(|front| path.starts_with(front));
@@ -519,7 +523,7 @@ async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Nex
         .begin(&config.limits, &config.server, client, operator);
     match begun {
         Ok(_running) => handle(request, next).await,
-        Err(met) => app.limited(met, None).into_response(),
+        Err(exceeded) => app.limited(exceeded, None).into_response(),
     }
 }
 

@@ -26,9 +26,9 @@ use crate::audit::{self, Action};
 use crate::auth::forward::Question;
 use crate::cors;
 use crate::extract::TolerantQuery;
-use crate::net::connection::Peer;
-use crate::net::outgoing::Intake;
-use crate::respond::{self, Failure, Manner, Problem};
+use crate::net::outgoing::Backpressure;
+use crate::net::peer::Peer;
+use crate::respond::{self, Failure, Problem, ResponseContext};
 
 /// The query of a temporary link, and how to deliver.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -132,21 +132,21 @@ async fn answer(
         authorization: headers.contains_key(AUTHORIZATION),
         through_proxy: config.server.trusts(peer.address),
     };
-    let manner = Manner {
+    let context = ResponseContext {
         embed: config.embed(),
-        right_left: query.expires.map(|expires| {
+        access_expires_in: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
             Duration::from_secs(left.try_into().unwrap_or(0))
         }),
-        intake: match request.version {
-            Version::HTTP_2 => Intake::Stream {
+        backpressure: match request.version {
+            Version::HTTP_2 => Backpressure::Stream {
                 patience: config.download.idle_timeout,
             },
-            _ => Intake::Socket(peer.valve),
+            _ => Backpressure::Socket(peer.valve),
         },
     };
     match app.attache.deliver(&id, &ask).await {
-        Ok(delivery) => respond::deliver(delivery, manner),
+        Ok(delivery) => respond::deliver(delivery, context),
         Err(error) if error.kind() == ErrorKind::BadRange => {
             let size = app
                 .attache

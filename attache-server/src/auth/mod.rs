@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::app::App;
 use crate::audit::{self, Action};
-use crate::net::connection::Peer;
+use crate::net::peer::Peer;
 use crate::respond::Failure;
 
 pub(crate) mod forward;

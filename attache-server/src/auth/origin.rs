@@ -7,7 +7,7 @@ use http::uri::Authority;
 
 use crate::app::App;
 use crate::cors;
-use crate::net::connection::Peer;
+use crate::net::peer::Peer;
 
 /// Refuses what changes something and comes from a page of another origin
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html>).

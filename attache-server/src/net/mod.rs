@@ -3,4 +3,11 @@
 pub(crate) mod connection;
 pub(crate) mod limits;
 pub(crate) mod outgoing;
+pub(crate) mod peer;
+mod rates;
+pub(crate) mod refusal;
+mod stall;
+mod streams;
 pub(crate) mod tls;
+pub(crate) mod valve;
+mod version;

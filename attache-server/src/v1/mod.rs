@@ -22,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Out};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, LOCATION, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -32,7 +32,7 @@ use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::{self, Caller, origin, session};
 use crate::extract::{Json, Query, json_of_stranger};
-use crate::net::connection::Peer;
+use crate::net::peer::Peer;
 use crate::respond::{Failure, Problem};
 use crate::upload::{self, Incoming, UploadQuery};
 
@@ -432,7 +432,7 @@ pub(crate) async fn url(
             })
         })
         .transpose()?;
-    let base = base_url(&app, peer, &uri, &headers);
+    let base = peer.base_url(&app.attache.parts().config.server, &uri, &headers);
     let disposition = wish.disposition.unwrap_or_default();
     let id = known(&id)?;
     if !caller.owners.are_all() {
@@ -450,38 +450,6 @@ pub(crate) async fn url(
         expires_in: left.as_secs(),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Out(json)).into_response())
-}
-
-/// The base of absolute links: the host that the client used, if it is one of `server.hosts` or nothing is configured;
-/// otherwise `server.public_url`, or the first of `server.hosts`.
-fn base_url(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> String {
-    let config = &app.attache.parts().config;
-    let server = &config.server;
-    let used = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        // HTTP/2 has it in the target.
-        .or_else(|| uri.authority().map(|authority| authority.as_str()))
-        .filter(|host| host.parse::<http::uri::Authority>().is_ok());
-    let is_ours = used.is_some_and(|used| {
-        server
-            .hosts
-            .iter()
-            .any(|host| host.eq_ignore_ascii_case(used))
-    });
-    if let Some(base) = server.public_url.as_ref().filter(|_| !is_ours) {
-        return base.clone();
-    }
-    let host = used
-        .filter(|_| is_ours || server.hosts.is_empty())
-        .or(server.hosts.first().map(String::as_str))
-        .map_or_else(|| server.listen.to_string(), str::to_owned);
-    let scheme = if peer.is_secure(&config.server, headers) {
-        "https"
-    } else {
-        "http"
-    };
-    format!("{scheme}://{host}")
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -652,7 +620,7 @@ pub(crate) async fn sign_in(
         Err(_) => audit::refused(Action::SignIn, &outcome),
     }
     let (id, caller) = outcome?;
-    let secure = is_secure(&app, peer, &head.uri, &head.headers);
+    let secure = is_secure(&app, &peer, &head.uri, &head.headers);
     let cookie = session::cookie(app.attache.links(), &id, secure);
     let headers = [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())];
     Ok((headers, Out(SessionJson::from(caller))).into_response())
@@ -668,13 +636,15 @@ pub(crate) async fn sign_out(
     let (head, _) = request.into_parts();
     origin::check(&app, &head, false)?;
     app.sign_out(auth::sessions(&app, &head.headers)).await?;
-    let cookie = session::no_cookie(is_secure(&app, peer, &head.uri, &head.headers));
+    let cookie = session::no_cookie(is_secure(&app, &peer, &head.uri, &head.headers));
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }
 
-/// Whether whoever asks does so over https, as far as we can tell.
-fn is_secure(app: &App, peer: Peer, uri: &Uri, headers: &HeaderMap) -> bool {
-    base_url(app, peer, uri, headers).starts_with("https://")
+/// Whether the client asks over https, as far as we can tell.
+fn is_secure(app: &App, peer: &Peer, uri: &Uri, headers: &HeaderMap) -> bool {
+    let parts = app.attache.parts();
+    peer.base_url(&parts.config.server, uri, headers)
+        .starts_with("https://")
 }
 
 /// The process is running.
