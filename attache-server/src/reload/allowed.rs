@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use attache::config::{AuthMode, Backend, StorageConfig, keys_set_in};
 use attache::{Config, Error, ErrorKind, Result};
 
-use super::Loaded;
+use super::source::Loaded;
 
 /// Why a configuration is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trigger {
+pub(super) enum Trigger {
     /// SIGHUP, or `POST /v1/admin/reload`.
     Asked,
     /// A file changed. Nobody may have meant it.
