@@ -1,7 +1,6 @@
 //! The binary `attache`: the HTTP server and the command line. See `attache --help`.
 
 mod allocator;
-mod app;
 mod audit;
 mod auth;
 mod backup;
@@ -11,11 +10,17 @@ mod cors;
 mod deliver;
 mod extract;
 mod framing;
+mod gate;
+mod jobs;
 mod net;
 mod otlp;
 mod readiness;
 mod reload;
+mod request_id;
 mod respond;
+mod router;
+mod serve;
+mod state;
 mod telemetry;
 mod upload;
 mod v1;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use attache::delivery::embedding::Embed;
 use attache::delivery::{Representation, cache_control};
-use attache::observe::trace::Context;
 use attache::transfer::ranges::Part;
 use attache::{Delivery, Error, ErrorKind};
 use axum::body::Body;
@@ -18,21 +17,20 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
 use crate::net::outgoing::{Backpressure, Outgoing};
-
-/// The id of the request that is being answered.
-pub(crate) fn request_id() -> String {
-    Context::current().map_or_else(String::new, |context| context.request_id().to_owned())
-}
+use crate::request_id::request_id;
 
 /// An error on its way to a client.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Error);
+pub(crate) struct ErrorResponse(pub(crate) Error);
 
-impl From<Error> for Failure {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         Self(error)
     }
 }
+
+/// What a handler gives back.
+pub(crate) type HttpResult<T> = Result<T, ErrorResponse>;
 
 /// The body of every error (RFC 9457).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -82,7 +80,7 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let Self(error) = self;
         let kind = error.kind();

@@ -14,7 +14,7 @@ use indicatif::HumanBytes;
 
 use super::out::{self, columns, json, print};
 use super::outcome::{CommandError, Exit, Outcome};
-use crate::v1::AttachmentJson;
+use crate::v1::json::AttachmentJson;
 
 /// List attachments, newest first: id, size, type, time of upload, name, owner.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use attache::Config;
 use clap::{Args, Parser, Subcommand};
 
 use crate::reload::Source;
-use crate::{app, otlp, telemetry};
+use crate::{otlp, serve, telemetry};
 
 mod backup;
 mod check;
@@ -149,7 +149,7 @@ fn run(cli: Cli) -> Outcome {
             start("info", loaded.config.otlp_endpoint.as_deref())?;
             block_on(async {
                 otlp::send_from_here();
-                let outcome = app::serve(loaded, source).await;
+                let outcome = serve::serve(loaded, source).await;
                 // While there is a runtime to send from.
                 let _ = tokio::task::spawn_blocking(otlp::flush).await;
                 outcome?;

@@ -20,7 +20,7 @@ use super::outcome::{CommandError, Exit, Outcome};
 use super::stop::Stop;
 use super::store::CLOSE_GRACE;
 use super::{out, progress};
-use crate::v1::AttachmentJson;
+use crate::v1::json::AttachmentJson;
 
 /// 256 KiB amortise the hop to the thread that reads.
 const READ_BYTES: usize = 256 * 1024;

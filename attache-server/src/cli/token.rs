@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 
 use super::out::{columns, json, minute, note, print, print_json, timestamp};
 use super::outcome::{CommandError, Exit, Outcome};
-use crate::auth::tokens::{Token, TokenId, Tokens};
+use crate::auth::token::{Token, TokenId};
+use crate::auth::tokens::Tokens;
 
 /// Create, list and revoke API tokens, for auth.mode = "token". A running server notices within a second.
 #[derive(Debug, Args)]
