@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use attache::Error;
 
 use crate::auth::Caller;
-use crate::respond::request_id;
+use crate::request_id::request_id;
 
 /// What was done.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 //! An origin is answered by its own name and never by `*`, so that a reader's cookies and a page's token may come along.
 //! Errors are answered so, too: a page that may not read why it was refused cannot say it.
 
-use attache::Config;
+use attache::config::server::ServerConfig;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -13,8 +13,6 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderValue, ORIGIN, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
-
-use crate::app::App;
 
 /// What a page may ask for with; what it may then do is decided as for everybody.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
@@ -29,11 +27,10 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The origin that asks, if it may.
-pub(crate) fn listed<'a>(config: &Config, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+pub(crate) fn listed<'a>(server: &ServerConfig, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
     let mut origins = headers.get_all(ORIGIN).iter();
     let (origin, more) = (origins.next()?, origins.next());
-    let known = config
-        .server
+    let known = server
         .cors_origins
         .iter()
         .any(|known| known.is(origin.as_bytes()));
@@ -42,19 +39,18 @@ pub(crate) fn listed<'a>(config: &Config, headers: &'a HeaderMap) -> Option<&'a 
 
 /// Answers preflights, and says of every other answer which page may read it.
 pub(crate) async fn share<F: Future<Output = Response>>(
-    app: &App,
+    server: &ServerConfig,
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
-    let parts = app.attache.parts();
     let path = request.uri().path();
     let shared = ["/v1/", "/attachment/", "/download/"]
         .iter()
         .any(|folder| path.starts_with(folder));
-    if !shared || parts.config.server.cors_origins.is_empty() {
+    if !shared || server.cors_origins.is_empty() {
         return answer(request).await;
     }
-    let origin = listed(&parts.config, request.headers()).cloned();
+    let origin = listed(server, request.headers()).cloned();
     let is_preflight = request.method() == Method::OPTIONS
         && request
             .headers()

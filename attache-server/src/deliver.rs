@@ -21,14 +21,14 @@ use http::{HeaderMap, Method, Version};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::app::App;
 use crate::audit::{self, Action};
 use crate::auth::forward::Question;
-use crate::connection::Peer;
 use crate::cors;
 use crate::extract::TolerantQuery;
-use crate::outgoing::Intake;
-use crate::respond::{self, Failure, Manner, Problem};
+use crate::net::outgoing::Backpressure;
+use crate::net::peer::Peer;
+use crate::respond::{self, ErrorResponse, Problem, ResponseContext};
+use crate::state::App;
 
 /// The query of a temporary link, and how to deliver.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -100,13 +100,13 @@ async fn answer(
 ) -> Response {
     let Ok(id) = id.parse::<AttachmentId>() else {
         // An id that cannot exist is reported as not found.
-        return Failure(Error::not_found("…")).into_response();
+        return ErrorResponse(Error::not_found("…")).into_response();
     };
     let admitted = admit(app, &id, disposition, &query, request).await;
     let who = admitted.as_deref().unwrap_or("unknown");
     audit::record_as(who, Action::Read, id.as_str(), &admitted);
     if let Err(error) = admitted {
-        return Failure(error).into_response();
+        return ErrorResponse(error).into_response();
     }
     let config = &app.attache.parts().config;
     let headers = &request.headers;
@@ -124,7 +124,7 @@ async fn answer(
             Some(Via::Relay) => Some(DeliveryMode::Relay),
             Some(Via::Redirect) => Some(DeliveryMode::Redirect),
             // A script of a page that may read here may not read at the store, unless that has rules of its own.
-            None if redirects && cors::listed(config, headers).is_some() => {
+            None if redirects && cors::listed(&config.server, headers).is_some() => {
                 Some(DeliveryMode::Relay)
             }
             None => None,
@@ -132,28 +132,28 @@ async fn answer(
         authorization: headers.contains_key(AUTHORIZATION),
         through_proxy: config.server.trusts(peer.address),
     };
-    let manner = Manner {
+    let context = ResponseContext {
         embed: config.embed(),
-        right_left: query.expires.map(|expires| {
+        access_expires_in: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
             Duration::from_secs(left.try_into().unwrap_or(0))
         }),
-        intake: match request.version {
-            Version::HTTP_2 => Intake::Stream {
+        backpressure: match request.version {
+            Version::HTTP_2 => Backpressure::Stream {
                 patience: config.download.idle_timeout,
             },
-            _ => Intake::Socket(peer.valve),
+            _ => Backpressure::Socket(peer.valve),
         },
     };
     match app.attache.deliver(&id, &ask).await {
-        Ok(delivery) => respond::deliver(delivery, manner),
+        Ok(delivery) => respond::deliver(delivery, context),
         Err(error) if error.kind() == ErrorKind::BadRange => {
             let size = app
                 .attache
                 .find(&id)
                 .await
                 .map(|attachment| attachment.size);
-            let mut response = Failure(error).into_response();
+            let mut response = ErrorResponse(error).into_response();
             if let Ok(size) = size {
                 response
                     .headers_mut()
@@ -161,7 +161,7 @@ async fn answer(
             }
             response
         }
-        Err(error) => Failure(error).into_response(),
+        Err(error) => ErrorResponse(error).into_response(),
     }
 }
 
@@ -186,7 +186,7 @@ async fn admit(
         }
         return Ok("link".into());
     }
-    let refused = match auth.caller(app, request).await {
+    let refused = match app.caller(&auth, request).await {
         Ok(caller) => {
             caller.need(Scope::Read)?;
             if !caller.owners.are_all() {

@@ -8,14 +8,13 @@ use std::time::Duration;
 use attache::transfer::budget::Budget;
 use attache::{Error, ErrorKind};
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use futures::StreamExt as _;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use crate::app::App;
-use crate::respond::Failure;
+use crate::respond::ErrorResponse;
 
 /// Largest JSON body: a thousand ids with room to spare.
 const MAX_JSON: usize = 256 * 1024;
@@ -34,13 +33,13 @@ pub(crate) struct Query<T>(pub(crate) T);
 pub(crate) struct TolerantQuery<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = Failure;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
         let text = parts.uri.query().unwrap_or_default();
         // It would be read with replacement characters: a file would be stored under another name than it has.
         if percent_decode_str(text).decode_utf8().is_err() {
-            return Err(Failure(Error::bad_request(
+            return Err(ErrorResponse(Error::bad_request(
                 "the query is not UTF-8; percent-encode names as UTF-8",
             )));
         }
@@ -49,20 +48,20 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
 }
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for TolerantQuery<T> {
-    type Rejection = Failure;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
         query(parts).map(Self)
     }
 }
 
-fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
+fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, ErrorResponse> {
     axum::extract::Query::<T>::try_from_uri(&parts.uri)
         .map(|axum::extract::Query(query)| query)
         .map_err(|rejection| {
             let text = std::error::Error::source(&rejection)
                 .map_or_else(|| rejection.to_string(), ToString::to_string);
-            Failure(Error::bad_request(format!("cannot read the query: {text}")))
+            ErrorResponse(Error::bad_request(format!("cannot read the query: {text}")))
         })
 }
 
@@ -70,11 +69,14 @@ fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Failure> {
 /// it after the [`Caller`](crate::auth::Caller). A body above 4 KiB holds a permit of the transfer memory while it is read.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
-    type Rejection = Failure;
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T>
+where
+    Budget: FromRef<S>,
+{
+    type Rejection = ErrorResponse;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
-        let budget = app.attache.parts().budget.clone();
+    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorResponse> {
+        let budget = Budget::from_ref(state);
         let bytes = collect(request.into_body(), MAX_JSON, Some(&budget)).await?;
         Ok(Self(json(&bytes)?))
     }

@@ -1,29 +1,29 @@
 //! The binary `attache`: the HTTP server and the command line. See `attache --help`.
 
 mod allocator;
-mod api;
-mod app;
 mod audit;
 mod auth;
 mod backup;
 mod cli;
 mod client;
-mod connection;
 mod cors;
 mod deliver;
-mod disposition;
 mod extract;
-mod form;
 mod framing;
-mod limits;
+mod gate;
+mod jobs;
+mod net;
 mod otlp;
-mod outgoing;
 mod readiness;
 mod reload;
+mod request_id;
 mod respond;
+mod router;
+mod serve;
+mod state;
 mod telemetry;
-mod tls;
 mod upload;
+mod v1;
 mod web;
 
 #[global_allocator]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use attache::delivery::embedding::Embed;
 use attache::delivery::{Representation, cache_control};
-use attache::observe::trace::Context;
 use attache::transfer::ranges::Part;
 use attache::{Delivery, Error, ErrorKind};
 use axum::body::Body;
@@ -17,22 +16,21 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::outgoing::{Intake, Outgoing};
-
-/// The id of the request that is being answered.
-pub(crate) fn request_id() -> String {
-    Context::current().map_or_else(String::new, |context| context.request_id().to_owned())
-}
+use crate::net::outgoing::{Backpressure, Outgoing};
+use crate::request_id::request_id;
 
 /// An error on its way to a client.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Error);
+pub(crate) struct ErrorResponse(pub(crate) Error);
 
-impl From<Error> for Failure {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         Self(error)
     }
 }
+
+/// What a handler gives back.
+pub(crate) type HttpResult<T> = Result<T, ErrorResponse>;
 
 /// The body of every error (RFC 9457).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -82,7 +80,7 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let Self(error) = self;
         let kind = error.kind();
@@ -153,20 +151,20 @@ fn problem(
     response
 }
 
-/// What an answer needs to know of its request.
+/// What a response to a delivery depends on besides the delivery.
 #[derive(Clone, Debug)]
-pub(crate) struct Manner {
-    /// How long the right by which the client reads lasts, if it ends by itself.
-    pub(crate) right_left: Option<Duration>,
-    /// How it shows whether the client takes bytes.
-    pub(crate) intake: Intake,
+pub(crate) struct ResponseContext {
+    /// Time until the temporary link by which the client reads expires, if it reads by one.
+    pub(crate) access_expires_in: Option<Duration>,
+    /// How we learn that the client stopped reading.
+    pub(crate) backpressure: Backpressure,
     /// Pages of which sites may embed it.
     pub(crate) embed: Embed,
 }
 
-/// A delivery as an answer. `head` answers carry the headers of a GET and no body.
-pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
-    let keep = value(&cache_control(manner.right_left));
+/// A delivery as a response. Responses to `HEAD` carry the headers of a `GET` and no body.
+pub(crate) fn deliver(delivery: Delivery, context: ResponseContext) -> Response {
+    let keep = value(&cache_control(context.access_expires_in));
     match delivery {
         Delivery::NotModified(representation) => {
             let mut headers = HeaderMap::new();
@@ -183,7 +181,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             part,
             body,
         } => {
-            let mut headers = describe(&representation, manner.embed);
+            let mut headers = describe(&representation, context.embed);
             headers.insert(CACHE_CONTROL, keep);
             let size = representation.size;
             let (status, length) = match part {
@@ -201,16 +199,18 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
             };
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             let body = match body {
-                Some(chunks) => Body::new(Outgoing::new(chunks, length, manner.intake)),
+                Some(chunks) => Body::new(Outgoing::new(chunks, length, context.backpressure)),
                 None => Body::empty(),
             };
             (status, headers, body).into_response()
         }
         Delivery::Redirect { url, max_age } => {
             let mut headers = HeaderMap::new();
-            guard(&mut headers, REDIRECT_POLICY, manner.embed);
+            guard(&mut headers, REDIRECT_POLICY, context.embed);
             headers.insert(LOCATION, value(url.expose()));
-            let max_age = manner.right_left.map_or(max_age, |left| left.min(max_age));
+            let max_age = context
+                .access_expires_in
+                .map_or(max_age, |left| left.min(max_age));
             let keep = format!("private, max-age={}", max_age.as_secs());
             headers.insert(CACHE_CONTROL, value(&keep));
             (StatusCode::FOUND, headers).into_response()
@@ -222,7 +222,7 @@ pub(crate) fn deliver(delivery: Delivery, manner: Manner) -> Response {
         } => {
             // The web server adds length and ranges of the file that it sends instead of this empty body, and takes the
             // rest from here (deploy/nginx/attache.conf).
-            let mut headers = describe(&representation, manner.embed);
+            let mut headers = describe(&representation, context.embed);
             headers.remove(ACCEPT_RANGES);
             // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
             headers.insert(HeaderName::from_static("x-attache-cache-control"), keep);

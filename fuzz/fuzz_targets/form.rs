@@ -2,14 +2,10 @@
 #![no_main]
 #![allow(
     dead_code,
-    reason = "the server uses all of the file, this a part of it"
+    reason = "the server uses all of the folder, this a part of it"
 )]
 
-#[path = "../../attache-server/src/disposition.rs"]
-mod disposition;
-#[path = "../../attache-server/src/form.rs"]
-mod form;
-#[path = "../../attache-server/src/upload.rs"]
+#[path = "../../attache-server/src/upload/mod.rs"]
 mod upload;
 
 use attache::ErrorKind;

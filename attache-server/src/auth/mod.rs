@@ -6,29 +6,30 @@
 
 use std::sync::Arc;
 
-use attache::access::{Owners, Scope, Scopes};
-use attache::attachment::{Hex, IdempotencyKey, Owner};
+use attache::access::links::LinkKey;
 use attache::config::auth::{AuthConfig, AuthMode};
-use attache::{Attachment, Error, ErrorKind, Result};
-use axum::extract::FromRequestParts;
+use attache::config::server::ServerConfig;
+use attache::{Error, ErrorKind, Result};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
-use sha2::{Digest as _, Sha256};
 
-use crate::app::App;
-use crate::audit::{self, Action};
-use crate::connection::Peer;
-use crate::respond::Failure;
+use crate::net::peer::Peer;
 
+mod caller;
 pub(crate) mod forward;
 mod jwt;
+mod known;
 pub(crate) mod origin;
 pub(crate) mod session;
+pub(crate) mod token;
 pub(crate) mod tokens;
 
+pub(crate) use caller::Caller;
+use caller::unknown;
 use forward::Forward;
 use jwt::Issuer;
+use token::TokenId;
 use tokens::Tokens;
 
 /// The rules of one configuration.
@@ -39,15 +40,6 @@ pub(crate) struct Auth {
     tokens: Arc<Tokens>,
     issuer: Option<Arc<Issuer>>,
     pub(crate) forward: Option<Arc<Forward>>,
-}
-
-/// Somebody who is known.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    /// For people and logs: `token:ci`, `jwt:user-7`, `open`.
-    pub(crate) name: Arc<str>,
-    pub(crate) scopes: Scopes,
-    pub(crate) owners: Owners,
 }
 
 impl Auth {
@@ -88,29 +80,28 @@ impl Auth {
         self.config.accepts(AuthMode::Open)
     }
 
-    /// Who sends this request.
+    /// Who sends this request. Sessions are proved by `links`; `server` says which pages are ours.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unauthorized`]; [`ErrorKind::Forbidden`] if a browser sends it for another site.
-    pub(crate) async fn caller(&self, app: &App, request: &Parts) -> Result<Caller> {
-        let headers = &request.headers;
-        let known = match self.bearer(headers).await? {
-            Some(caller) => {
-                app.pace(&caller)?;
-                return Ok(caller);
-            }
-            None => self.signed_in(app, request),
-        };
+    pub(crate) async fn caller(
+        &self,
+        links: &LinkKey,
+        server: &ServerConfig,
+        request: &Parts,
+    ) -> Result<Caller> {
+        if let Some(caller) = self.bearer(&request.headers).await? {
+            return Ok(caller);
+        }
         // Browsers send cookies, and reach loopback, for every page that asks them to; a bearer token they do not send.
-        match known {
+        match self.signed_in(links, server, request) {
             Some(caller) => {
-                origin::check(app, request, false)?;
-                app.pace(&caller)?;
+                origin::check(server, request, false)?;
                 Ok(caller)
             }
             None if self.is_open() => {
-                origin::check(app, request, true)?;
+                origin::check(server, request, true)?;
                 Ok(Caller::anybody())
             }
             None => Err(Error::new(
@@ -137,7 +128,7 @@ impl Auth {
             return Ok(None);
         };
         let token = token.trim();
-        if tokens::looks_like_one(token) && self.config.accepts(AuthMode::Token) {
+        if token::looks_like_one(token) && self.config.accepts(AuthMode::Token) {
             return self.tokens.check(token).map(Some).ok_or_else(unknown);
         }
         match &self.issuer {
@@ -147,17 +138,15 @@ impl Auth {
     }
 
     /// Whoever signed in on the page.
-    fn signed_in(&self, app: &App, request: &Parts) -> Option<Caller> {
+    fn signed_in(&self, links: &LinkKey, server: &ServerConfig, request: &Parts) -> Option<Caller> {
         if !self.config.accepts(AuthMode::Token) {
             return None;
         }
         let peer = request.extensions.get::<Peer>();
-        let parts = app.attache.parts();
-        let server = &parts.config.server;
         let public = server.public_url.as_ref();
         let secure = public.is_some_and(|url| url.starts_with("https:"))
             || peer.is_some_and(|peer| peer.is_secure(server, &request.headers));
-        let (id, ended) = session::open(app.attache.links(), cookie(&request.headers, secure)?)?;
+        let (id, ended) = session::open(links, cookie(&request.headers, secure)?)?;
         match self.tokens.has_ended(&ended) {
             true => None,
             false => self.tokens.find(&id),
@@ -165,11 +154,11 @@ impl Auth {
     }
 
     /// The caller that a token's text proves, for signing in.
-    pub(crate) fn token(&self, text: &str) -> Result<(tokens::TokenId, Caller)> {
+    pub(crate) fn token(&self, text: &str) -> Result<(TokenId, Caller)> {
         let known = self.config.accepts(AuthMode::Token);
         let found = known.then(|| self.tokens.check(text.trim())).flatten();
         let caller = found.ok_or_else(unknown)?;
-        let id = tokens::TokenId::of(text.trim()).ok_or_else(unknown)?;
+        let id = TokenId::of(text.trim()).ok_or_else(unknown)?;
         Ok((id, caller))
     }
 }
@@ -181,112 +170,8 @@ fn cookie(headers: &HeaderMap, secure: bool) -> Option<&str> {
 }
 
 /// What ends the sessions that a request carries.
-pub(crate) fn sessions(app: &App, headers: &HeaderMap) -> Vec<session::Ended> {
+pub(crate) fn sessions(links: &LinkKey, headers: &HeaderMap) -> Vec<session::Ended> {
     let found = cookie(headers, false).into_iter();
-    let opened = found.filter_map(|cookie| session::open(app.attache.links(), cookie));
+    let opened = found.filter_map(|cookie| session::open(links, cookie));
     opened.map(|(_, ended)| ended).collect()
-}
-
-/// Says no more than that: not whether it expired, was revoked, or never was.
-fn unknown() -> Error {
-    Error::new(
-        ErrorKind::Unauthorized,
-        "this token is not known here, has expired, or was revoked; `attache token create` makes a new one",
-    )
-}
-
-/// The name of whoever needs none.
-const OPEN: &str = "open";
-
-impl Caller {
-    fn anybody() -> Self {
-        Self {
-            name: OPEN.into(),
-            scopes: Scopes::all(),
-            owners: Owners::all(),
-        }
-    }
-
-    /// # Errors
-    ///
-    /// [`ErrorKind::Forbidden`], naming the scope.
-    pub(crate) fn need(&self, scope: Scope) -> Result<()> {
-        if self.scopes.contain(scope) {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Forbidden,
-            format!("this needs the scope \"{}\"", scope.as_str()),
-        ))
-    }
-
-    /// Whether it may know of what hangs on `owner`.
-    pub(crate) fn sees(&self, owner: Option<&Owner>) -> bool {
-        self.owners.contain(owner)
-    }
-
-    /// `found`, if it may know of it; otherwise the very answer for what is not there.
-    pub(crate) fn visible(&self, found: Result<Attachment>) -> Result<Attachment> {
-        found.and_then(|attachment| match self.sees(attachment.owner.as_ref()) {
-            true => Ok(attachment),
-            false => Err(Error::not_found(attachment.id.as_str())),
-        })
-    }
-
-    /// An idempotency key of this caller: what somebody else uploaded under the same words is none of its business.
-    ///
-    /// # Errors
-    ///
-    /// None, in truth: digits are a key.
-    pub(crate) fn own(&self, key: &IdempotencyKey) -> Result<IdempotencyKey> {
-        if &*self.name == OPEN {
-            return Ok(key.clone());
-        }
-        let mut hash = Sha256::new();
-        hash.update(self.name.as_bytes());
-        hash.update([0]);
-        hash.update(key.as_str().as_bytes());
-        Hex::<32>(hash.finalize().into()).to_string().parse()
-    }
-
-    /// Whether it may hang an upload on `owner`.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Forbidden`].
-    pub(crate) fn may_write(&self, owner: Option<&Owner>) -> Result<()> {
-        if self.sees(owner) {
-            return Ok(());
-        }
-        let patterns: Vec<String> = self
-            .owners
-            .patterns()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        Err(Error::new(
-            ErrorKind::Forbidden,
-            format!(
-                "this token may not upload with this owner, or without one; it may for {}",
-                match patterns.is_empty() {
-                    true => "none".to_owned(),
-                    false => patterns.join(", "),
-                }
-            ),
-        ))
-    }
-}
-
-impl FromRequestParts<App> for Caller {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let auth = app.auth()?;
-        let outcome = auth.caller(app, parts).await;
-        // Nobody who merely has no token, but somebody who tries one.
-        if outcome.is_err() && parts.headers.contains_key(AUTHORIZATION) {
-            audit::refused(Action::Authenticate, &outcome);
-        }
-        Ok(outcome?)
-    }
 }

@@ -1,13 +1,13 @@
 //! Requests that a browser sends for another site (cross-site request forgery, DNS rebinding).
 
+use attache::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 
-use crate::app::App;
-use crate::connection::Peer;
 use crate::cors;
+use crate::net::peer::Peer;
 
 /// Refuses what changes something and comes from a page of another origin
 /// (<https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html>).
@@ -18,7 +18,7 @@ use crate::cors;
 /// # Errors
 ///
 /// [`ErrorKind::Forbidden`].
-pub(crate) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
+pub(crate) fn check(server: &ServerConfig, request: &Parts, open: bool) -> Result<()> {
     let headers = &request.headers;
     if request.method.is_safe() {
         return Ok(());
@@ -30,7 +30,7 @@ pub(crate) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
         )
     };
     // The operator named it. What it may do is still its caller's right.
-    if cors::listed(&app.attache.parts().config, headers).is_some() {
+    if cors::listed(server, headers).is_some() {
         return Ok(());
     }
     let Some(origin) = headers.get(ORIGIN) else {
@@ -48,8 +48,7 @@ pub(crate) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
         .ok_or_else(foreign)?;
     let scheme = origin.scheme_str().unwrap_or_default();
     let origin = origin.authority().ok_or_else(foreign)?;
-    let parts = app.attache.parts();
-    let public = parts.config.server.public_url.as_deref();
+    let public = server.public_url.as_deref();
     let public: Option<http::Uri> = public.and_then(|url| url.parse().ok());
     let own = public
         .as_ref()
@@ -61,7 +60,7 @@ pub(crate) fn check(app: &App, request: &Parts, open: bool) -> Result<()> {
     let secure = request
         .extensions
         .get::<Peer>()
-        .is_some_and(|peer| peer.is_secure(&parts.config.server, headers));
+        .is_some_and(|peer| peer.is_secure(server, headers));
     if scheme != if secure { "https" } else { "http" } {
         return Err(foreign());
     }

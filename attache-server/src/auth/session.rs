@@ -9,7 +9,7 @@ use attache::access::links::LinkKey;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use super::tokens::TokenId;
+use super::token::TokenId;
 
 /// Longest session: a working day.
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);

@@ -7,38 +7,23 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use attache::access::{Owners, Scopes};
 use attache::private;
 use attache::secret::Secret;
 use attache::{Error, ErrorKind, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OpenFlags, params};
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
-use super::Caller;
+use super::caller::Caller;
+use super::known::{Kept, Known};
 use super::session::Ended;
-
-/// Begins every token, so that it is recognised where it should not be: in a log, in a repository.
-const PREFIX: &str = "att_";
-
-/// The secret part: 256 bits, which nobody guesses, so that a plain hash keeps it (no salt, no slow function: those are
-/// for what people choose, OWASP ASVS 2.9).
-const SECRET_BYTES: usize = 32;
+use super::token::{self, MAX_OWNERS, Token, TokenId};
 
 /// Most tokens there may be; all are held in memory.
 const MAX_TOKENS: i64 = 10_000;
-
-/// Most patterns of owners of one token.
-pub(super) const MAX_OWNERS: usize = 256;
 
 /// How often a server looks whether tokens were made or revoked, and notes which were used.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,80 +32,10 @@ const NOTE_EVERY: u32 = 60;
 /// Name of the database, beside the catalog.
 pub(crate) const FILE: &str = "tokens.db";
 
-/// The part of a token that is not secret.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(crate) struct TokenId(String);
-
-impl TokenId {
-    pub(crate) fn generate() -> Self {
-        use std::fmt::Write as _;
-        let mut text = String::with_capacity(16);
-        for byte in rand::random::<[u8; 8]>() {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
-    }
-
-    /// That of a whole token.
-    pub(crate) fn of(token: &str) -> Option<Self> {
-        let (id, _) = token.strip_prefix(PREFIX)?.split_once('_')?;
-        id.parse().ok()
-    }
-}
-
-impl FromStr for TokenId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let well_formed = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        match well_formed {
-            true => Ok(Self(text.to_owned())),
-            false => Err(Error::bad_request(
-                "the id of a token is 16 hexadecimal digits; `attache token list` shows them",
-            )),
-        }
-    }
-}
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What is known of a token. Its secret is not.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Token {
-    pub(crate) id: TokenId,
-    pub(crate) name: String,
-    pub(crate) scopes: Scopes,
-    pub(crate) owners: Owners,
-    pub(crate) created_at: OffsetDateTime,
-    pub(crate) expires_at: Option<OffsetDateTime>,
-    /// To the minute.
-    pub(crate) last_used: Option<OffsetDateTime>,
-}
-
-/// A token and the hash of its whole text.
-struct Kept {
-    hash: [u8; 32],
-    token: Token,
-    caller: Caller,
-}
-
 /// All tokens.
 pub(crate) struct Tokens {
     path: PathBuf,
-    known: ArcSwap<HashMap<TokenId, Kept>>,
-    /// Sessions that somebody signed out of, until they would have ended by themselves.
-    ended: ArcSwap<HashSet<[u8; 32]>>,
-    /// Those used since it was last noted.
-    used: Mutex<HashMap<TokenId, i64>>,
-}
-
-/// Whether a bearer token is one of ours, and no one else's.
-pub(super) fn looks_like_one(token: &str) -> bool {
-    token.starts_with(PREFIX)
+    known: Known,
 }
 
 impl Tokens {
@@ -132,9 +47,7 @@ impl Tokens {
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         let tokens = Self {
             path: folder.join(FILE),
-            known: ArcSwap::default(),
-            ended: ArcSwap::default(),
-            used: Mutex::default(),
+            known: Known::default(),
         };
         if let Some(connection) = tokens.connect()? {
             tokens.load(&connection)?;
@@ -170,8 +83,7 @@ impl Tokens {
             ));
         }
         let id = TokenId::generate();
-        let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
-        let text = Secret::new(format!("{PREFIX}{id}_{secret}"));
+        let text = token::text(&id);
         let token = Token {
             id,
             name: name.to_owned(),
@@ -186,7 +98,7 @@ impl Tokens {
                 "INSERT INTO tokens (id, hash, name, scopes, owners, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     token.id.0,
-                    hash(text.expose()),
+                    token::hash(text.expose()),
                     token.name,
                     token.scopes.to_string(),
                     owner_words(&token.owners),
@@ -204,10 +116,7 @@ impl Tokens {
             return Ok(Vec::new());
         };
         self.load(&connection)?;
-        let known = self.known.load();
-        let mut tokens: Vec<Token> = known.values().map(|kept| kept.token.clone()).collect();
-        tokens.sort_by(|a, b| (a.created_at, &a.id.0).cmp(&(b.created_at, &b.id.0)));
-        Ok(tokens)
+        Ok(self.known.list())
     }
 
     /// Ends a token. `false` if there was none.
@@ -243,34 +152,18 @@ impl Tokens {
     }
 
     /// Whether somebody signed out of this session.
-    pub(super) fn has_ended(&self, (hash, _): &Ended) -> bool {
-        self.ended.load().contains(hash)
+    pub(super) fn has_ended(&self, session: &Ended) -> bool {
+        self.known.has_ended(session)
     }
 
-    /// Whose token this is. Takes as long for a wrong one as for a right one.
+    /// Whose token this is.
     pub(super) fn check(&self, text: &str) -> Option<Caller> {
-        let id = TokenId::of(text)?;
-        let given = hash(text);
-        let known = self.known.load();
-        let kept = known.get(&id);
-        // An id that is not known is compared as well, with what no text hashes to.
-        let expected = kept.map_or([0; 32], |kept| kept.hash);
-        let equal: bool = expected.ct_eq(&given).into();
-        kept.filter(|_| equal)?;
-        self.find(&id)
+        self.known.check(text)
     }
 
     /// The caller of a token that has not ended.
     pub(super) fn find(&self, id: &TokenId) -> Option<Caller> {
-        let known = self.known.load();
-        let kept = known.get(id)?;
-        let now = OffsetDateTime::now_utc();
-        if kept.token.expires_at.is_some_and(|end| end <= now) {
-            return None;
-        }
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.insert(id.clone(), now.unix_timestamp());
-        Some(kept.caller.clone())
+        self.known.find(id)
     }
 
     /// Keeps a server's memory of them true, until the future is dropped.
@@ -331,7 +224,7 @@ impl Tokens {
 
     /// Writes down when tokens were last used.
     fn note_use(&self, connection: &Connection) -> Result<()> {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let used = self.known.take_used();
         // One transaction: a flush for each of thousands would keep a revocation from being seen for as long.
         let write = || -> rusqlite::Result<()> {
             let transaction = connection.unchecked_transaction()?;
@@ -347,12 +240,7 @@ impl Tokens {
 
     /// Notes what was used since the last time, before the process ends.
     pub(crate) fn close(&self) {
-        let nothing = self
-            .used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty();
-        if nothing {
+        if !self.known.has_used() {
             return;
         }
         let noted = self.connect().and_then(|connection| match connection {
@@ -418,8 +306,7 @@ impl Tokens {
                 connection.prepare("SELECT hash FROM ended_sessions WHERE expires > ?1")?;
             statement.query_map([now], |row| row.get(0))?.collect()
         };
-        self.ended
-            .store(Arc::new(ended().map_err(|error| self.wrong(error))?));
+        let ended = ended().map_err(|error| self.wrong(error))?;
         let mut known = HashMap::with_capacity(rows.len());
         for row in rows {
             match row {
@@ -430,7 +317,7 @@ impl Tokens {
                 None => tracing::warn!("a token in the database cannot be read and is ignored"),
             }
         }
-        self.known.store(Arc::new(known));
+        self.known.replace(known, ended);
         Ok(())
     }
 
@@ -446,7 +333,7 @@ impl Tokens {
 
     /// Whether there is any.
     pub(crate) fn is_empty(&self) -> bool {
-        self.known.load().is_empty()
+        self.known.is_empty()
     }
 }
 
@@ -511,10 +398,6 @@ pub(crate) fn owner_words(owners: &Owners) -> String {
     words.join(" ")
 }
 
-fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").finish_non_exhaustive()
@@ -523,6 +406,7 @@ impl fmt::Debug for Tokens {
 
 #[cfg(test)]
 mod tests {
+    use super::super::token::PREFIX;
     use super::*;
 
     fn scopes(text: &str) -> Scopes {
@@ -617,18 +501,5 @@ mod tests {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         watch.abort();
-    }
-
-    /// A clock would tell as much only after thousands of tries, and differently on every machine; the source tells at
-    /// once.
-    #[test]
-    fn hashes_are_compared_in_constant_time_and_also_for_ids_that_are_not_known() {
-        let source = include_str!("tokens.rs");
-        let check = source.split("fn check(").nth(1).expect("there is one");
-        let check = check.split("fn find(").next().expect("it ends");
-        let compared = check.find("ct_eq(").expect("in constant time");
-        let decided = check.find("filter(|_| equal)").expect("once");
-        assert!(compared < decided && !check.contains("=="), "{check}");
-        assert!(check[..compared].matches('?').count() <= 1);
     }
 }

@@ -10,7 +10,9 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::out::{count, minute, note, print_json};
-use super::{Exit, Outcome, progress, with_store};
+use super::outcome::{Exit, Outcome};
+use super::progress;
+use super::store::with_store;
 use crate::backup;
 
 /// Back up the catalog, the tokens and the keys into a folder.

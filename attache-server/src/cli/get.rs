@@ -13,8 +13,9 @@ use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::out::{note, output_failed, print};
+use super::outcome::{CommandError, Exit, Outcome};
+use super::progress;
 use super::stop::Stop;
-use super::{Exit, Failure, Outcome, progress};
 
 /// Fetch an attachment, verify its SHA-256, and print the path of the file.
 ///
@@ -48,11 +49,11 @@ impl Get {
         // Dropping the work removes what was written so far.
         tokio::select! {
             outcome = self.fetch(store, &attachment) => outcome.map(|()| Exit::Done),
-            signal = stop.signal() => Err(Failure::Signalled(signal)),
+            signal = stop.signal() => Err(CommandError::Signalled(signal)),
         }
     }
 
-    async fn fetch(&self, store: &Attache, attachment: &Attachment) -> Result<(), Failure> {
+    async fn fetch(&self, store: &Attache, attachment: &Attachment) -> Result<(), CommandError> {
         if self.output.as_deref().is_some_and(|path| path == "-") {
             let body = open(store, attachment).await?;
             let copied = copy(attachment, body, tokio::io::stdout(), output_failed).await;
@@ -63,7 +64,10 @@ impl Get {
         let write_failed = |error: &io::Error| cannot_write(&path, error);
         match kind {
             Ok(kind) if kind.is_dir() => {
-                return Err(Failure::Here(format!("{} is a folder", path.display())));
+                return Err(CommandError::Here(format!(
+                    "{} is a folder",
+                    path.display()
+                )));
             }
             Ok(kind) if kind.is_file() && !self.force => return Err(taken(&path)),
             // A device or a pipe is written into, never replaced.
@@ -99,7 +103,7 @@ impl Get {
 }
 
 /// The bytes; an error in place of their end if they are not the ones that were uploaded.
-async fn open(store: &Attache, attachment: &Attachment) -> Result<Body, Failure> {
+async fn open(store: &Attache, attachment: &Attachment) -> Result<Body, CommandError> {
     let ask = Ask {
         via: Some(DeliveryMode::Relay),
         disposition: Disposition::Attachment,
@@ -121,8 +125,8 @@ async fn copy<W: AsyncWrite + Unpin>(
     attachment: &Attachment,
     mut body: Body,
     mut to: W,
-    write_failed: impl Fn(&io::Error) -> Failure,
-) -> Result<W, Failure> {
+    write_failed: impl Fn(&io::Error) -> CommandError,
+) -> Result<W, CommandError> {
     let bar = progress::bar(attachment.filename.as_str(), Some(attachment.size));
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| error.during("get", attachment.id.as_str()))?;
@@ -146,7 +150,7 @@ impl Part {
         Ok((Self(path), file))
     }
 
-    fn publish(self, target: &Path, force: bool) -> Result<(), Failure> {
+    fn publish(self, target: &Path, force: bool) -> Result<(), CommandError> {
         let renamed = if force {
             std::fs::rename(&self.0, target)
         } else {
@@ -171,13 +175,13 @@ impl Drop for Part {
     }
 }
 
-fn taken(path: &Path) -> Failure {
-    Failure::Here(format!(
+fn taken(path: &Path) -> CommandError {
+    CommandError::Here(format!(
         "{} exists already; give another name with -o, or --force to overwrite it",
         path.display()
     ))
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::Here(format!("cannot write {}: {error}", path.display()))
+fn cannot_write(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Here(format!("cannot write {}: {error}", path.display()))
 }

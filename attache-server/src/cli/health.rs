@@ -9,7 +9,7 @@ use clap::Args;
 use http::{Request, StatusCode, Uri};
 
 use super::out::{note, print};
-use super::{Exit, Failure, Outcome};
+use super::outcome::{CommandError, Exit, Outcome};
 use crate::client::{Client, NoAnswer};
 
 /// Check whether a running server is alive. Exit code 0: it is. 1: it is not.
@@ -51,7 +51,7 @@ impl Health {
             .ok()
             .filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
             .ok_or_else(|| {
-                Failure::Usage(format!(
+                CommandError::Usage(format!(
                     "{base} is not a URL such as \"http://127.0.0.1:8080\""
                 ))
             })?;

@@ -13,8 +13,8 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use super::out::{self, columns, json, print};
-use super::{Exit, Failure, Outcome};
-use crate::api::AttachmentJson;
+use super::outcome::{CommandError, Exit, Outcome};
+use crate::v1::json::AttachmentJson;
 
 /// List attachments, newest first: id, size, type, time of upload, name, owner.
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ impl Ls {
     }
 }
 
-fn lines(found: Vec<Attachment>) -> Result<String, Failure> {
+fn lines(found: Vec<Attachment>) -> Result<String, CommandError> {
     let mut text = String::new();
     for attachment in found {
         text.push_str(&json(&AttachmentJson::from(attachment))?);

@@ -5,14 +5,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use attache::storage::config::Backend;
-use attache::{Attache, Config, Error, ErrorKind};
+use attache::Config;
 use clap::{Args, Parser, Subcommand};
 
 use crate::reload::Source;
-use crate::{app, otlp, telemetry};
+use crate::{otlp, serve, telemetry};
 
 mod backup;
 mod check;
@@ -20,18 +18,19 @@ mod get;
 mod health;
 mod list;
 mod out;
+mod outcome;
 mod progress;
 mod put;
 mod remove;
 mod stop;
+mod store;
 mod token;
 mod url;
 mod verify;
 
 use out::{note, print};
-
-/// How long a command waits for what it started itself before it cuts it.
-const CLOSE_GRACE: Duration = Duration::from_secs(5);
+use outcome::{CommandError, Exit, Outcome};
+use store::{block_on, read_store, stored, with_store};
 
 /// Attachment store for web applications: stores files, delivers them, and creates temporary URLs for them.
 #[derive(Debug, Parser)]
@@ -103,74 +102,6 @@ struct Serve {
     listen: Option<SocketAddr>,
 }
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    Done,
-    Failed,
-    Misused,
-    NotFound,
-    /// By a signal: 128 and its number, as shells have it.
-    Signalled(u8),
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Misused => 2,
-            Exit::NotFound => 3,
-            Exit::Signalled(signal) => 128 + signal,
-        })
-    }
-}
-
-/// Why a command ended before its end.
-#[derive(Debug)]
-enum Failure {
-    Error(Error),
-    /// A fault of the place where the command runs: a file, a disk.
-    Here(String),
-    Usage(String),
-    /// Whoever read our results has enough: no failure, and nothing to say.
-    PipeClosed,
-    Signalled(u8),
-}
-
-type Outcome = Result<Exit, Failure>;
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl Failure {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Error(error) => match error.kind() {
-                ErrorKind::NotFound => Exit::NotFound,
-                ErrorKind::Misconfigured | ErrorKind::BadRequest => Exit::Misused,
-                _ => Exit::Failed,
-            },
-            Self::Here(_) => Exit::Failed,
-            Self::Usage(_) => Exit::Misused,
-            Self::PipeClosed => Exit::Done,
-            Self::Signalled(signal) => Exit::Signalled(*signal),
-        }
-    }
-
-    /// Says it, once.
-    fn tell(&self) {
-        match self {
-            Self::Error(error) => out::error(error),
-            Self::Here(text) | Self::Usage(text) => note(text),
-            Self::PipeClosed | Self::Signalled(_) => {}
-        }
-    }
-}
-
 /// Runs what was typed.
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -183,32 +114,42 @@ pub(crate) fn main() -> ExitCode {
             };
         }
     };
-    let outcome = run(cli).unwrap_or_else(|failure| {
-        failure.tell();
-        failure.exit()
+    let outcome = run(cli).unwrap_or_else(|error| {
+        report(&error);
+        error.exit()
     });
     outcome.into()
+}
+
+/// Says what went wrong, once.
+fn report(error: &CommandError) {
+    match error {
+        CommandError::Error(error) => out::error(error),
+        CommandError::Here(text) | CommandError::Usage(text) => note(text),
+        CommandError::PipeClosed | CommandError::Signalled(_) => {}
+    }
 }
 
 fn run(cli: Cli) -> Outcome {
     let file = cli.config.filter(|path| !path.as_os_str().is_empty());
     let file = file.as_deref();
-    let start =
-        |filter, endpoint: Option<&str>| telemetry::start(filter, endpoint).map_err(Failure::Usage);
+    let start = |filter, endpoint: Option<&str>| {
+        telemetry::start(filter, endpoint).map_err(CommandError::Usage)
+    };
     if !matches!(cli.command, Command::Serve(_)) {
         start("warn", None)?;
     }
     match cli.command {
-        Command::Serve(serve) => {
+        Command::Serve(typed) => {
             let source = Source {
                 file: file.map(Path::to_owned),
-                listen: serve.listen,
+                listen: typed.listen,
             };
             let loaded = source.load()?;
             start("info", loaded.config.telemetry.otlp_endpoint.as_deref())?;
             block_on(async {
                 otlp::send_from_here();
-                let outcome = app::serve(loaded, source).await;
+                let outcome = serve::serve(loaded, source).await;
                 // While there is a runtime to send from.
                 let _ = tokio::task::spawn_blocking(otlp::flush).await;
                 outcome?;
@@ -222,7 +163,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Check(check) => block_on(check.run(file)),
         Command::Health(health) => block_on(health.run(file)),
         Command::Put(put) => {
-            let config = put::patient(stored(file)?);
+            let config = put::without_network_timeouts(stored(file)?);
             with_store(config, async |store| put.run(store).await)
         }
         Command::Get(get) => read_store(file, async |store| get.run(store).await),
@@ -235,53 +176,6 @@ fn run(cli: Cli) -> Outcome {
         Command::Token(token) => token.run(&Config::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }
-}
-
-/// The configuration of a store that outlives a process.
-fn stored(file: Option<&Path>) -> Result<Config, Failure> {
-    let config = Config::load(file, &[])?;
-    if config.storage.backend == Backend::Memory {
-        return Err(Failure::Usage(
-            "storage.backend is \"memory\": its attachments live in the server's process alone, and no other command \
-             can see them; use the HTTP API of `attache serve`, or another storage.backend"
-                .to_owned(),
-        ));
-    }
-    Ok(config)
-}
-
-/// Runs a command on a store that should exist already.
-fn read_store(file: Option<&Path>, command: impl AsyncFnOnce(&Attache) -> Outcome) -> Outcome {
-    let config = stored(file)?;
-    if !config.catalog.url.0.exists() {
-        note(format_args!(
-            "note: there is no catalog at {} yet, so a new one is made; is this the right folder, or is --config \
-             missing?",
-            config.catalog.url.0.display()
-        ));
-    }
-    with_store(config, command)
-}
-
-fn with_store(config: Config, command: impl AsyncFnOnce(&Attache) -> Outcome) -> Outcome {
-    block_on(async {
-        let store = Attache::open(config).await?;
-        let outcome = command(&store).await;
-        store.close(CLOSE_GRACE).await;
-        outcome
-    })
-}
-
-fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .on_thread_park(crate::allocator::collect_when_idle)
-        .build()
-        .map_err(|error| Failure::Here(format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(command);
-    // A thread that waits for stdin would be waited for otherwise.
-    runtime.shutdown_background();
-    outcome
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::Failure;
+use super::outcome::CommandError;
 
 /// Writes a result to stdout, at once.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(text.as_bytes())
@@ -21,21 +21,21 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes a result to stdout as one line of JSON.
-pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
     print(&(json(value)? + "\n"))
 }
 
 /// A value as JSON on one line.
-pub(super) fn json(value: &impl Serialize) -> Result<String, Failure> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, CommandError> {
     serde_json::to_string(value)
-        .map_err(|error| Failure::Here(format!("cannot write the result as JSON: {error}")))
+        .map_err(|error| CommandError::Here(format!("cannot write the result as JSON: {error}")))
 }
 
 /// What a failure to write results means.
-pub(super) fn output_failed(error: &io::Error) -> Failure {
+pub(super) fn output_failed(error: &io::Error) -> CommandError {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::PipeClosed,
-        _ => Failure::Here(format!("cannot write to stdout: {error}")),
+        io::ErrorKind::BrokenPipe => CommandError::PipeClosed,
+        _ => CommandError::Here(format!("cannot write to stdout: {error}")),
     }
 }
 

@@ -16,9 +16,11 @@ use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
 use super::out::{note, print, print_json};
+use super::outcome::{CommandError, Exit, Outcome};
 use super::stop::Stop;
-use super::{CLOSE_GRACE, Exit, Failure, Outcome, out, progress};
-use crate::api::AttachmentJson;
+use super::store::CLOSE_GRACE;
+use super::{out, progress};
+use crate::v1::json::AttachmentJson;
 
 /// 256 KiB amortise the hop to the thread that reads.
 const READ_BYTES: usize = 256 * 1024;
@@ -59,7 +61,7 @@ pub(super) struct Put {
 }
 
 /// `put` reads local input, so timeouts for network clients do not apply.
-pub(super) fn patient(mut config: Config) -> Config {
+pub(super) fn without_network_timeouts(mut config: Config) -> Config {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     config.upload.idle_timeout = YEAR;
     config.upload.timeout.base = YEAR;
@@ -69,12 +71,12 @@ pub(super) fn patient(mut config: Config) -> Config {
 impl Put {
     pub(super) async fn run(self, store: &Attache) -> Outcome {
         if self.filename.is_some() && self.files.len() > 1 {
-            return Err(Failure::Usage(
+            return Err(CommandError::Usage(
                 "--filename names one file, but several were given; put them one by one".to_owned(),
             ));
         }
         if self.files.iter().filter(|file| is_stdin(file)).count() > 1 {
-            return Err(Failure::Usage(
+            return Err(CommandError::Usage(
                 "stdin can be read only once, but \"-\" was given twice".to_owned(),
             ));
         }
@@ -89,13 +91,13 @@ impl Put {
                     // It cleans up, or it had ended in this very moment. A second signal does not wait for that.
                     let ended = tokio::select! {
                         ended = tokio::time::timeout(CLOSE_GRACE, upload) => ended,
-                        _ = stop.signal() => return Err(Failure::Signalled(signal)),
+                        _ = stop.signal() => return Err(CommandError::Signalled(signal)),
                     };
                     match ended {
                         Ok(Ok(attachment)) => self.show(attachment)?,
                         _ => note(format_args!("interrupted; nothing was kept of {}", name(path))),
                     }
-                    return Err(Failure::Signalled(signal));
+                    return Err(CommandError::Signalled(signal));
                 }
             };
             match outcome {
@@ -109,7 +111,7 @@ impl Put {
         Ok(exit)
     }
 
-    fn show(&self, attachment: Attachment) -> Result<(), Failure> {
+    fn show(&self, attachment: Attachment) -> Result<(), CommandError> {
         if self.json {
             print_json(&AttachmentJson::from(attachment))
         } else {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::out::{count, error, note, print, print_json};
-use super::{Exit, Outcome};
+use super::outcome::{Exit, Outcome};
 
 /// Delete attachments: bytes, snapshots and record.
 #[derive(Debug, Args)]

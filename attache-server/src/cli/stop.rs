@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
+use super::outcome::CommandError;
 
 /// Listens for SIGINT and SIGTERM.
 pub(super) struct Stop {
@@ -11,10 +11,10 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self, CommandError> {
         let open = |kind| {
             signal(kind)
-                .map_err(|error| Failure::Here(format!("cannot listen for signals: {error}")))
+                .map_err(|error| CommandError::Here(format!("cannot listen for signals: {error}")))
         };
         Ok(Self {
             interrupt: open(SignalKind::interrupt())?,

@@ -10,8 +10,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::out::{columns, json, minute, note, print, print_json, timestamp};
-use super::{Exit, Failure, Outcome};
-use crate::auth::tokens::{Token, TokenId, Tokens};
+use super::outcome::{CommandError, Exit, Outcome};
+use crate::auth::token::{Token, TokenId};
+use crate::auth::tokens::Tokens;
 
 /// Create, list and revoke API tokens, for auth.mode = "token". A running server notices within a second.
 #[derive(Debug, Args)]
@@ -116,7 +117,7 @@ impl Create {
     fn run(self, config: &Config, tokens: &Tokens) -> Outcome {
         let length = self.name.chars().count();
         if !(1..=64).contains(&length) || self.name.chars().any(char::is_control) {
-            return Err(Failure::Usage(
+            return Err(CommandError::Usage(
                 "--name is 1 to 64 printable characters, such as \"wiki\"".to_owned(),
             ));
         }
@@ -129,7 +130,7 @@ impl Create {
                     .and_then(|life| time::Duration::try_from(life).ok())
                     .and_then(|life| OffsetDateTime::now_utc().checked_add(life));
                 Some(end.ok_or_else(|| {
-                    Failure::Usage(format!(
+                    CommandError::Usage(format!(
                         "--expires is \"{text}\", but must be a duration, such as 90d, or never"
                     ))
                 })?)

@@ -9,7 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::out::{self, note, print, print_json};
-use super::{Exit, Outcome};
+use super::outcome::{Exit, Outcome};
 
 /// Print a URL that opens one attachment, read-only, for a while.
 ///

@@ -11,8 +11,9 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::out::{count, note, print, print_json};
+use super::outcome::{CommandError, Exit, Outcome};
+use super::progress;
 use super::stop::Stop;
-use super::{Exit, Failure, Outcome, progress};
 
 /// Compare the store with the catalog, and print a line for every difference.
 ///
@@ -68,7 +69,7 @@ impl Verify {
         let mut stop = Stop::listen()?;
         tokio::select! {
             outcome = self.walk(store) => outcome,
-            signal = stop.signal() => Err(Failure::Signalled(signal)),
+            signal = stop.signal() => Err(CommandError::Signalled(signal)),
         }
     }
 
@@ -100,7 +101,7 @@ impl Verify {
         })
     }
 
-    fn show(&self, verified: &Verified, finding: &Finding) -> Result<(), Failure> {
+    fn show(&self, verified: &Verified, finding: &Finding) -> Result<(), CommandError> {
         if self.json {
             return print_json(&FindingJson {
                 id: &verified.key.id(),

@@ -10,11 +10,11 @@ use attache::config::auth::AuthMode;
 use attache::config::load::keys_set_in;
 use attache::{Config, Error, ErrorKind, Result};
 
-use super::Loaded;
+use super::source::Loaded;
 
 /// Why a configuration is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trigger {
+pub(super) enum Trigger {
     /// SIGHUP, or `POST /v1/admin/reload`.
     Asked,
     /// A file changed. Nobody may have meant it.

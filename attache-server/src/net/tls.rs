@@ -11,10 +11,9 @@ use attache::{Error, ErrorKind, Result};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-use crate::connection::Impatient;
 
 /// A handshake takes two round trips; whoever takes longer than this has something else in mind.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,17 +75,17 @@ pub(crate) fn load(config: &TlsConfig) -> Result<Option<Arc<ServerConfig>>> {
     Ok(Some(Arc::new(config)))
 }
 
-/// Greets a client, within [`HANDSHAKE_TIMEOUT`].
+/// Negotiates TLS with a client, within [`HANDSHAKE_TIMEOUT`].
 ///
 /// # Errors
 ///
 /// Those of the client, and [`io::ErrorKind::TimedOut`].
-pub(crate) async fn handshake(
+pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ServerConfig>,
-    stream: Impatient,
-) -> io::Result<TlsStream<Impatient>> {
-    let greeting = TlsAcceptor::from(config).accept(stream);
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, greeting).await {
+    stream: S,
+) -> io::Result<TlsStream<S>> {
+    let accepting = TlsAcceptor::from(config).accept(stream);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(outcome) => outcome,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }

@@ -13,13 +13,13 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::connection::Valve;
+use super::valve::Valve;
 
-/// How it shows whether the client takes what it asked for.
+/// How we learn that the client stopped reading.
 #[derive(Clone, Debug)]
-pub(crate) enum Intake {
+pub(crate) enum Backpressure {
     /// By the connection, which in HTTP/1 is that of one answer: while its socket takes nothing, nothing is fetched, and
-    /// `connection.rs` cuts who takes nothing for too long.
+    /// `stall.rs` cuts who takes nothing for too long.
     Socket(Arc<Valve>),
     /// By what it asks for of this stream. In HTTP/2 a client can stop one by giving it no window, and keep the connection
     /// alive; the body then lets go of the store and of its memory after `patience`.
@@ -43,14 +43,14 @@ struct State {
 }
 
 impl Outgoing {
-    pub(crate) fn new(chunks: Box<Body>, length: u64, intake: Intake) -> Self {
+    pub(crate) fn new(chunks: Box<Body>, length: u64, backpressure: Backpressure) -> Self {
         let state = Arc::new(Mutex::new(State {
             chunks: Some(chunks),
             idle_since: None,
         }));
-        let (watchdog, valve) = match intake {
-            Intake::Socket(valve) => (None, Some(valve)),
-            Intake::Stream { patience } => {
+        let (watchdog, valve) = match backpressure {
+            Backpressure::Socket(valve) => (None, Some(valve)),
+            Backpressure::Stream { patience } => {
                 let idle = let_go_of_idle(state.clone(), patience);
                 (Some(tokio::spawn(idle).abort_handle()), None)
             }
@@ -160,7 +160,11 @@ mod tests {
             receiver.recv().await.map(|chunk| (chunk, (receiver, told)))
         });
         let patience = Duration::from_secs(60);
-        let mut body = Outgoing::new(Box::new(Body::new(chunks)), 10, Intake::Stream { patience });
+        let mut body = Outgoing::new(
+            Box::new(Body::new(chunks)),
+            10,
+            Backpressure::Stream { patience },
+        );
         let is_gone = || *gone.lock().unwrap_or_else(PoisonError::into_inner);
         let next = async |body: &mut Outgoing| {
             http_body_util::BodyExt::frame(body)

@@ -4,24 +4,24 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use attache::access::links::LinkProof;
-use attache::attachment::NewAttachment;
-use attache::attachment::filename::Disposition;
 use attache::catalog::sqlite::SqliteCatalog;
-use attache::delivery::config::DeliveryMode;
 use attache::delivery::embedding::Embed;
-use attache::secret::SignedUrl;
 use attache::storage::Vitals;
 use attache::storage::azure::CredentialKind;
 use attache::storage::config::Backend;
-use attache::{Ask, Attache, AttachmentId, Config, Delivery, Error, ErrorKind};
-use bytes::Bytes;
+use attache::{Attache, Config, Error, ErrorKind};
 use clap::Args;
-use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::out::{self, print, print_json};
-use super::{CLOSE_GRACE, Exit, Failure, Outcome, progress, stored};
+use super::outcome::{CommandError, Exit, Outcome};
+use super::store::{CLOSE_GRACE, stored};
+use super::{out, progress};
+
+mod sheet;
+mod trial;
+
+use sheet::{SKIPPED, Sheet};
+use trial::try_a_file;
 
 /// Test the configuration: credential, clock, storage, catalog; then write, read, sign, open and delete a small file.
 ///
@@ -45,48 +45,9 @@ pub(super) struct Check {
 /// minute is a broken clock all the same, but not what keeps the store from working.
 const MAX_SKEW_S: f64 = 5.0 * 60.0;
 
-/// What is written, read and deleted.
-const TEST_FILE: &[u8] = b"attache check wrote this file, and deletes it a moment later\n";
-
-#[derive(Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Ok,
-    Failed,
-    Skipped,
-}
-
-#[derive(Serialize)]
-struct Line {
-    step: &'static str,
-    status: Status,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-}
-
-const SKIPPED: &str = "skipped, because of the failure above";
-
-/// In the order of the lines. What the store's own settings mean stands between "open" and "delete", where it has such.
-const STEPS: [&str; 10] = [
-    "configuration",
-    "credential",
-    "clock",
-    "storage",
-    "catalog",
-    "write",
-    "read",
-    "sign",
-    "open",
-    "delete",
-];
-
 impl Check {
     pub(super) async fn run(self, file: Option<&Path>) -> Outcome {
-        let mut sheet = Sheet {
-            json: self.json,
-            lines: Vec::new(),
-        };
+        let mut sheet = Sheet::new(self.json);
         let exit = match stored(file) {
             Ok(config) => {
                 sheet.ok("configuration", source(file, &config))?;
@@ -103,16 +64,15 @@ impl Check {
                 examine(&mut sheet, config).await?;
                 Exit::Done
             }
-            Err(Failure::Error(error)) => {
+            Err(CommandError::Error(error)) => {
                 sheet.failed("configuration", &error)?;
                 Exit::Misused
             }
             Err(other) => return Err(other),
         };
         sheet.finish()?;
-        let failed = sheet.lines.iter().any(|line| line.status == Status::Failed);
         Ok(match exit {
-            Exit::Done if failed => Exit::Failed,
+            Exit::Done if sheet.has_failed() => Exit::Failed,
             exit => exit,
         })
     }
@@ -139,7 +99,7 @@ fn embedded_by_address(config: &Config) -> Option<String> {
     (config.embed() == Embed::SameSite && is_ip).then_some(address)
 }
 
-async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), Failure> {
+async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), CommandError> {
     let busy = progress::spinner("opening the store");
     let opened = open(config).await;
     busy.finish_and_clear();
@@ -168,7 +128,7 @@ async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
     }
 }
 
-async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
+async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), CommandError> {
     let parts = store.parts();
     let busy = progress::spinner("asking the store");
     let probed = parts.storage.probe().await;
@@ -236,7 +196,7 @@ fn credential(
     config: &Config,
     vitals: &Vitals,
     probed: &attache::Result<attache::storage::Probe>,
-) -> Result<bool, Failure> {
+) -> Result<bool, CommandError> {
     if config.storage.backend != Backend::Azure {
         let backend = config.storage.backend.as_str();
         sheet.ok(
@@ -286,7 +246,7 @@ fn credential(
     }
 }
 
-fn clock(sheet: &mut Sheet, backend: Backend, skew_s: Option<f64>) -> Result<(), Failure> {
+fn clock(sheet: &mut Sheet, backend: Backend, skew_s: Option<f64>) -> Result<(), CommandError> {
     match skew_s {
         _ if backend == Backend::Local => sheet.ok("clock", "the store has no clock of its own"),
         None => sheet.skipped("clock", "the store did not report its time"),
@@ -303,222 +263,5 @@ fn clock(sheet: &mut Sheet, backend: Backend, skew_s: Option<f64>) -> Result<(),
                 sheet.wrong("clock", text, None)
             }
         }
-    }
-}
-
-/// The whole way of an attachment, through the service.
-async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(), Failure> {
-    let busy = progress::spinner("writing, reading, signing, opening and deleting a small file");
-    let new = NewAttachment {
-        filename: "attache-check.txt".parse().ok(),
-        created_by: "attache:check".parse().ok(),
-        content_type: Some("text/plain".to_owned()),
-        size: Some(TEST_FILE.len() as u64),
-        ..NewAttachment::default()
-    };
-    let bytes = Bytes::from_static(TEST_FILE);
-    let written = store.upload(new, futures::stream::iter([Ok(bytes)])).await;
-    let id = match written {
-        Ok(uploaded) => uploaded.attachment.id,
-        Err(error) => {
-            busy.finish_and_clear();
-            return sheet.failed("write", &error);
-        }
-    };
-    let read = read_back(store, &id).await;
-    // Not for anybody: it is never shown.
-    let base = "http://localhost";
-    let signed = store.url(&id, None, Disposition::Attachment, base).await;
-    let opened = match &signed {
-        Ok(temporary) => open_signed(store, &id, &temporary.url).await,
-        Err(_) => Ok(""),
-    };
-    let remarks = match store.find(&id).await {
-        Ok(attachment) => store.parts().storage.remarks(&attachment.key).await,
-        Err(_) => Vec::new(),
-    };
-    let deleted = delete(store, &id).await;
-    busy.finish_and_clear();
-    sheet.ok("write", format!("{} bytes, as {id}", TEST_FILE.len()))?;
-    match read {
-        Ok(()) => sheet.ok("read", "the same bytes")?,
-        Err(error) => sheet.failed("read", &error)?,
-    }
-    match signed {
-        Ok(temporary) => {
-            let by = match store.parts().config.storage.backend {
-                Backend::Azure => "the store serves it",
-                _ => "`attache serve` serves it",
-            };
-            let until = out::timestamp(temporary.expires_at);
-            sheet.ok("sign", format!("a URL until {until}; {by}"))?;
-            match opened {
-                Ok(how) => sheet.ok("open", how)?,
-                Err(error) => sheet.failed("open", &error)?,
-            }
-        }
-        Err(error) => {
-            sheet.failed("sign", &error)?;
-            sheet.skipped("open", SKIPPED)?;
-        }
-    }
-    for remark in remarks {
-        match remark.known {
-            true => sheet.ok(remark.about, remark.text)?,
-            false => sheet.skipped(remark.about, remark.text)?,
-        }
-    }
-    match deleted {
-        Ok(()) => sheet.ok("delete", "gone"),
-        // What a policy is for is no fault, and worth knowing.
-        Err(error) if error.kind() == ErrorKind::Retained => {
-            sheet.skipped("delete", error.detail())
-        }
-        Err(error) => sheet.failed("delete", &error),
-    }
-}
-
-/// Opens a signed URL of Azure as a browser would; checks a link of our own as a running server would.
-async fn open_signed(
-    store: &Attache,
-    id: &AttachmentId,
-    url: &SignedUrl,
-) -> attache::Result<&'static str> {
-    let storage = store.parts().config.storage();
-    if let Some(bytes) = storage.open_signed_url(url, 2 * TEST_FILE.len()).await? {
-        same(&bytes)?;
-        return Ok("the URL returned the same bytes, without a credential");
-    }
-    let proof: LinkProof = url.expose().parse()?;
-    store.check_link(id, Disposition::Attachment, &proof)?;
-    Ok("its signature is valid; a running server accepts it")
-}
-
-fn same(bytes: &[u8]) -> attache::Result<()> {
-    if bytes == TEST_FILE {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DigestMismatch,
-        "the bytes read differ from those written",
-    ))
-}
-
-async fn read_back(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
-    let ask = Ask {
-        via: Some(DeliveryMode::Relay),
-        ..Ask::default()
-    };
-    let Delivery::Relay {
-        body: Some(body), ..
-    } = store.deliver(id, &ask).await?
-    else {
-        return Err(Error::internal(
-            "a relay was asked for, and something else came",
-        ));
-    };
-    same(&body.collect(2 * TEST_FILE.len()).await?)
-}
-
-async fn delete(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
-    store.delete(id).await?;
-    match store.find(id).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(Error::internal("it was deleted, but is still there")),
-    }
-}
-
-/// The lines, printed as they come, or together as JSON.
-struct Sheet {
-    json: bool,
-    lines: Vec<Line>,
-}
-
-impl Sheet {
-    fn ok(&mut self, step: &'static str, detail: impl Into<String>) -> Result<(), Failure> {
-        self.add(step, Status::Ok, detail.into(), None)
-    }
-
-    fn skipped(&mut self, step: &'static str, detail: impl Into<String>) -> Result<(), Failure> {
-        self.add(step, Status::Skipped, detail.into(), None)
-    }
-
-    fn failed(&mut self, step: &'static str, error: &Error) -> Result<(), Failure> {
-        let mut text = error.detail().to_owned();
-        if let Some(advice) = advice(error.kind()) {
-            text.push_str("; ");
-            text.push_str(advice);
-        }
-        self.wrong(step, text, Some(error.kind().code()))
-    }
-
-    fn wrong(
-        &mut self,
-        step: &'static str,
-        detail: String,
-        code: Option<&'static str>,
-    ) -> Result<(), Failure> {
-        self.add(step, Status::Failed, detail, code)
-    }
-
-    fn add(
-        &mut self,
-        step: &'static str,
-        status: Status,
-        detail: String,
-        code: Option<&'static str>,
-    ) -> Result<(), Failure> {
-        let line = Line {
-            step,
-            status,
-            detail,
-            code,
-        };
-        if !self.json {
-            print(&line.text())?;
-        }
-        self.lines.push(line);
-        Ok(())
-    }
-
-    /// Adds what was not come to.
-    fn finish(&mut self) -> Result<(), Failure> {
-        for step in STEPS {
-            if !self.lines.iter().any(|line| line.step == step) {
-                self.skipped(step, SKIPPED)?;
-            }
-        }
-        if self.json {
-            print_json(&self.lines)?;
-        }
-        Ok(())
-    }
-}
-
-impl Line {
-    fn text(&self) -> String {
-        let mark = match self.status {
-            Status::Ok => '✓',
-            Status::Failed => '✗',
-            Status::Skipped => '–',
-        };
-        let detail = self.detail.replace('\n', "\n                 ");
-        format!("{mark} {:<13}  {detail}\n", self.step)
-    }
-}
-
-/// What to do, where the message itself does not tell.
-fn advice(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
-        ErrorKind::UpstreamTimeout => {
-            Some("check the network and the firewall, and storage.azure.endpoint")
-        }
-        ErrorKind::StorageFull => Some("free some space, or set storage.local.root"),
-        ErrorKind::QuotaExceeded => Some("delete something, or raise upload.total_bytes"),
-        ErrorKind::TooLarge => Some("raise upload.max_file_bytes"),
-        ErrorKind::Busy => Some("raise memory.transfer_bytes"),
-        ErrorKind::Internal => Some("run again with ATTACHE_LOG=debug for details"),
-        _ => None,
     }
 }

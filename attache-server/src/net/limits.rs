@@ -5,29 +5,19 @@
 //! how fast they follow each other.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::num::NonZero;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use attache::config::limits::{LimitsConfig, Rate};
+use attache::config::limits::LimitsConfig;
 use attache::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
-use governor::clock::{Clock as _, DefaultClock};
-use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
-use http::HeaderMap;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// Clients and callers whose rate is remembered at a time. Those that have been quiet long enough are forgotten first;
-/// while that does not help, strangers share one rate.
-const MAX_REMEMBERED: usize = 100_000;
+use super::rates::Rates;
 
-/// When somebody who met a full house may try again.
+/// When somebody who found a full house may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Places beyond a limit, for health checks and for what an operator asks: a server that is full can still be looked at.
@@ -51,13 +41,13 @@ pub(crate) struct Limits {
     requests_of: Counts<IpAddr>,
     uploads_of: Counts<Arc<str>>,
     sign_ins: Mutex<SignIns>,
-    clients: Paces<IpAddr>,
-    callers: Paces<Arc<str>>,
+    clients: Rates<IpAddr>,
+    callers: Rates<Arc<str>>,
 }
 
-/// Which limit was met: the label in `attache_limited_total`.
+/// Which limit a request went beyond: the label in `attache_limited_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Met {
+pub(crate) enum LimitExceeded {
     Connections,
     ClientConnections,
     Requests,
@@ -68,7 +58,7 @@ pub(crate) enum Met {
     CallerRate,
 }
 
-impl Met {
+impl LimitExceeded {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -156,13 +146,13 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// The limit that was met.
+    /// The limit that is exceeded.
     pub(crate) fn connect(
         self: &Arc<Self>,
         config: &LimitsConfig,
         server: &ServerConfig,
         address: IpAddr,
-    ) -> Result<Admitted, Met> {
+    ) -> Result<Admitted, LimitExceeded> {
         let mut admitted = Admitted {
             limits: self.clone(),
             client: None,
@@ -173,14 +163,14 @@ impl Limits {
             0
         };
         if self.connections.fetch_add(1, Ordering::Relaxed) >= config.connections + here {
-            return Err(Met::Connections);
+            return Err(LimitExceeded::Connections);
         }
         if let Some(client) = countable(server, address) {
             if !self
                 .connections_of
                 .add(client, config.connections_per_client)
             {
-                return Err(Met::ClientConnections);
+                return Err(LimitExceeded::ClientConnections);
             }
             admitted.client = Some(client);
         }
@@ -191,25 +181,25 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// The limit that was met.
+    /// The limit that is exceeded.
     pub(crate) fn begin(
         self: &Arc<Self>,
         config: &LimitsConfig,
         server: &ServerConfig,
         address: IpAddr,
         operator: bool,
-    ) -> Result<Running, Met> {
+    ) -> Result<Running, LimitExceeded> {
         let mut running = Running {
             limits: self.clone(),
             client: None,
         };
         let more = if operator { kept(config.requests) } else { 0 };
         if self.requests.fetch_add(1, Ordering::Relaxed) >= config.requests + more {
-            return Err(Met::Requests);
+            return Err(LimitExceeded::Requests);
         }
         if let Some(client) = countable(server, address) {
             if !self.requests_of.add(client, config.requests_per_client) {
-                return Err(Met::ClientRequests);
+                return Err(LimitExceeded::ClientRequests);
             }
             running.client = Some(client);
         }
@@ -220,15 +210,15 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// The limit that was met.
+    /// The limit that is exceeded.
     pub(crate) fn upload(
         self: &Arc<Self>,
         config: &LimitsConfig,
         caller: &Arc<str>,
-    ) -> Result<Uploading, Met> {
+    ) -> Result<Uploading, LimitExceeded> {
         let most = config.uploads_per_caller.unwrap_or(usize::MAX);
         if !self.uploads_of.add(caller.clone(), most) {
-            return Err(Met::CallerUploads);
+            return Err(LimitExceeded::CallerUploads);
         }
         Ok(Uploading {
             limits: self.clone(),
@@ -321,81 +311,30 @@ impl Drop for SignIn {
     }
 }
 
-/// An error for whoever met a limit.
-pub(crate) fn refusal(met: Met, wait: Option<Duration>) -> Error {
-    let (kind, what) = match met {
-        Met::Connections | Met::ClientConnections => {
+/// The error for a limit that is exceeded.
+pub(crate) fn refusal(exceeded: LimitExceeded, wait: Option<Duration>) -> Error {
+    let (kind, what) = match exceeded {
+        LimitExceeded::Connections | LimitExceeded::ClientConnections => {
             (ErrorKind::Busy, "too many connections are open")
         }
-        Met::Requests | Met::ClientRequests | Met::SignIns => {
+        LimitExceeded::Requests | LimitExceeded::ClientRequests | LimitExceeded::SignIns => {
             (ErrorKind::Busy, "too many requests are in progress")
         }
-        Met::CallerUploads => (
+        LimitExceeded::CallerUploads => (
             ErrorKind::Busy,
             "this token has as many uploads in progress as limits.uploads_per_caller allows",
         ),
-        Met::ClientRate => (
+        LimitExceeded::ClientRate => (
             ErrorKind::TooManyRequests,
             "this client sends too many requests",
         ),
-        Met::CallerRate => (
+        LimitExceeded::CallerRate => (
             ErrorKind::TooManyRequests,
             "this token sends too many requests",
         ),
     };
     Error::new(kind, format!("{what}; try again a little later"))
         .retry_after(wait.unwrap_or(RETRY_AFTER))
-}
-
-/// Tells a connection that there is no room for it. Reads its request first: a client that is answered before it has asked
-/// takes that for a fault. Whoever speaks TLS gets an end.
-pub(crate) async fn refuse(mut stream: TcpStream) {
-    let mut head = [0; 4096];
-    let _ = tokio::time::timeout(RETRY_AFTER, stream.read(&mut head)).await;
-    refuse_unheard(&stream);
-}
-
-/// The same at once, when as many are being refused as may be.
-pub(crate) fn refuse_unheard(stream: &TcpStream) {
-    // A fresh socket takes as much without waiting.
-    let _ = stream.try_write(NO_ROOM);
-}
-
-/// What a connection gets for which there is no room.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-content-length: 120\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"busy\",\"detail\":\"too many connections are open\"}";
-
-/// Whoever asks: the peer, or, where that is a proxy that we trust, the last address in `X-Forwarded-For` that is not one
-/// of ours. What stands further left was written by whoever sent the request.
-pub(crate) fn client(server: &ServerConfig, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-    let peer = peer.to_canonical();
-    if !server.trusts(peer) {
-        return peer;
-    }
-    let lines: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .collect();
-    let mut client = peer;
-    for entry in lines.join(",").rsplit(',') {
-        let Some(address) = forwarded_address(entry.trim()) else {
-            break;
-        };
-        client = address.to_canonical();
-        if !server.trusts(client) {
-            break;
-        }
-    }
-    client
-}
-
-/// An entry of `X-Forwarded-For`: an address, which some gateways write with a port, or an IPv6 one in brackets.
-fn forwarded_address(entry: &str) -> Option<IpAddr> {
-    let bare = entry.trim_start_matches('[').trim_end_matches(']');
-    let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
-    bare.parse().ok().or_else(with_port)
 }
 
 /// The client that `address` counts as; `None` for one that is many.
@@ -412,103 +351,6 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock>;
-
-/// The rates of many, all with one limit, which may change.
-#[derive(Debug)]
-struct Paces<K: Clone + Eq + std::hash::Hash>(Mutex<Option<Arc<Pace<K>>>>);
-
-/// The rates under one limit.
-#[derive(Debug)]
-struct Pace<K: Clone + Eq + std::hash::Hash> {
-    rate: Rate,
-    each: Limiter<K>,
-    /// While as many are remembered as may be, those who are not known share rates by their hash: an attack from a hundred
-    /// thousand places slows others down, and shuts nobody out.
-    shared: Limiter<u16>,
-    began: Instant,
-    /// When those that have been quiet were last forgotten, in milliseconds since it began: looking at all of them costs
-    /// milliseconds, too much for every request.
-    cleaned: AtomicU64,
-    hasher: RandomState,
-}
-
-/// How often it is looked for those that can be forgotten.
-const CLEAN_EVERY: Duration = Duration::from_secs(1);
-
-impl<K: Clone + Eq + std::hash::Hash> Default for Paces<K> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
-}
-
-impl<K: Clone + Eq + std::hash::Hash> Paces<K> {
-    fn step(&self, rate: Option<Rate>, key: K) -> Result<(), Duration> {
-        match rate {
-            None => Ok(()),
-            Some(rate) => self.of(rate).step(key, MAX_REMEMBERED),
-        }
-    }
-
-    fn of(&self, rate: Rate) -> Arc<Pace<K>> {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*current {
-            Some(pace) if pace.rate == rate => pace.clone(),
-            _ => {
-                let pace = Arc::new(Pace::new(rate));
-                *current = Some(pace.clone());
-                pace
-            }
-        }
-    }
-}
-
-impl<K: Clone + Eq + std::hash::Hash> Pace<K> {
-    fn new(rate: Rate) -> Self {
-        let burst = NonZero::new(rate.burst).unwrap_or(NonZero::<u32>::MIN);
-        let quota = Quota::with_period(rate.period)
-            .unwrap_or(Quota::per_second(NonZero::<u32>::MIN))
-            .allow_burst(burst);
-        Self {
-            rate,
-            each: Limiter::hashmap(quota),
-            shared: Limiter::hashmap(quota),
-            began: Instant::now(),
-            cleaned: AtomicU64::new(0),
-            hasher: RandomState::new(),
-        }
-    }
-
-    fn step(&self, key: K, most: usize) -> Result<(), Duration> {
-        if self.each.len() >= most {
-            self.clean();
-        }
-        let outcome = match self.each.len() >= most {
-            true => {
-                let [low, high, ..] = self.hasher.hash_one(&key).to_le_bytes();
-                self.shared.check_key(&u16::from_le_bytes([low, high]))
-            }
-            false => self.each.check_key(&key),
-        };
-        outcome.map_err(|early| early.wait_time_from(DefaultClock::default().now()))
-    }
-
-    fn clean(&self) {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let every = u64::try_from(CLEAN_EVERY.as_millis()).unwrap_or(u64::MAX);
-        let last = self.cleaned.load(Ordering::Relaxed);
-        let due = last == 0 || now >= last + every;
-        let ours = due
-            && self
-                .cleaned
-                .compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if ours {
-            self.each.retain_recent();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,19 +358,6 @@ mod tests {
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
-    }
-
-    #[test]
-    fn the_refusal_of_a_connection_is_a_whole_answer() {
-        let text = std::str::from_utf8(NO_ROOM).expect("ASCII");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(
-            head.contains(&format!("content-length: {}\r\n", body.len())),
-            "{}",
-            body.len()
-        );
-        let problem: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        assert_eq!(problem["code"], "busy");
     }
 
     #[test]
@@ -542,10 +371,13 @@ mod tests {
         let (one, two) = (connect("192.0.2.1"), connect("192.0.2.1"));
         assert_eq!(
             connect("192.0.2.1").expect_err("a third"),
-            Met::ClientConnections
+            LimitExceeded::ClientConnections
         );
         let three = connect("10.0.0.1").expect("another");
-        assert_eq!(connect("10.0.0.1").expect_err("a fourth"), Met::Connections);
+        assert_eq!(
+            connect("10.0.0.1").expect_err("a fourth"),
+            LimitExceeded::Connections
+        );
         drop(one);
         let again = connect("192.0.2.1").expect("room again");
         drop((two, three, again));
@@ -571,13 +403,19 @@ mod tests {
         assert!(held.iter().all(Result::is_ok));
         assert_eq!(
             begin("192.0.2.1", false).expect_err("a third"),
-            Met::ClientRequests
+            LimitExceeded::ClientRequests
         );
         let other = begin("127.0.0.1", false).expect("another client");
-        assert_eq!(begin("127.0.0.1", false).expect_err("full"), Met::Requests);
+        assert_eq!(
+            begin("127.0.0.1", false).expect_err("full"),
+            LimitExceeded::Requests
+        );
         let operators: Vec<_> = (0..kept(128)).map(|_| begin("127.0.0.1", true)).collect();
         assert!(operators.iter().all(Result::is_ok));
-        assert_eq!(begin("127.0.0.1", true).expect_err("full"), Met::Requests);
+        assert_eq!(
+            begin("127.0.0.1", true).expect_err("full"),
+            LimitExceeded::Requests
+        );
         drop((held, other, operators));
         assert_eq!(limits.requests.load(Ordering::Relaxed), 0);
         assert!(limits.requests_of.0.lock().expect("whole").is_empty());
@@ -612,53 +450,5 @@ mod tests {
         );
         client("2001:db8:0:1::1").expect("another household");
         client("192.0.2.1").expect("another client");
-    }
-
-    #[test]
-    fn when_too_many_are_remembered_strangers_share_rates_and_nobody_is_shut_out() {
-        let pace = Pace::<u64>::new("1/h, burst 2".parse().expect("a rate"));
-        for client in 0..10 {
-            pace.step(client, 10).expect("within the burst");
-        }
-        let refused = (10..1010).filter(|client| pace.step(*client, 10).is_err());
-        assert!(refused.count() < 100, "few share a rate with others");
-        assert_eq!(pace.each.len(), 10, "no more are remembered");
-    }
-
-    #[test]
-    fn only_proxies_that_are_trusted_say_who_asks() {
-        let mut server = Config::default().server;
-        server.trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
-        let asks = |peer: &str, lines: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append("x-forwarded-for", http::HeaderValue::from_static(line));
-            }
-            client(&server, address(peer), &headers).to_string()
-        };
-        assert_eq!(
-            asks("192.0.2.1", &["203.0.113.9"]),
-            "192.0.2.1",
-            "a stranger's word"
-        );
-        assert_eq!(asks("10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
-        assert_eq!(
-            asks("10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"]),
-            "203.0.113.9"
-        );
-        assert_eq!(
-            asks("10.0.0.1", &["1.1.1.1", "203.0.113.9"]),
-            "203.0.113.9",
-            "several lines"
-        );
-        assert_eq!(
-            asks("10.0.0.1", &["203.0.113.9:41234"]),
-            "203.0.113.9",
-            "a port"
-        );
-        assert_eq!(asks("10.0.0.1", &["[2001:db8::9]:41234"]), "2001:db8::9");
-        assert_eq!(asks("10.0.0.1", &["[2001:db8::9]"]), "2001:db8::9");
-        assert_eq!(asks("10.0.0.1", &["203.0.113.9, unknown"]), "10.0.0.1");
-        assert_eq!(asks("10.0.0.1", &[]), "10.0.0.1");
     }
 }

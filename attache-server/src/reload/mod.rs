@@ -1,20 +1,22 @@
 //! Loading the configuration again: on SIGHUP, on request, and when its file or a file that it names has changed.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use attache::observe::status::ReloadReport;
-use attache::{Attache, Config, Error, Result};
+use attache::{Attache, Error, Result};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
-use crate::tls::{self, Tls};
+use crate::net::tls::{self, Tls};
 
 mod allowed;
+mod source;
 
-pub(crate) use allowed::Trigger;
+use allowed::Trigger;
+
+pub(crate) use source::{Loaded, Source};
 
 /// How often files are looked at. Contents are compared, not times, so that renames and the symlink swaps of mounted
 /// secrets count, on every file system.
@@ -27,39 +29,6 @@ const SETTLES_IN: Duration = Duration::from_millis(500);
 /// How soon a configuration that could not be put to use is tried again; doubles with every failure.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_LAST: Duration = Duration::from_secs(60);
-
-/// Where the configuration comes from, besides the environment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Source {
-    /// The file that was named.
-    pub(crate) file: Option<PathBuf>,
-    /// `--listen`
-    pub(crate) listen: Option<SocketAddr>,
-}
-
-/// A configuration, and the text of its file.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Loaded {
-    pub(crate) config: Config,
-    /// `None` without a file.
-    pub(crate) text: Option<String>,
-}
-
-impl Source {
-    /// Loads what is there now.
-    pub(crate) fn load(&self) -> Result<Loaded> {
-        let listen = self
-            .listen
-            .map(|address| ("server.listen", address.to_string()));
-        let text = self
-            .file
-            .as_deref()
-            .map(attache::config::load::read_file)
-            .transpose()?;
-        let config = attache::config::load::load(text.as_deref(), listen.as_slice())?;
-        Ok(Loaded { config, text })
-    }
-}
 
 /// Loads the configuration again, and remembers what it tried.
 #[derive(Debug)]

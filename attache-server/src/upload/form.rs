@@ -14,8 +14,9 @@ use futures::stream::{self, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
-use crate::disposition::{Disposition, decode_legacy};
-use crate::upload::{Incoming, Upload, digests, parse, refuse_codings};
+use super::disposition::{Disposition, decode_legacy};
+use super::head::{Upload, digests, parse, refuse_codings};
+use super::incoming::Incoming;
 
 /// Fields and part headers of a form that come before the file, and what comes after it, each.
 const OVERHEAD: u64 = 64 * 1024;
@@ -48,7 +49,7 @@ pub(crate) async fn read(
     boundary: String,
     body: Incoming,
 ) -> Result<Upload> {
-    let mut parts = Parts::new(boundary, body);
+    let mut parts = FormParts::new(boundary, body);
     let mut charset = None;
     let mut chosen_nothing = false;
     let mut nameless: Option<Nameless> = None;
@@ -137,7 +138,7 @@ fn describe(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()> {
 }
 
 /// The parts of a form.
-struct Parts {
+struct FormParts {
     form: multer::Multipart<'static>,
     /// What is read while no byte of the file comes is counted, so that a part header without an end is not a memory leak.
     allowance: Arc<AtomicU64>,
@@ -145,7 +146,7 @@ struct Parts {
 
 type Field = multer::Field<'static>;
 
-impl Parts {
+impl FormParts {
     fn new(boundary: String, body: Incoming) -> Self {
         let allowance = Arc::new(AtomicU64::new(OVERHEAD));
         let limited = body.map({
@@ -197,7 +198,7 @@ impl Parts {
 /// The file of a form, up to the end of the form: a form that is cut off, or that holds a second file, is an error in
 /// place of the end.
 struct File {
-    parts: Parts,
+    parts: FormParts,
     first: Option<Bytes>,
     field: Option<Field>,
 }

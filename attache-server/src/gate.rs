@@ -1,0 +1,124 @@
+//! What stands between the layers and the handlers: which pages may read the response, whether the request is well formed,
+//! whether there is room for it, and how its body may come.
+
+use std::net::IpAddr;
+
+use attache::Error;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{HOST, HeaderMap, HeaderValue};
+use http::{Method, Uri, Version};
+
+use crate::net::limits::LimitExceeded;
+use crate::net::peer::{self, Peer};
+use crate::respond::ErrorResponse;
+use crate::state::App;
+use crate::{audit, cors, framing};
+
+/// Paths that somebody asks to learn whether we are alive: they must not fail because we are busy.
+const VITAL: [&str; 2] = ["/healthz", "/readyz"];
+
+/// What an operator looks at, and does, while a server is full. None of it waits for somebody who is not one.
+const OPERATORS: [&str; 5] = [
+    "/v1/admin/",
+    "/v1/status",
+    "/metrics",
+    "/status",
+    "/assets/",
+];
+
+/// Where a token is exchanged for a cookie.
+const SIGN_IN: &str = "/v1/session";
+
+/// What is wrong with the host that a request names: there must be one, and one alone (RFC 9112 section 3.2, RFC 9113 section
+/// 8.3.1), because links and the origin of pages are told by it, and whoever is in front of us may read another one.
+fn host_fault(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    if more.is_some() {
+        return Some("the request has more than one Host");
+    }
+    let target = uri.authority().map(|authority| authority.as_str());
+    let host = match host.map(HeaderValue::to_str) {
+        Some(Ok(host)) => Some(host),
+        Some(Err(_)) => return Some("Host is not a host name"),
+        None => None,
+    };
+    if version == Version::HTTP_2 {
+        if let (Some(target), Some(host)) = (target, host)
+            && !target.eq_ignore_ascii_case(host)
+        {
+            return Some("Host and :authority differ");
+        }
+    } else if version != Version::HTTP_10 && host.is_none() {
+        return Some("the request has no Host");
+    }
+    let named = host.or(target).unwrap_or_default();
+    let plain =
+        named.is_empty() || (!named.contains('@') && named.parse::<http::uri::Authority>().is_ok());
+    (!plain).then_some("Host is not a host name")
+}
+
+/// What stands before the handlers, outermost first: which pages may read the response, limits, and how a body may come.
+pub(crate) async fn admit(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let parts = app.attache.parts();
+    cors::share(&parts.config.server, request, |request| {
+        within_limits(&app, peer, request, next)
+    })
+    .await
+}
+
+async fn handle(request: Request, next: Next) -> Response {
+    match framing::only_chunked(request.headers()) {
+        true => next.run(request).await,
+        false => framing::refuse(request),
+    }
+}
+
+/// Refuses what is more than a client, or all of them, may ask for.
+async fn within_limits(app: &App, peer: Peer, request: Request, next: Next) -> Response {
+    if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
+        return ErrorResponse(Error::bad_request(what)).into_response();
+    }
+    let parts = app.attache.parts();
+    let config = &parts.config;
+    let client = peer::client(&config.server, peer.address, request.headers());
+    audit::of_client(client, within_limits_of(app, client, request, next)).await
+}
+
+async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Next) -> Response {
+    if VITAL.contains(&request.uri().path()) {
+        return handle(request, next).await;
+    }
+    let parts = app.attache.parts();
+    let config = &parts.config;
+    if let Err(wait) = app.limits.client(&config.limits, client) {
+        return app
+            .limited(LimitExceeded::ClientRate, Some(wait))
+            .into_response();
+    }
+    let path = request.uri().path();
+    // Before it has a name, a sign-in waits for a body. So it takes no place of the others.
+    if path == SIGN_IN && request.method() == Method::POST {
+        let place = app.limits.sign_in();
+        return tokio::select! {
+            response = handle(request, next) => response,
+            () = place.given_up() => app.limited(LimitExceeded::SignIns, None).into_response(),
+        };
+    }
+    let operator = OPERATORS.iter().any(|front| path.starts_with(front));
+    let begun = app
+        .limits
+        .begin(&config.limits, &config.server, client, operator);
+    match begun {
+        Ok(_running) => handle(request, next).await,
+        Err(exceeded) => app.limited(exceeded, None).into_response(),
+    }
+}

@@ -1,0 +1,56 @@
+//! What runs by itself beside the requests, until the server ends.
+
+use std::time::Duration;
+
+use attache::observe::history::SAMPLE_EVERY;
+use tokio::signal::unix::Signal;
+use tokio::task::JoinSet;
+
+use crate::state::App;
+
+/// How often what was interrupted is looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Starts all of it. Dropping the set ends it.
+pub(crate) fn start(app: &App, hangup: Signal) -> JoinSet<()> {
+    let mut jobs = JoinSet::new();
+    jobs.spawn(sweep_regularly(app.clone()));
+    jobs.spawn(watch_configuration(app.clone()));
+    jobs.spawn(reload_on_hangup(app.clone(), hangup));
+    jobs.spawn(app.tokens.clone().watch());
+    jobs.spawn(observe_regularly(app.clone()));
+    jobs
+}
+
+async fn sweep_regularly(app: App) {
+    let mut timer = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        timer.tick().await;
+        match app.attache.sweep().await {
+            Ok(report) if report == attache::observe::status::SweepReport::default() => {}
+            Ok(report) => tracing::info!(?report, "swept"),
+            Err(error) => tracing::warn!(error = error.report(), "sweeping failed"),
+        }
+    }
+}
+
+/// Writes the history of the status page.
+async fn observe_regularly(app: App) {
+    let mut timer = tokio::time::interval(SAMPLE_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        app.attache.observe().await;
+    }
+}
+
+async fn watch_configuration(app: App) {
+    app.reloader.watch(&app.attache).await;
+}
+
+async fn reload_on_hangup(app: App, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        // Logged where it is decided.
+        let _ = app.reloader.reload(&app.attache).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! Connections of clients, from their first byte to their last: what they speak, and how long one may be silent.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use futures::future::BoxFuture;
+use http::Version;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::Watcher;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::peer::Peer;
+use super::stall::StallTimeout;
+use super::streams::{Responding, Streams};
+use super::valve::Valve;
+use super::{tls, version};
+
+/// hyper's buffers of one connection, one each way, and so the longest head. Towards the client it is one chunk of a relay;
+/// with room for two (20 KiB) neither the memory of slow readers nor the CPU of a large relay was measured to be better.
+const BUFFER: usize = 16 * 1024;
+
+/// Requests of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 100;
+
+/// What a client may send of one upload before it is read, and of all uploads of one HTTP/2 connection: what a connection
+/// can make us hold, and what limits it to 5 MB/s at a round trip of 100 ms.
+const STREAM_WINDOW: u32 = 512 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// A connection that was accepted.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) address: IpAddr,
+    /// With what it speaks TLS, if it does.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// How long the client may take nothing.
+    pub(crate) stall: Duration,
+    /// Within what time a head must have come, and the first request.
+    pub(crate) head_timeout: Duration,
+    /// Ends those that have not begun yet.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Connection {
+    /// Serves it to its end.
+    pub(crate) async fn serve(self, router: Router, watcher: Watcher) {
+        let stopping = self.stopping.clone();
+        let head_timeout = self.head_timeout;
+        // Boxed where it is needed no more: what lasts as long as the connection is small.
+        let negotiation = Box::pin(self.negotiate(router, watcher));
+        let Some(Some(Serving {
+            requested,
+            streams,
+            mut ended,
+        })) = stopping.run_until_cancelled_owned(negotiation).await
+        else {
+            return;
+        };
+        let outcome = match tokio::time::timeout(head_timeout, &mut ended).await {
+            Ok(outcome) => outcome,
+            Err(_) if requested.load(Ordering::Relaxed) => match streams {
+                // hyper's limit for heads holds between two requests, too.
+                None => ended.await,
+                Some(streams) => tokio::select! {
+                    outcome = &mut ended => outcome,
+                    () = streams.idle_for(head_timeout) => {
+                        tracing::debug!("an idle connection is closed");
+                        return;
+                    }
+                },
+            },
+            Err(_) => {
+                tracing::debug!("timed out: a client sent no request");
+                return;
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    /// Waits until it is known what the client speaks. `None` if it does not say.
+    async fn negotiate(self, router: Router, watcher: Watcher) -> Option<Serving> {
+        let valve = Arc::<Valve>::default();
+        let peer = Peer {
+            address: self.address,
+            secure: self.tls.is_some(),
+            valve: valve.clone(),
+        };
+        let http = HttpServer {
+            peer,
+            router,
+            watcher,
+            head_timeout: self.head_timeout,
+        };
+        let Some(config) = self.tls else {
+            let version = version::version(&self.stream);
+            let version = tokio::time::timeout(self.head_timeout, version).await;
+            let Ok(Ok(version)) = version else {
+                tracing::debug!("timed out: a client sent nothing");
+                return None;
+            };
+            let stream = StallTimeout::new(self.stream, self.stall, valve);
+            return Some(http.start(stream, version));
+        };
+        let stream = StallTimeout::new(self.stream, self.stall, valve);
+        match tls::handshake(config, stream).await {
+            Ok(stream) => {
+                // Negotiated, or the one that needs no negotiation (RFC 9113 section 3.2).
+                let version = match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Version::HTTP_2,
+                    _ => Version::HTTP_11,
+                };
+                Some(http.start(stream, version))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a handshake failed");
+                None
+            }
+        }
+    }
+}
+
+/// A connection whose requests are served.
+struct Serving {
+    /// Whether a request came.
+    requested: Arc<AtomicBool>,
+    /// Those of HTTP/2.
+    streams: Option<Arc<Streams>>,
+    ended: BoxFuture<'static, Result<(), Box<dyn std::error::Error + Send + Sync>>>,
+}
+
+/// What serves the requests of a connection, once it is known what it speaks.
+struct HttpServer {
+    peer: Peer,
+    router: Router,
+    watcher: Watcher,
+    head_timeout: Duration,
+}
+
+impl HttpServer {
+    fn start<S>(self, stream: S, version: Version) -> Serving
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (peer, router) = (self.peer, self.router);
+        let requested = Arc::new(AtomicBool::new(false));
+        let streams = (version == Version::HTTP_2).then(Arc::<Streams>::default);
+        let service = hyper::service::service_fn({
+            let (requested, streams) = (requested.clone(), streams.clone());
+            move |mut request: hyper::Request<Incoming>| {
+                requested.store(true, Ordering::Relaxed);
+                request.extensions_mut().insert(peer.clone());
+                let open = streams.as_ref().map(Streams::open);
+                let response = router.clone().call(request);
+                async move {
+                    let response = response.await?;
+                    Ok::<_, Infallible>(match open {
+                        None => response,
+                        Some(open) => response.map(|body| Body::new(Responding::new(body, open))),
+                    })
+                }
+            }
+        });
+        let builder = builder(version, self.head_timeout);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let ended = Box::pin(self.watcher.watch(connection.into_owned()));
+        Serving {
+            requested,
+            streams,
+            ended,
+        }
+    }
+}
+
+/// The version is decided already: where hyper-util finds it out itself it waits without a limit, and puts what it has
+/// read in front of a buffer that grows from 8 to 16 KiB for it.
+fn builder(version: Version, head_timeout: Duration) -> Builder<TokioExecutor> {
+    let builder = Builder::new(TokioExecutor::new());
+    let mut builder = match version {
+        Version::HTTP_2 => builder.http2_only(),
+        _ => builder.http1_only(),
+    };
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(16 * 1024)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .keep_alive_interval(Some(head_timeout));
+    builder
+}

@@ -1,0 +1,149 @@
+//! A socket whose writes do not wait for ever: a client that takes nothing for too long is cut, so that nobody can hold a
+//! connection or a download open.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::valve::Valve;
+
+/// A connection whose writes fail once the client has taken no byte for `stall`.
+///
+/// Reads need no limit here: heads have hyper's, bodies have their own, and an idle connection between requests is cut by
+/// hyper's limit for heads.
+pub(crate) struct StallTimeout {
+    stream: TcpStream,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    valve: Arc<Valve>,
+}
+
+impl StallTimeout {
+    /// `valve` is closed while the client takes no bytes.
+    pub(crate) fn new(stream: TcpStream, stall: Duration, valve: Arc<Valve>) -> Self {
+        Self {
+            stream,
+            stall,
+            timer: None,
+            valve,
+        }
+    }
+
+    /// Passes on the outcome of a write. A socket that takes nothing starts the timer, and any byte stops it.
+    fn after_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.timer = None;
+            self.valve.open();
+            return wrote;
+        }
+        self.valve.close();
+        let stall = self.stall;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        std::future::Future::poll(timer.as_mut(), cx).map(|()| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "timed out: the client stopped reading",
+            ))
+        })
+    }
+}
+
+impl AsyncRead for StallTimeout {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for StallTimeout {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.after_write(cx, wrote)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.after_write(cx, wrote)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use futures::poll;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A client, and the server's end with its valve.
+    async fn pair() -> (TcpStream, StallTimeout, Arc<Valve>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, _) = accepted.expect("a connection");
+        let valve = Arc::<Valve>::default();
+        let stream = StallTimeout::new(stream, Duration::from_secs(60), valve.clone());
+        (client.expect("a connection"), stream, valve)
+    }
+
+    #[tokio::test]
+    async fn the_valve_is_closed_while_the_client_takes_nothing_and_opens_when_it_does() {
+        let (mut client, mut server, valve) = pair().await;
+        let mut idle = Context::from_waker(Waker::noop());
+        let opened = || std::future::poll_fn(|cx| valve.poll_open(cx));
+        opened().await;
+        let chunk = vec![0; 64 * 1024];
+        let mut sent = 0;
+        while let Poll::Ready(wrote) = Pin::new(&mut server).poll_write(&mut idle, &chunk) {
+            sent += wrote.expect("it is open");
+        }
+        let mut waiting = std::pin::pin!(opened());
+        assert!(poll!(&mut waiting).is_pending());
+        // As a connection does: what is left is written as soon as the socket takes it.
+        let mut taken = vec![0; sent];
+        let (read, wrote, ()) = tokio::join!(
+            client.read_exact(&mut taken),
+            server.write(&chunk),
+            &mut waiting
+        );
+        read.expect("all of it");
+        wrote.expect("it takes again");
+    }
+}

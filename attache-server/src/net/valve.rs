@@ -1,0 +1,42 @@
+//! Whether a client's socket takes bytes, for whoever fetches those bytes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures::task::AtomicWaker;
+
+/// Closed while a client's socket takes nothing: what is on its way to the client then need not be fetched yet.
+///
+/// A server fills its queue for a connection whether the socket takes bytes or not; with this, a client that stands still
+/// costs what was in the queue when it stopped, and not a full queue. For the one body of a connection at a time, which is
+/// how HTTP/1 answers.
+#[derive(Debug, Default)]
+pub(crate) struct Valve {
+    closed: AtomicBool,
+    waiting: AtomicWaker,
+}
+
+impl Valve {
+    /// Ready while the socket takes bytes; otherwise the task is woken once it does.
+    pub(crate) fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.closed.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.waiting.register(cx.waker());
+        match self.closed.load(Ordering::Acquire) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn open(&self) {
+        if self.closed.load(Ordering::Relaxed) {
+            self.closed.store(false, Ordering::Release);
+            self.waiting.wake();
+        }
+    }
+}

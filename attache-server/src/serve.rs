@@ -1,0 +1,239 @@
+//! The life of the server: it opens, listens, accepts, and stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use attache::config::auth::AuthMode;
+use attache::{Attache, Config, Error, ErrorKind, Result};
+use axum::Router;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::allocator::allocated_bytes;
+use crate::auth::tokens::Tokens;
+use crate::jobs;
+use crate::net::connection::Connection;
+use crate::net::refusal;
+use crate::reload::{Loaded, Reloader, Source};
+use crate::router::router;
+use crate::state::App;
+
+/// Connections beyond the limit whose request is read before they are told so, at a time.
+const REFUSALS: usize = 64;
+
+/// Serves until SIGTERM or SIGINT. `source` is read again on reload.
+pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
+    let config = loaded.config.clone();
+    for remark in config.remarks() {
+        tracing::warn!("{remark}");
+    }
+    raise_descriptors();
+    let listener = listen(config.server.listen).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
+    let reloader = Reloader::new(source, loaded, address)?;
+    let attache = Attache::open(config.clone()).await?;
+    let app = App::new(attache, reloader, open_tokens(&config).await?)?;
+    // Before anybody learns that it runs: an early SIGHUP would end the process.
+    let hangup = signal_stream(SignalKind::hangup())?;
+    announce(address, app.reloader.tls.current().is_some());
+    app.attache.count_heap_with(allocated_bytes);
+    let mut jobs = jobs::start(&app, hangup);
+    let outcome = run(listener, &app).await;
+    jobs.shutdown().await;
+    let tokens = app.tokens.clone();
+    let _ = tokio::task::spawn_blocking(move || tokens.close()).await;
+    outcome
+}
+
+async fn open_tokens(config: &Config) -> Result<Arc<Tokens>> {
+    let folder = config.data_folder();
+    let tokens = tokio::task::spawn_blocking(move || Tokens::open(&folder)).await;
+    let tokens = tokens.map_err(|error| Error::internal("opening failed").with_source(error))??;
+    if tokens.is_empty() && config.auth.mode == [AuthMode::Token] {
+        tracing::warn!(
+            "there are no tokens yet, so every request is refused; `attache token create --help` shows how to create one"
+        );
+    }
+    Ok(Arc::new(tokens))
+}
+
+/// Lets the process open as many files and connections as it may: shells and systemd grant 1024 until somebody asks
+/// (<https://0pointer.net/blog/file-descriptor-limits.html>).
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, granted = ?now.current, "cannot raise the limit of open files");
+    }
+}
+
+/// One line on stdout, for people to click and for scripts that listen on port 0 to read.
+fn announce(address: SocketAddr, secure: bool) {
+    use std::io::Write as _;
+    tracing::info!(%address, secure, "listening");
+    let scheme = if secure { "https" } else { "http" };
+    // A closed stdout is no reason not to serve.
+    let mut out = std::io::stdout().lock();
+    let _ =
+        writeln!(out, "attache is listening on {scheme}://{address}").and_then(|()| out.flush());
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "; something else listens there: stop it, or set server.listen"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need privileges: set server.listen"
+            }
+            _ => "; set server.listen",
+        };
+        Error::new(
+            ErrorKind::Misconfigured,
+            format!("cannot listen on {address}: {error}{hint}"),
+        )
+    })
+}
+
+/// Accepts until a signal, and stops.
+async fn run(listener: TcpListener, app: &App) -> Result<()> {
+    let mut signals = Signals {
+        terminate: signal_stream(SignalKind::terminate())?,
+        interrupt: signal_stream(SignalKind::interrupt())?,
+    };
+    let mut connections = Connections {
+        app,
+        router: router(app.clone()),
+        graceful: GracefulShutdown::new(),
+        running: JoinSet::new(),
+        refusals: Arc::new(Semaphore::new(REFUSALS)),
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = signals.next() => break,
+        };
+        while connections.running.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, address)) => connections.begin(stream, address),
+            Err(error) => {
+                // Out of descriptors, most likely: wait until some are free instead of spinning.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    app.stopping.cancel();
+    drop(listener);
+    connections.stop(signals).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The connections that run.
+struct Connections<'a> {
+    app: &'a App,
+    router: Router,
+    graceful: GracefulShutdown,
+    running: JoinSet<()>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Connections<'_> {
+    /// Serves a connection, or tells it that there is no room.
+    fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
+        let parts = self.app.attache.parts();
+        let config = &parts.config;
+        let limits = &self.app.limits;
+        let admitted = match limits.connect(&config.limits, &config.server, address.ip()) {
+            Ok(admitted) => admitted,
+            Err(exceeded) => {
+                self.app.attache.metrics().limited(exceeded.as_str());
+                return self.refuse(stream);
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let connection = Connection {
+            stream,
+            address: address.ip(),
+            tls: self.app.reloader.tls.current(),
+            stall: config.download.idle_timeout,
+            head_timeout: config.limits.head_timeout,
+            stopping: self.app.stopping.clone(),
+        };
+        let serving = connection.serve(self.router.clone(), self.graceful.watcher());
+        self.running.spawn(async move {
+            let _admitted = admitted;
+            serving.await;
+        });
+    }
+
+    fn refuse(&mut self, stream: TcpStream) {
+        match self.refusals.clone().try_acquire_owned() {
+            Ok(place) => {
+                self.running.spawn(async move {
+                    refusal::refuse(stream).await;
+                    drop(place);
+                });
+            }
+            Err(_) => refusal::refuse_unheard(&stream),
+        }
+    }
+
+    /// Lets running transfers finish within the grace, and cuts them after it, or at a second signal.
+    async fn stop(mut self, mut signals: Signals) {
+        let attache = &self.app.attache;
+        let grace = attache.parts().config.server.shutdown_grace;
+        tracing::info!(
+            grace_s = grace.as_secs(),
+            running = self.running.len(),
+            "stopping"
+        );
+        let deadline = Instant::now() + grace;
+        tokio::select! {
+            () = self.graceful.shutdown() => {}
+            () = tokio::time::sleep(grace) => tracing::warn!("shutdown grace period expired; aborting remaining connections"),
+            () = signals.next() => tracing::warn!("second signal; aborting remaining connections"),
+        }
+        // Uploads end with an error that their senders can still read.
+        if !self.running.is_empty() {
+            attache.cut();
+            let flushed = async { while self.running.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(Duration::from_millis(500), flushed).await;
+        }
+        self.running.shutdown().await;
+        attache
+            .close(deadline.saturating_duration_since(Instant::now()))
+            .await;
+    }
+}
+
+fn signal_stream(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Error::internal("cannot listen for signals").with_source(error))
+}

@@ -1,0 +1,176 @@
+//! What handlers share, and what they take of it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use attache::transfer::budget::Budget;
+use attache::{Attache, Error, Result};
+use axum::extract::{FromRef, FromRequestParts};
+use http::header::AUTHORIZATION;
+use http::request;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{self, Action};
+use crate::auth::session::Ended;
+use crate::auth::tokens::Tokens;
+use crate::auth::{Auth, Caller};
+use crate::net::limits::{self, LimitExceeded, Limits, Uploading};
+use crate::readiness::Readiness;
+use crate::reload::Reloader;
+use crate::respond::ErrorResponse;
+
+/// What handlers share. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) attache: Attache,
+    pub(crate) reloader: Reloader,
+    auth: ArcSwap<Auth>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) readiness: Arc<Readiness>,
+    /// The server is about to end.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`](attache::ErrorKind::Misconfigured) if `[auth]` cannot be used.
+    pub(crate) fn new(attache: Attache, reloader: Reloader, tokens: Arc<Tokens>) -> Result<Self> {
+        let parts = attache.parts();
+        let auth = Auth::build(&parts.config.auth, parts.generation, tokens.clone(), None)?;
+        Ok(Self(Arc::new(Inner {
+            attache,
+            reloader,
+            auth: ArcSwap::from_pointee(auth),
+            tokens,
+            limits: Arc::default(),
+            readiness: Arc::default(),
+            stopping: CancellationToken::new(),
+        })))
+    }
+}
+
+impl Inner {
+    /// Who sends this request, by the rules of `auth`; and whether it may send one now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Auth::caller`]; [`ErrorKind::TooManyRequests`](attache::ErrorKind::TooManyRequests).
+    pub(crate) async fn caller(&self, auth: &Auth, request: &request::Parts) -> Result<Caller> {
+        let parts = self.attache.parts();
+        let server = &parts.config.server;
+        let caller = auth.caller(self.attache.links(), server, request).await?;
+        // Those whom nobody knows have the rate of their address.
+        if !caller.is_anybody() {
+            self.pace(&caller)?;
+        }
+        Ok(caller)
+    }
+
+    /// Counts a request beyond a limit; the response to it.
+    pub(crate) fn limited(&self, exceeded: LimitExceeded, wait: Option<Duration>) -> ErrorResponse {
+        self.attache.metrics().limited(exceeded.as_str());
+        ErrorResponse(limits::refusal(exceeded, wait))
+    }
+
+    /// Counts an upload of this caller in, until what it returns is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`](attache::ErrorKind::Busy).
+    pub(crate) fn begin_upload(&self, caller: &Caller) -> Result<Uploading> {
+        let parts = self.attache.parts();
+        self.limits
+            .upload(&parts.config.limits, &caller.name)
+            .map_err(|exceeded| self.limited(exceeded, None).0)
+    }
+
+    /// Whether this caller may send a request now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooManyRequests`](attache::ErrorKind::TooManyRequests).
+    fn pace(&self, caller: &Caller) -> Result<()> {
+        let parts = self.attache.parts();
+        self.limits
+            .caller(&parts.config.limits, &caller.name)
+            .map_err(|wait| self.limited(LimitExceeded::CallerRate, Some(wait)).0)
+    }
+
+    /// Who may do what, by the configuration that serves now.
+    pub(crate) fn auth(&self) -> Result<Arc<Auth>> {
+        let parts = self.attache.parts();
+        let auth = self.auth.load_full();
+        if auth.generation >= parts.generation {
+            return Ok(auth);
+        }
+        // Whoever notices first builds; that costs no I/O, so two who notice at once may both do it.
+        let fresh = Auth::build(
+            &parts.config.auth,
+            parts.generation,
+            self.tokens.clone(),
+            Some(&auth),
+        )?;
+        let fresh = Arc::new(fresh);
+        self.auth
+            .rcu(|current| match current.generation >= fresh.generation {
+                true => current.clone(),
+                false => fresh.clone(),
+            });
+        Ok(fresh)
+    }
+
+    /// Ends the sessions that a request carries, everywhere where these tokens are good.
+    pub(crate) async fn sign_out(&self, sessions: Vec<Ended>) -> Result<()> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let tokens = self.tokens.clone();
+        tokio::task::spawn_blocking(move || tokens.end_sessions(&sessions))
+            .await
+            .map_err(|error| Error::internal("signing out failed").with_source(error))?
+    }
+
+    /// The server is about to end; it takes no new work.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+}
+
+/// Whoever sends a request, as handlers ask for it.
+impl FromRequestParts<App> for Caller {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(
+        request: &mut request::Parts,
+        app: &App,
+    ) -> Result<Self, ErrorResponse> {
+        let auth = app.auth()?;
+        let outcome = app.caller(&auth, request).await;
+        // Nobody who merely has no token, but somebody who tries one.
+        if outcome.is_err() && request.headers.contains_key(AUTHORIZATION) {
+            audit::refused(Action::Authenticate, &outcome);
+        }
+        Ok(outcome?)
+    }
+}
+
+/// The memory that JSON bodies take their permit of.
+impl FromRef<App> for Budget {
+    fn from_ref(app: &App) -> Self {
+        app.attache.parts().budget.clone()
+    }
+}

@@ -1,0 +1,239 @@
+//! `/v1/attachments`: store, list, find, delete; and whether a file may be stored.
+
+use attache::access::Scope;
+use attache::attachment::Owner;
+use attache::catalog::Page;
+use attache::service::{MAX_PAGE, UploadLimits, Uploaded};
+use attache::{Attachment, AttachmentId, Error, Result};
+use axum::Json as Out;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::cursor;
+use super::json::AttachmentJson;
+use super::visible::{known, may_delete};
+use crate::audit::{self, Action};
+use crate::auth::Caller;
+use crate::extract::Query;
+use crate::respond::{ErrorResponse, HttpResult, Problem};
+use crate::state::App;
+use crate::upload::{self, Incoming, UploadQuery};
+
+/// Store a file: `multipart/form-data` with one part `file` (fields `owner` and `created_by` before it), or the raw body.
+#[utoipa::path(post, path = "/v1/attachments", tag = "attachments", params(UploadQuery,
+        ("Content-MD5" = Option<String>, Header, description = "Verified (RFC 1864)"),
+        ("Content-Digest" = Option<String>, Header, description = "`sha-256=:…:`, verified (RFC 9530)"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry return the first result")),
+    request_body(content_type = "application/octet-stream", description = "The file"),
+    responses((status = 201, body = AttachmentJson),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn upload(
+    State(app): State<App>,
+    Query(query): Query<UploadQuery>,
+    headers: HeaderMap,
+    // Refused like everything else here: the body that comes is read off, so that its sender sees the answer.
+    caller: Result<Caller, ErrorResponse>,
+    body: Body,
+) -> Response {
+    let (incoming, rest) = Incoming::new(&headers, body);
+    let outcome = match caller {
+        Ok(caller) => store(&app, &caller, query, &headers, incoming).await,
+        Err(ErrorResponse(error)) => Err(error),
+    };
+    match outcome {
+        Ok(uploaded) => {
+            if uploaded.repeated {
+                rest.linger();
+            }
+            let location = format!("/v1/attachments/{}", uploaded.attachment.id);
+            let json = AttachmentJson::from(uploaded.attachment);
+            (StatusCode::CREATED, [(LOCATION, location)], Out(json)).into_response()
+        }
+        Err(error) => {
+            rest.linger();
+            let mut response = ErrorResponse(error).into_response();
+            // There may be bytes on their way that nobody wants.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+/// Stores what `incoming` holds for `caller`, and says so in the audit log.
+async fn store(
+    app: &App,
+    caller: &Caller,
+    query: UploadQuery,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Result<Uploaded> {
+    let stored = async {
+        caller.need(Scope::Write)?;
+        let _in_progress = app.begin_upload(caller)?;
+        let mut upload = upload::read(query, headers, incoming).await?;
+        caller.may_write(upload.new.owner.as_ref())?;
+        let key = upload.new.idempotency_key.take();
+        upload.new.idempotency_key = key.map(|key| caller.own(&key)).transpose()?;
+        app.attache.upload(upload.new, upload.bytes).await
+    };
+    let outcome = stored.await;
+    let id = outcome
+        .as_ref()
+        .map_or("", |done| done.attachment.id.as_str());
+    audit::record(caller, Action::Upload, id, &outcome);
+    outcome
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// Only those of this owner.
+    owner: Option<String>,
+    /// How many, 1 to 1000.
+    #[param(default = 100)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// A page of attachments.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct PageJson {
+    items: Vec<AttachmentJson>,
+    /// Where the next page begins; null on the last one.
+    next: Option<String>,
+}
+
+/// Attachments, newest first.
+#[utoipa::path(get, path = "/v1/attachments", tag = "attachments", params(ListQuery),
+    responses((status = 200, body = PageJson), (status = 400, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> HttpResult<Out<PageJson>> {
+    caller.need(Scope::Read)?;
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Error::bad_request(format!("limit is 1 to {MAX_PAGE}")).into());
+    }
+    let owner: Option<Owner> = query
+        .owner
+        .filter(|owner| !owner.is_empty())
+        .map(|owner| owner.parse())
+        .transpose()?;
+    let after = query
+        .after
+        .map(|cursor| cursor::decode(&cursor, owner.as_ref()))
+        .transpose()?;
+    let page = Page {
+        owner: owner.clone(),
+        visible: caller.owners,
+        after,
+        // One more than asked for tells whether there is a next page.
+        limit: (limit + 1).min(MAX_PAGE),
+    };
+    let found = app.attache.list(&page).await?;
+    Ok(Out(page_of(found, limit, owner.as_ref())))
+}
+
+/// The first `limit` of what was found, and where the next page begins if there is one.
+fn page_of(mut found: Vec<Attachment>, limit: u32, owner: Option<&Owner>) -> PageJson {
+    let more =
+        found.len() > limit as usize || (limit == MAX_PAGE && found.len() == MAX_PAGE as usize);
+    found.truncate(limit as usize);
+    let next = found
+        .last()
+        .filter(|_| more)
+        .map(|last| cursor::encode(last, owner));
+    PageJson {
+        items: found.into_iter().map(Into::into).collect(),
+        next,
+    }
+}
+
+/// Metadata of an attachment.
+#[utoipa::path(get, path = "/v1/attachments/{id}", tag = "attachments", params(("id", description = "The attachment's id")),
+    responses((status = 200, body = AttachmentJson), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn find(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HttpResult<Out<AttachmentJson>> {
+    caller.need(Scope::Read)?;
+    let found = app.attache.find(&known(&id)?).await;
+    Ok(Out(caller.visible(found)?.into()))
+}
+
+/// Delete an attachment: bytes, snapshots and record. Repeating it is fine.
+#[utoipa::path(delete, path = "/v1/attachments/{id}", tag = "attachments", params(("id", description = "The attachment's id")),
+    responses((status = 204, description = "It is gone"),
+        (status = 409, description = "It is hidden; a policy of the store keeps the bytes", body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HttpResult<StatusCode> {
+    caller.need(Scope::Delete)?;
+    let id: AttachmentId = id.parse()?;
+    // What the caller may not see is not there, and deleting what is not there is success.
+    if may_delete(&app, &caller, &id).await? {
+        let outcome = app.attache.delete(&id).await;
+        audit::record(&caller, Action::Delete, id.as_str(), &outcome);
+        outcome?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LimitsQuery {
+    /// Size of the file in bytes.
+    size: Option<u64>,
+}
+
+/// The response of `/v1/limits`.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct LimitsJson {
+    uploadable: bool,
+    /// Why not, as the `code` that an upload would be refused with.
+    reason: Option<&'static str>,
+    max_file_bytes: Option<u64>,
+    total_bytes: Option<u64>,
+    used_bytes: u64,
+}
+
+/// May a file of this size be uploaded now?
+#[utoipa::path(get, path = "/v1/limits", tag = "attachments", params(LimitsQuery), responses((status = 200, body = LimitsJson)))]
+pub(crate) async fn limits(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<LimitsQuery>,
+) -> HttpResult<Out<LimitsJson>> {
+    caller.need(Scope::Write)?;
+    let UploadLimits {
+        uploadable,
+        reason,
+        max_file_bytes,
+        total_bytes,
+        used_bytes,
+    } = app.attache.limits(query.size).await?;
+    Ok(Out(LimitsJson {
+        uploadable,
+        reason,
+        max_file_bytes,
+        total_bytes,
+        used_bytes,
+    }))
+}

@@ -1,0 +1,138 @@
+//! The arrows of ARCHITECTURE.md, kept true: who may use whom inside the server, and which crates only one module knows.
+
+use std::path::Path;
+
+use test_support::layers::Layers;
+
+/// Each module with those that it may use; see [`Layers::broken`].
+const ARROWS: &str = "
+    allocator ->
+    audit -> auth request_id
+    auth -> auth/caller auth/forward auth/jwt auth/origin auth/session auth/token auth/tokens net/peer
+    auth/caller ->
+    auth/forward -> client
+    auth/jwt -> auth/caller auth/token client
+    auth/known -> auth/caller auth/session auth/token
+    auth/origin -> cors net/peer
+    auth/session -> auth/token
+    auth/token ->
+    auth/tokens -> auth/caller auth/known auth/session auth/token
+    backup -> auth/tokens
+    cli -> cli/backup cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify otlp reload serve telemetry
+    cli/backup -> backup cli/out cli/outcome cli/progress cli/store
+    cli/check -> cli/out cli/outcome cli/progress cli/store
+    cli/get -> cli/out cli/outcome cli/progress cli/stop
+    cli/health -> cli/out cli/outcome client
+    cli/list -> cli/out cli/outcome v1/json
+    cli/out -> cli/outcome
+    cli/outcome ->
+    cli/progress ->
+    cli/put -> cli/out cli/outcome cli/progress cli/stop cli/store v1/json
+    cli/remove -> cli/out cli/outcome
+    cli/stop -> cli/outcome
+    cli/store -> allocator cli/out cli/outcome
+    cli/token -> auth/token auth/tokens cli/out cli/outcome
+    cli/url -> cli/out cli/outcome
+    cli/verify -> cli/out cli/outcome cli/progress cli/stop
+    client ->
+    cors ->
+    deliver -> audit auth/forward cors extract net/outgoing net/peer respond state
+    extract -> respond
+    framing -> respond upload
+    gate -> audit cors framing net/limits net/peer respond state
+    jobs -> state
+    main -> allocator cli
+    net ->
+    net/connection -> net/peer net/stall net/streams net/tls net/valve net/version
+    net/limits -> net/rates
+    net/outgoing -> net/valve
+    net/peer -> net/valve
+    net/rates ->
+    net/refusal ->
+    net/stall -> net/valve
+    net/streams ->
+    net/tls ->
+    net/valve ->
+    net/version ->
+    otlp -> client
+    readiness ->
+    reload -> auth net/tls reload/allowed reload/source
+    reload/allowed -> reload/source
+    reload/source ->
+    request_id -> otlp
+    respond -> net/outgoing request_id
+    router -> deliver gate request_id respond state v1 web
+    serve -> allocator auth/tokens jobs net/connection net/refusal reload router state
+    state -> audit auth auth/session auth/tokens net/limits readiness reload respond
+    telemetry -> otlp
+    upload -> upload/form upload/head upload/incoming
+    upload/disposition ->
+    upload/form -> upload/disposition upload/head upload/incoming
+    upload/head ->
+    upload/incoming ->
+    v1 -> state
+    v1/attachments -> audit auth extract respond state upload v1/cursor v1/json v1/visible
+    v1/bulk -> audit auth extract respond state v1/visible
+    v1/cursor ->
+    v1/json ->
+    v1/operate -> audit auth extract respond state
+    v1/session -> audit auth auth/origin auth/session extract net/peer respond state
+    v1/url -> audit auth extract net/peer respond state v1/json v1/visible
+    v1/visible -> auth state
+    web -> respond
+";
+
+fn layers() -> Layers {
+    Layers::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let broken = layers().broken(ARROWS);
+    assert!(
+        broken.is_empty(),
+        "arrows that ARCHITECTURE.md does not have: {broken:#?}"
+    );
+}
+
+#[test]
+fn no_files_use_each_other_in_a_ring() {
+    let layers = layers();
+    let rings = layers.rings();
+    assert!(
+        rings.is_empty(),
+        "files that cannot be read one without the other: {rings:#?}"
+    );
+}
+
+/// Crates of a database, of a protocol, of a framework: each is known where it belongs, and can be replaced there.
+#[test]
+fn crates_are_known_where_they_belong() {
+    let layers = layers();
+    for (name, places) in [
+        ("clap", "cli"),
+        ("governor", "net/rates"),
+        ("hyper", "client net/connection"),
+        ("indicatif", "cli"),
+        ("jsonwebtoken", "auth/jwt"),
+        ("moka", "auth/forward"),
+        ("multer", "upload/form"),
+        ("opentelemetry", "otlp"),
+        ("rusqlite", "auth/tokens"),
+        ("rustls", "client net/connection net/tls"),
+        ("tracing_subscriber", "otlp telemetry"),
+        ("utoipa", "deliver respond router upload v1"),
+        ("utoipa_axum", "router v1"),
+        (
+            "axum",
+            "cors deliver extract framing gate net/connection net/streams request_id respond router serve state upload v1 web",
+        ),
+    ] {
+        for user in layers.users_of(name) {
+            let known = places
+                .split(' ')
+                .any(|place| user == place || user.starts_with(&format!("{place}/")));
+            assert!(known, "{user}.rs uses {name}");
+        }
+    }
+}
