@@ -4,7 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::BUSY_TIMEOUT;
+use super::rows::unsigned;
+use super::schema::BUSY_TIMEOUT;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 
@@ -79,7 +80,7 @@ pub fn totals(path: &Path) -> Result<(u64, u64)> {
             format!("{} is not a catalog: {error}", path.display()),
         )
     })?;
-    Ok((super::unsigned(attachments), super::unsigned(bytes)))
+    Ok((unsigned(attachments), unsigned(bytes)))
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {

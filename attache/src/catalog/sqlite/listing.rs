@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{COLUMNS, Failure, attachment, ready};
+use super::failure::Failure;
+use super::rows::{COLUMNS, attachment, ready};
 use crate::access::{OwnerPattern, Owners};
 use crate::attachment::Attachment;
 use crate::catalog::Page;

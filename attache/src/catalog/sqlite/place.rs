@@ -1,0 +1,44 @@
+//! Which file a catalog is.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which file a catalog is, so that one that was removed or replaced is noticed.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    file: Option<(u64, u64)>,
+}
+
+impl Place {
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: Self::file(path)?,
+        })
+    }
+
+    #[cfg(unix)]
+    fn file(path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+        use std::os::unix::fs::MetadataExt as _;
+        let about = std::fs::metadata(path)?;
+        Ok(Some((about.dev(), about.ino())))
+    }
+
+    #[cfg(not(unix))]
+    fn file(_path: &Path) -> std::io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match Self::file(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::UpstreamUnavailable,
+                "the file of the catalog was removed or replaced while attache runs; stop attache, put it back (`attache \
+                 restore`, or `attache verify --repair`), and start again",
+            )),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The transactions of the catalog, each as one function over a connection.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::failure::Failure;
+use super::rows::{
+    COLUMNS, attachment, charge, fits, millis, pending_charge, ready, repeated, signed,
+};
+use super::workers::Worker;
+use crate::attachment::{Attachment, AttachmentId, ObjectKey, media};
+use crate::catalog::{Begun, Draft, Unfinished};
+use crate::error::{Error, ErrorKind};
+use crate::storage::Stored;
+
+/// Records an upload, and reserves its share of the quota.
+pub(super) fn begin(
+    connection: &Connection,
+    draft: &Draft,
+    worker: &str,
+) -> Result<Begun, Failure> {
+    if let Some(key) = &draft.idempotency_key
+        && let Some(first) = repeated(connection, draft, key.as_str())?
+    {
+        return Ok(Begun::Repeated(Box::new(first)));
+    }
+    fits(connection, 0, draft.size.unwrap_or(0), draft.quota)?;
+    charge(connection, 0, draft.reserve, draft.quota)?;
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO attachments (id, object_key, state, owner, filename, content_type, created_at_ms, \
+             created_by, charged_bytes, worker, idempotency_key) \
+             VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            draft.id.as_str(),
+            draft.key.as_str(),
+            draft.owner.as_ref().map(|owner| owner.as_str()),
+            draft.filename.as_str(),
+            draft.content_type,
+            millis(draft.created_at),
+            draft.created_by.as_ref().map(|author| author.as_str()),
+            signed(draft.reserve)?,
+            worker,
+            draft.idempotency_key.as_ref().map(|key| key.as_str()),
+        ])?;
+    if inserted == 0 {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the id \"{}\" is taken", draft.id),
+        )
+        .into());
+    }
+    Ok(Begun::New)
+}
+
+/// Raises the share of a pending upload.
+pub(super) fn reserve(
+    connection: &Connection,
+    id: &AttachmentId,
+    bytes: u64,
+    quota: Option<u64>,
+) -> Result<(), Failure> {
+    let before = pending_charge(connection, id)?;
+    if bytes > before {
+        charge(connection, before, bytes, quota)?;
+        connection
+            .prepare_cached("UPDATE attachments SET charged_bytes = ?2 WHERE id = ?1")?
+            .execute(params![id.as_str(), signed(bytes)?])?;
+    }
+    Ok(())
+}
+
+/// Makes a pending row an attachment.
+pub(super) fn commit(
+    connection: &Connection,
+    id: &AttachmentId,
+    stored: &Stored,
+) -> Result<Attachment, Failure> {
+    let reserved = match pending_charge(connection, id) {
+        Ok(reserved) => reserved,
+        // A repeated call whose first answer was lost; its caller would take "not pending" for an order to remove
+        // the bytes.
+        Err(failure) => {
+            let first = ready(connection, id)
+                .ok()
+                .filter(|first| first.size == stored.size && Some(first.sha256) == stored.sha256);
+            return first.ok_or(failure);
+        }
+    };
+    let size = signed(stored.size)?;
+    let decided: String = connection
+        .prepare_cached("SELECT content_type FROM attachments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))?;
+    connection
+        .prepare_cached(
+            "UPDATE usage SET attachments = attachments + 1, ready_bytes = ready_bytes + ?1, \
+             reserved_bytes = reserved_bytes - ?2",
+        )?
+        .execute(params![size, signed(reserved)?])?;
+    connection
+        .prepare_cached(
+            "UPDATE attachments SET state = 'ready', charged_bytes = ?2, size = ?2, sha256 = ?3, md5 = ?4, \
+             crc64 = ?5, content_type = ?6, store_tag = ?7 WHERE id = ?1",
+        )?
+        .execute(params![
+            id.as_str(),
+            size,
+            stored.sha256.map(|hex| hex.0),
+            stored.md5.map(|hex| hex.0),
+            stored.crc64.map(u64::to_be_bytes),
+            media::settled(&decided, stored.utf8),
+            stored.store_tag,
+        ])?;
+    ready(connection, id)
+}
+
+/// Takes a row out of sight and frees its share of the quota.
+pub(super) fn retire(
+    connection: &Connection,
+    id: &AttachmentId,
+    worker: &str,
+) -> Result<Option<ObjectKey>, Failure> {
+    let row: Option<(String, String, i64)> = connection
+        .prepare_cached("SELECT object_key, state, charged_bytes FROM attachments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((key, state, charged)) = row else {
+        return Ok(None);
+    };
+    let give_back = match state.as_str() {
+        "ready" => {
+            Some("UPDATE usage SET attachments = attachments - 1, ready_bytes = ready_bytes - ?1")
+        }
+        "pending" => Some("UPDATE usage SET reserved_bytes = reserved_bytes - ?1"),
+        _ => None,
+    };
+    if let Some(give_back) = give_back {
+        connection.prepare_cached(give_back)?.execute([charged])?;
+    }
+    // The idempotency key is free again: the next try with it stores the file anew. Whoever retires a row last
+    // is the one who may forget it.
+    connection
+        .prepare_cached(
+            "UPDATE attachments SET state = 'retired', charged_bytes = 0, idempotency_key = NULL, worker = ?2 \
+             WHERE id = ?1",
+        )?
+        .execute(params![id.as_str(), worker])?;
+    Ok(Some(key.parse()?))
+}
+
+/// Removes a row that this process retired last.
+pub(super) fn forget(
+    connection: &Connection,
+    id: &AttachmentId,
+    worker: &str,
+) -> Result<(), Failure> {
+    connection
+        .prepare_cached(
+            "DELETE FROM attachments WHERE id = ?1 AND state = 'retired' AND worker = ?2",
+        )?
+        .execute(params![id.as_str(), worker])?;
+    Ok(())
+}
+
+/// Rows that no other living process works on.
+pub(super) fn unfinished(
+    connection: &Connection,
+    after: &str,
+    limit: u32,
+    workers: &Worker,
+) -> Result<Vec<Unfinished>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, object_key, state, worker FROM attachments WHERE state <> 'ready' AND id > ?1 ORDER BY id",
+    )?;
+    let mut rows = statement.query([after])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let upload = row
+            .get_ref(2)?
+            .as_str()
+            .is_ok_and(|state| state == "pending");
+        let worker: String = row.get(3)?;
+        // Our own deletions are told apart by their callers; those of another living process are its own.
+        let ours = worker == workers.id;
+        if (upload || !ours) && workers.is_alive(&worker) {
+            continue;
+        }
+        found.push(Unfinished {
+            id: row.get::<_, String>(0)?.parse()?,
+            key: row.get::<_, String>(1)?.parse()?,
+            upload,
+        });
+        if found.len() >= limit as usize {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Attachments in the order of their object keys.
+pub(super) fn walk(
+    connection: &Connection,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Attachment>, Failure> {
+    // The column's collation is BINARY: bytes, as the keys themselves are ordered.
+    let sql = format!(
+        "SELECT {COLUMNS} FROM attachments WHERE state = 'ready' AND object_key > ?1 \
+         ORDER BY object_key LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, limit], |row| Ok(attachment(row)))?;
+    let mut list = Vec::new();
+    for row in rows {
+        list.push(row??);
+    }
+    Ok(list)
+}
+
+/// Whether any row names an object.
+pub(super) fn names(connection: &Connection, key: &ObjectKey) -> Result<bool, Failure> {
+    let row: Option<i64> = connection
+        .prepare_cached("SELECT 1 FROM attachments WHERE object_key = ?1")?
+        .query_row([key.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(row.is_some())
+}
+
+/// Brings back a row that was lost.
+pub(super) fn restore(
+    connection: &Connection,
+    lost: &Attachment,
+    worker: &str,
+) -> Result<(), Failure> {
+    let size = signed(lost.size)?;
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO attachments (id, object_key, state, owner, filename, content_type, created_at_ms, \
+             created_by, charged_bytes, size, sha256, crc64, worker, md5, store_tag) \
+             VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            lost.id.as_str(),
+            lost.key.as_str(),
+            lost.owner.as_ref().map(|owner| owner.as_str()),
+            lost.filename.as_str(),
+            lost.content_type,
+            millis(lost.created_at),
+            lost.created_by.as_ref().map(|author| author.as_str()),
+            size,
+            lost.sha256.0,
+            lost.crc64.map(u64::to_be_bytes),
+            worker,
+            lost.md5.map(|hex| hex.0),
+            lost.store_tag,
+        ])?;
+    if inserted == 0 {
+        let same = ready(connection, &lost.id).is_ok_and(|found| {
+            let same = Attachment {
+                created_at: found.created_at,
+                md5: found.md5,
+                store_tag: found.store_tag.clone(),
+                ..lost.clone()
+            };
+            millis(found.created_at) == millis(lost.created_at) && found == same
+        });
+        return match same {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the id \"{}\" or its object is taken", lost.id),
+            )
+            .into()),
+        };
+    }
+    connection
+        .prepare_cached(
+            "UPDATE usage SET attachments = attachments + 1, ready_bytes = ready_bytes + ?1",
+        )?
+        .execute([size])?;
+    Ok(())
+}
+
+/// Notes what the store calls an object's version.
+pub(super) fn note_store_tag(
+    connection: &Connection,
+    id: &AttachmentId,
+    store_tag: Option<&str>,
+) -> Result<(), Failure> {
+    connection
+        .prepare_cached("UPDATE attachments SET store_tag = ?2 WHERE id = ?1 AND state = 'ready'")?
+        .execute(params![id.as_str(), store_tag])?;
+    Ok(())
+}

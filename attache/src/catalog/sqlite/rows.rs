@@ -1,0 +1,151 @@
+//! What is in a row, and what it takes of the quota.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use time::OffsetDateTime;
+
+use super::failure::Failure;
+use crate::attachment::{Attachment, AttachmentId, Hex};
+use crate::catalog::Draft;
+use crate::error::{Error, ErrorKind};
+
+/// Whether a share of the quota may be replaced by another one.
+pub(super) fn fits(
+    connection: &Connection,
+    before: u64,
+    after: u64,
+    quota: Option<u64>,
+) -> Result<(), Failure> {
+    let Some(quota) = quota else { return Ok(()) };
+    let used: i64 = connection
+        .prepare_cached("SELECT ready_bytes + reserved_bytes FROM usage")?
+        .query_row([], |row| row.get(0))?;
+    let used = unsigned(used).saturating_sub(before);
+    if used.saturating_add(after) <= quota {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::QuotaExceeded,
+        format!(
+            "{used} of {quota} bytes are in use, so {after} more do not fit; delete something, or raise upload.total_bytes"
+        ),
+    )
+    .into())
+}
+
+/// Replaces a share of the quota by another one.
+pub(super) fn charge(
+    connection: &Connection,
+    before: u64,
+    after: u64,
+    quota: Option<u64>,
+) -> Result<(), Failure> {
+    fits(connection, before, after, quota)?;
+    connection
+        .prepare_cached("UPDATE usage SET reserved_bytes = reserved_bytes + ?1")?
+        .execute([signed(after)? - signed(before)?])?;
+    Ok(())
+}
+
+pub(super) fn pending_charge(connection: &Connection, id: &AttachmentId) -> Result<u64, Failure> {
+    let charged: Option<i64> = connection
+        .prepare_cached(
+            "SELECT charged_bytes FROM attachments WHERE id = ?1 AND state = 'pending'",
+        )?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    charged.map(unsigned).ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            "this upload is no longer pending: it was swept or deleted",
+        )
+        .into()
+    })
+}
+
+pub(super) fn repeated(
+    connection: &Connection,
+    draft: &Draft,
+    key: &str,
+) -> Result<Option<Attachment>, Failure> {
+    let row: Option<(String, String)> = connection
+        .prepare_cached("SELECT id, state FROM attachments WHERE idempotency_key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, state)) = row else {
+        return Ok(None);
+    };
+    if state != "ready" {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "an upload with this Idempotency-Key is in progress; try again when it is done",
+        )
+        .retry_after(Duration::from_secs(2))
+        .into());
+    }
+    let first = ready(connection, &id.parse()?)?;
+    if first.owner != draft.owner
+        || first.filename != draft.filename
+        || first.created_by != draft.created_by
+    {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "this Idempotency-Key was used for another file; use a fresh one",
+        )
+        .into());
+    }
+    Ok(Some(first))
+}
+
+pub(super) fn ready(connection: &Connection, id: &AttachmentId) -> Result<Attachment, Failure> {
+    connection
+        .prepare_cached(&select_one())?
+        .query_row([id.as_str()], |row| Ok(attachment(row)))
+        .optional()?
+        .unwrap_or_else(|| Err(Error::not_found(id.as_str()).into()))
+}
+
+fn select_one() -> String {
+    format!("SELECT {COLUMNS} FROM attachments WHERE id = ?1 AND state = 'ready'")
+}
+
+pub(super) const COLUMNS: &str = "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by, md5, store_tag";
+
+pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
+    let optional = |column: usize| row.get::<_, Option<String>>(column);
+    let created_at_ms: i64 = row.get(8)?;
+    Ok(Attachment {
+        id: row.get::<_, String>(0)?.parse()?,
+        key: row.get::<_, String>(1)?.parse()?,
+        owner: optional(2)?.map(|text| text.parse()).transpose()?,
+        filename: row.get::<_, String>(3)?.into(),
+        content_type: row.get(4)?,
+        size: unsigned(row.get(5)?),
+        sha256: Hex(row.get(6)?),
+        crc64: row.get::<_, Option<[u8; 8]>>(7)?.map(u64::from_be_bytes),
+        created_at: OffsetDateTime::from_unix_timestamp_nanos(
+            i128::from(created_at_ms) * 1_000_000,
+        )
+        .map_err(|error| {
+            Error::internal("a time in the catalog is out of range").with_source(error)
+        })?,
+        created_by: optional(9)?.map(|text| text.parse()).transpose()?,
+        md5: row.get::<_, Option<[u8; 16]>>(10)?.map(Hex),
+        store_tag: optional(11)?,
+    })
+}
+
+pub(super) fn millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// SQLite's integers are signed.
+pub(super) fn signed(bytes: u64) -> Result<i64, Failure> {
+    i64::try_from(bytes)
+        .map_err(|_| Error::new(ErrorKind::TooLarge, "more bytes than can be counted").into())
+}
+
+pub(super) fn unsigned(bytes: i64) -> u64 {
+    bytes.try_into().unwrap_or(0)
+}
