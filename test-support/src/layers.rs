@@ -18,7 +18,8 @@ struct Source {
 }
 
 impl Layers {
-    /// Reads every `.rs` below `src`. Tests that stand in a file, as `#[cfg(test)] mod`, are not looked at.
+    /// Reads every `.rs` below `src`. Tests, which stand in a `#[cfg(test)] mod` or in a `tests.rs`, are not
+    /// looked at.
     ///
     /// # Panics
     ///
@@ -31,6 +32,8 @@ impl Layers {
                 let path = entry.expect("an entry").path();
                 match path.is_dir() {
                     true => folders.push(path),
+                    // `#[cfg(test)] mod tests;`
+                    false if path.file_stem().is_some_and(|stem| stem == "tests") => {}
                     false if path.extension().is_some_and(|end| end == "rs") => {
                         let text = std::fs::read_to_string(&path).expect("a source");
                         texts.insert(name_of(src, &path), text);

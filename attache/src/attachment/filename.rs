@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::attachment::is_extension;
+use super::key::is_extension;
 use crate::error::{Error, Result};
 
 /// Longest file name, in UTF-16 code units: what NTFS stores

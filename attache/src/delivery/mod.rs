@@ -1,54 +1,32 @@
 //! How an attachment reaches a client: what a request asks for, and what the store offers, decide between
 //! relay, redirect, delegate and "you have it already".
 
+mod conditions;
 pub mod config;
 pub mod embedding;
 pub mod lifetime;
+mod representation;
+mod request;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use time::OffsetDateTime;
+
+use config::DeliveryMode;
 
 use crate::attachment::Attachment;
 use crate::attachment::filename::Disposition;
 use crate::attachment::media::{self, Guarded};
 use crate::config::Config;
-use crate::delivery::config::DeliveryMode;
-use crate::delivery::lifetime::Lifetime;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::secret::SignedUrl;
-use crate::storage::{Grant, Offer};
+use crate::storage::Offer;
 use crate::transfer::body::Body;
-use crate::transfer::ranges::{self, Part};
+use crate::transfer::ranges::Part;
 
-/// What a request asks for. The values of headers as they came.
-#[derive(Clone, Debug, Default)]
-pub struct Ask {
-    /// Shown or saved.
-    pub disposition: Disposition,
-    /// Only the head is wanted.
-    pub head: bool,
-    /// `Range`
-    pub range: Option<String>,
-    /// `If-Match`
-    pub if_match: Option<String>,
-    /// `If-None-Match`
-    pub if_none_match: Option<String>,
-    /// `If-Modified-Since`
-    pub if_modified_since: Option<String>,
-    /// `If-Unmodified-Since`
-    pub if_unmodified_since: Option<String>,
-    /// `If-Range`
-    pub if_range: Option<String>,
-    /// Another way than the configured one: `relay` is for everybody, `redirect` only where that is the configured way.
-    pub via: Option<DeliveryMode>,
-    /// It came with an `Authorization` header. Many clients (wget, Java, Python's urllib) send that header on to where they
-    /// are redirected, and Azure refuses it beside a signature; so such a request is relayed, unless `via` says otherwise.
-    pub authorization: bool,
-    /// It came through a web server that is known to be in front: one that understands `X-Accel-Redirect` and shows it to
-    /// nobody. Without this nothing is delegated.
-    pub through_proxy: bool,
-}
+pub(crate) use conditions::Plan;
+pub use representation::{Representation, cache_control};
+pub use request::Ask;
 
 /// How a client gets an attachment.
 #[derive(Debug)]
@@ -80,139 +58,6 @@ pub enum Delivery {
         /// A path within the internal location, with the query of a signed URL where the store has such.
         internal: SignedUrl,
     },
-}
-
-/// What is sent of an attachment besides its bytes; the same in all ways of delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Representation {
-    /// Length of the whole.
-    pub size: u64,
-    /// `Content-Type`
-    pub content_type: String,
-    /// `Content-Disposition`
-    pub disposition: String,
-    /// `ETag`
-    pub entity_tag: String,
-    /// `Last-Modified`
-    pub last_modified: OffsetDateTime,
-    /// `Content-Security-Policy`
-    pub policy: &'static str,
-}
-
-/// What remains to do once the request is understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
-    NotModified,
-    Send(Part),
-}
-
-impl Representation {
-    /// How `attachment` is presented to somebody who asks for `asked`.
-    pub fn new(
-        attachment: &Attachment,
-        asked: Disposition,
-        inline_types: &[String],
-        guarded: Guarded,
-    ) -> Self {
-        let served = media::serve(&attachment.content_type, asked, inline_types, guarded);
-        Self {
-            size: attachment.size,
-            content_type: served.content_type,
-            disposition: served.disposition.header(&attachment.filename),
-            entity_tag: attachment.entity_tag(),
-            last_modified: attachment.created_at,
-            policy: served.policy,
-        }
-    }
-
-    /// A grant for reading it elsewhere.
-    pub(crate) fn grant(&self, lifetime: Lifetime) -> Grant {
-        let Lifetime { longest, step, .. } = lifetime;
-        Grant {
-            lifetime: longest,
-            step,
-            disposition: self.disposition.clone(),
-            content_type: self.content_type.clone(),
-            // The whole lifetime and not what is left of it, so that the URL stays the same for whoever asks again.
-            cache_control: Some(cache_control(Some(longest))),
-        }
-    }
-
-    /// Evaluates the conditions of a request, in the order of RFC 9110 section 13.2.2, and its range.
-    ///
-    /// The same for all ways of delivery: whoever holds our entity tag has the bytes, and a redirect would only make them
-    /// fetch the bytes again. (Section 13.2.1 lets a redirect go before conditions, for servers that know nothing of what
-    /// lies behind it. We do.)
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
-    pub(crate) fn plan(&self, ask: &Ask) -> Result<Plan> {
-        let failed = |what: &str| Err(Error::new(ErrorKind::PreconditionFailed, what));
-        match (&ask.if_match, &ask.if_unmodified_since) {
-            // Strong comparison: a weak tag never matches (section 13.1.1).
-            (Some(tags), _) if !self.is_listed(tags, false) => {
-                return failed("If-Match does not hold: the attachment has another entity tag");
-            }
-            (None, Some(date)) if parse_date(date).is_some_and(|date| self.modified() > date) => {
-                return failed("If-Unmodified-Since does not hold");
-            }
-            _ => {}
-        }
-        match (&ask.if_none_match, &ask.if_modified_since) {
-            (Some(tags), _) => {
-                if self.is_listed(tags, true) {
-                    return Ok(Plan::NotModified);
-                }
-            }
-            (None, Some(date)) => {
-                if parse_date(date).is_some_and(|date| self.modified() <= date) {
-                    return Ok(Plan::NotModified);
-                }
-            }
-            (None, None) => {}
-        }
-        let Some(range) = &ask.range else {
-            return Ok(Plan::Send(Part::Whole));
-        };
-        // Range is defined for GET alone (section 14.2).
-        if ask.head
-            || ask
-                .if_range
-                .as_deref()
-                .is_some_and(|value| !self.is_same(value))
-        {
-            return Ok(Plan::Send(Part::Whole));
-        }
-        let ranges = ranges::parse(range, self.size)?;
-        Ok(Plan::Send(Part::of(ranges, &self.content_type, self.size)))
-    }
-
-    /// Whether `tags` (`*`, or a list of entity tags) name this one.
-    fn is_listed(&self, tags: &str, weak_counts: bool) -> bool {
-        tags.trim() == "*"
-            || tags.split(',').any(|tag| {
-                let tag = tag.trim();
-                match tag.strip_prefix("W/") {
-                    Some(tag) => weak_counts && tag == self.entity_tag,
-                    None => tag == self.entity_tag,
-                }
-            })
-    }
-
-    /// `If-Range`: a strong tag, or exactly our date (section 13.1.5).
-    fn is_same(&self, value: &str) -> bool {
-        let value = value.trim();
-        if value.starts_with('"') || value.starts_with("W/") {
-            return value == self.entity_tag;
-        }
-        parse_date(value).is_some_and(|date| date == self.modified())
-    }
-
-    /// To the second, as in headers.
-    fn modified(&self) -> i64 {
-        self.last_modified.unix_timestamp()
-    }
 }
 
 /// How to deliver: what the request asks for, as far as the operator lets it, or the configured way.
@@ -289,22 +134,6 @@ pub(crate) fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
     }))
 }
 
-/// The value of `Cache-Control` of an attachment, of its 304, and of nothing else.
-///
-/// `right_left` is how long the right by which somebody reads lasts, if it ends by itself: a temporary link's. An
-/// attachment never changes under its id, so besides that it need never be asked for again (RFC 8246).
-///
-/// Always `private`: what one person may read is not for the next one who comes through the same cache. That holds for
-/// `auth.mode = "open"` too, which listens on loopback only: whoever comes from outside comes through a web server that
-/// may have asked who is there, and what it keeps for one it would give to all.
-pub fn cache_control(right_left: Option<Duration>) -> String {
-    let seconds = right_left.map_or(A_YEAR, |left| left.min(A_YEAR)).as_secs();
-    format!("private, max-age={seconds}, immutable")
-}
-
-/// The longest `max-age` that means anything (RFC 9111 section 1.2.2 allows more; caches do not keep it).
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
 /// How long a redirect to a URL that expires at `expires_at` may be kept, by a client that needs the URL for `need` when it
 /// follows it.
 pub(crate) fn redirect_max_age(
@@ -316,104 +145,13 @@ pub(crate) fn redirect_max_age(
     left.saturating_sub(need)
 }
 
-fn parse_date(text: &str) -> Option<i64> {
-    let date = httpdate::parse_http_date(text.trim()).ok()?;
-    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_secs()).ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::attachment::ByteRange;
     use time::macros::datetime;
 
-    fn representation() -> Representation {
-        Representation {
-            size: 100,
-            content_type: "image/png".to_owned(),
-            disposition: "inline".to_owned(),
-            entity_tag: "\"tag\"".to_owned(),
-            last_modified: datetime!(2026-11-23 20:00:00.5 UTC),
-            policy: "sandbox",
-        }
-    }
-
-    fn plan(change: impl FnOnce(&mut Ask)) -> std::result::Result<Plan, ErrorKind> {
-        let mut ask = Ask::default();
-        change(&mut ask);
-        representation().plan(&ask).map_err(|error| error.kind())
-    }
-
-    const SAME: &str = "Mon, 23 Nov 2026 20:00:00 GMT";
-    const EARLIER: &str = "Mon, 23 Nov 2026 19:59:59 GMT";
-    const WHOLE: std::result::Result<Plan, ErrorKind> = Ok(Plan::Send(Part::Whole));
-
-    #[test]
-    fn conditions_follow_rfc_9110() {
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            plan(|ask| ask.if_none_match = some("\"tag\"")),
-            Ok(Plan::NotModified)
-        );
-        assert_eq!(
-            plan(|ask| ask.if_none_match = some("\"x\", W/\"tag\"")),
-            Ok(Plan::NotModified)
-        );
-        assert_eq!(
-            plan(|ask| ask.if_none_match = some("*")),
-            Ok(Plan::NotModified)
-        );
-        assert_eq!(plan(|ask| ask.if_none_match = some("\"x\"")), WHOLE);
-        assert_eq!(
-            plan(|ask| ask.if_modified_since = some(SAME)),
-            Ok(Plan::NotModified)
-        );
-        assert_eq!(plan(|ask| ask.if_modified_since = some(EARLIER)), WHOLE);
-        assert_eq!(plan(|ask| ask.if_modified_since = some("yesterday")), WHOLE);
-        // If-None-Match outranks If-Modified-Since.
-        assert_eq!(
-            plan(|ask| {
-                ask.if_none_match = some("\"x\"");
-                ask.if_modified_since = some(SAME);
-            }),
-            WHOLE
-        );
-        assert_eq!(plan(|ask| ask.if_match = some("\"tag\"")), WHOLE);
-        assert_eq!(
-            plan(|ask| ask.if_match = some("W/\"tag\"")),
-            Err(ErrorKind::PreconditionFailed)
-        );
-        assert_eq!(plan(|ask| ask.if_unmodified_since = some(SAME)), WHOLE);
-        assert_eq!(
-            plan(|ask| ask.if_unmodified_since = some(EARLIER)),
-            Err(ErrorKind::PreconditionFailed)
-        );
-    }
-
-    #[test]
-    fn ranges_need_their_condition_and_a_get() {
-        let some = |text: &str| Some(text.to_owned());
-        let part = Ok(Plan::Send(Part::One(ByteRange { start: 0, end: 10 })));
-        let ranged = |if_range: Option<&str>, head: bool| {
-            plan(|ask| {
-                ask.range = some("bytes=0-9");
-                ask.if_range = if_range.map(str::to_owned);
-                ask.head = head;
-            })
-        };
-        assert_eq!(ranged(None, false), part);
-        assert_eq!(ranged(Some("\"tag\""), false), part);
-        assert_eq!(ranged(Some(SAME), false), part);
-        assert_eq!(ranged(Some("W/\"tag\""), false), WHOLE);
-        assert_eq!(ranged(Some("\"x\""), false), WHOLE);
-        assert_eq!(ranged(Some(EARLIER), false), WHOLE);
-        assert_eq!(ranged(None, true), WHOLE);
-        assert_eq!(
-            plan(|ask| ask.range = some("bytes=100-")),
-            Err(ErrorKind::BadRange)
-        );
-    }
+    use super::*;
+    use crate::attachment::ByteRange;
+    use crate::transfer::ranges;
 
     #[test]
     fn a_redirect_is_forgotten_before_its_url_dies() {
@@ -424,13 +162,6 @@ mod tests {
             Duration::from_secs(46)
         );
         assert_eq!(redirect_max_age(now, now, need), Duration::ZERO);
-    }
-
-    #[test]
-    fn caches_of_one_person_keep_a_year_and_never_longer_than_the_right() {
-        assert_eq!(cache_control(None), "private, max-age=31536000, immutable");
-        let minute = Some(Duration::from_secs(60));
-        assert_eq!(cache_control(minute), "private, max-age=60, immutable");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 pub mod health;
 pub mod history;
+mod labels;
 pub mod latency;
 pub mod metrics;
+mod reading;
 pub mod status;
 pub mod trace;

@@ -5,6 +5,7 @@
 
 mod beginning;
 mod deliver;
+mod finding;
 mod limits;
 mod locks;
 mod parts;

@@ -3,6 +3,9 @@
 //! Sources: <https://www.iana.org/assignments/media-types>, what Chromium and Firefox claim for files of these kinds on
 //! Linux, macOS and Windows, and the shared-mime-info database.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// A format of image, audio or video that [`sniff`](super::signatures::sniff) knows by its bytes.
 pub(super) struct Media {
     /// The name under which it is stored and served: the registered one, or the one that browsers know.
@@ -158,10 +161,19 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// The format of a name, whichever of its names it is.
 pub(super) fn find(name: &str) -> Option<&'static Media> {
-    MEDIA
-        .iter()
-        .find(|media| media.name == name || media.aliases.contains(&name))
+    BY_NAME.get(name).copied()
 }
+
+/// Every name and alias, because a look-up is a part of every delivery.
+static BY_NAME: LazyLock<HashMap<&str, &Media>> = LazyLock::new(|| {
+    let mut found = HashMap::new();
+    for media in MEDIA {
+        for name in std::iter::once(media.name).chain(media.aliases.iter().copied()) {
+            found.entry(name).or_insert(media);
+        }
+    }
+    found
+});
 
 /// The one name of a type that has several.
 pub(super) fn canonical(name: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::readers::LIST_TIME;
+use super::schema::LIST_TIME;
 use crate::error::{Error, ErrorKind};
 
 /// What a transaction can fail with.

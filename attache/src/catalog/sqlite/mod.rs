@@ -27,9 +27,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use failure::{Failure, closed, too_long};
 use place::Place;
-use readers::{LIST_TIME, LISTERS, LOOK_EVERY, READERS, Readers};
+use readers::{LISTERS, LOOK_EVERY, READERS, Readers};
 use reserve::Reserve;
-use schema::{MIGRATIONS, MigrateError, connect, is_left_over, migrate};
+use schema::{LIST_TIME, MIGRATIONS, MigrateError, connect, is_left_over, migrate};
 use workers::Worker;
 use writer::{QUEUE, Write, savepoint, write_all};
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
@@ -17,9 +16,6 @@ pub(super) const READERS: usize = 4;
 /// Connections for reading many rows: listings, verifications, sweeps. However many of these run, a look-up does not wait
 /// for them.
 pub(super) const LISTERS: usize = 2;
-
-/// How long reading many rows may take; far longer than any page of a listing.
-pub(super) const LIST_TIME: Duration = Duration::from_secs(10);
 
 /// How many of SQLite's instructions pass between two looks whether a read shall end. About 0.1 ms.
 pub(super) const LOOK_EVERY: std::ffi::c_int = 10_000;

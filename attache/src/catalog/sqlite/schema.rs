@@ -15,6 +15,9 @@ pub(super) const MIGRATIONS: [&str; 3] = [
 /// How long one process waits for another one's write transaction.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long reading many rows may take; far longer than any page of a listing.
+pub(super) const LIST_TIME: Duration = Duration::from_secs(10);
+
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

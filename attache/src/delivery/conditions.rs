@@ -1,0 +1,193 @@
+//! Conditions and ranges of a request (RFC 9110 sections 13 and 14): whether anything is sent, and how much of it.
+
+use std::time::SystemTime;
+
+use super::representation::Representation;
+use super::request::Ask;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transfer::ranges::{self, Part};
+
+/// What remains to do once the request is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    NotModified,
+    Send(Part),
+}
+
+impl Representation {
+    /// Evaluates the conditions of a request, in the order of RFC 9110 section 13.2.2, and its range.
+    ///
+    /// The same for all ways of delivery: whoever holds our entity tag has the bytes, and a redirect would only make them
+    /// fetch the bytes again. (Section 13.2.1 lets a redirect go before conditions, for servers that know nothing of what
+    /// lies behind it. We do.)
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
+    pub(crate) fn plan(&self, ask: &Ask) -> Result<Plan> {
+        let failed = |what: &str| Err(Error::new(ErrorKind::PreconditionFailed, what));
+        match (&ask.if_match, &ask.if_unmodified_since) {
+            // Strong comparison: a weak tag never matches (section 13.1.1).
+            (Some(tags), _) if !self.is_listed(tags, false) => {
+                return failed("If-Match does not hold: the attachment has another entity tag");
+            }
+            (None, Some(date)) if parse_date(date).is_some_and(|date| self.modified() > date) => {
+                return failed("If-Unmodified-Since does not hold");
+            }
+            _ => {}
+        }
+        match (&ask.if_none_match, &ask.if_modified_since) {
+            (Some(tags), _) => {
+                if self.is_listed(tags, true) {
+                    return Ok(Plan::NotModified);
+                }
+            }
+            (None, Some(date)) => {
+                if parse_date(date).is_some_and(|date| self.modified() <= date) {
+                    return Ok(Plan::NotModified);
+                }
+            }
+            (None, None) => {}
+        }
+        let Some(range) = &ask.range else {
+            return Ok(Plan::Send(Part::Whole));
+        };
+        // Range is defined for GET alone (section 14.2).
+        if ask.head
+            || ask
+                .if_range
+                .as_deref()
+                .is_some_and(|value| !self.is_same(value))
+        {
+            return Ok(Plan::Send(Part::Whole));
+        }
+        let ranges = ranges::parse(range, self.size)?;
+        Ok(Plan::Send(Part::of(ranges, &self.content_type, self.size)))
+    }
+
+    /// Whether `tags` (`*`, or a list of entity tags) name this one.
+    fn is_listed(&self, tags: &str, weak_counts: bool) -> bool {
+        tags.trim() == "*"
+            || tags.split(',').any(|tag| {
+                let tag = tag.trim();
+                match tag.strip_prefix("W/") {
+                    Some(tag) => weak_counts && tag == self.entity_tag,
+                    None => tag == self.entity_tag,
+                }
+            })
+    }
+
+    /// `If-Range`: a strong tag, or exactly our date (section 13.1.5).
+    fn is_same(&self, value: &str) -> bool {
+        let value = value.trim();
+        if value.starts_with('"') || value.starts_with("W/") {
+            return value == self.entity_tag;
+        }
+        parse_date(value).is_some_and(|date| date == self.modified())
+    }
+
+    /// To the second, as in headers.
+    fn modified(&self) -> i64 {
+        self.last_modified.unix_timestamp()
+    }
+}
+
+fn parse_date(text: &str) -> Option<i64> {
+    let date = httpdate::parse_http_date(text.trim()).ok()?;
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attachment::ByteRange;
+    use time::macros::datetime;
+
+    fn representation() -> Representation {
+        Representation {
+            size: 100,
+            content_type: "image/png".to_owned(),
+            disposition: "inline".to_owned(),
+            entity_tag: "\"tag\"".to_owned(),
+            last_modified: datetime!(2026-11-23 20:00:00.5 UTC),
+            policy: "sandbox",
+        }
+    }
+
+    fn plan(change: impl FnOnce(&mut Ask)) -> std::result::Result<Plan, ErrorKind> {
+        let mut ask = Ask::default();
+        change(&mut ask);
+        representation().plan(&ask).map_err(|error| error.kind())
+    }
+
+    const SAME: &str = "Mon, 23 Nov 2026 20:00:00 GMT";
+    const EARLIER: &str = "Mon, 23 Nov 2026 19:59:59 GMT";
+    const WHOLE: std::result::Result<Plan, ErrorKind> = Ok(Plan::Send(Part::Whole));
+
+    #[test]
+    fn conditions_follow_rfc_9110() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            plan(|ask| ask.if_none_match = some("\"tag\"")),
+            Ok(Plan::NotModified)
+        );
+        assert_eq!(
+            plan(|ask| ask.if_none_match = some("\"x\", W/\"tag\"")),
+            Ok(Plan::NotModified)
+        );
+        assert_eq!(
+            plan(|ask| ask.if_none_match = some("*")),
+            Ok(Plan::NotModified)
+        );
+        assert_eq!(plan(|ask| ask.if_none_match = some("\"x\"")), WHOLE);
+        assert_eq!(
+            plan(|ask| ask.if_modified_since = some(SAME)),
+            Ok(Plan::NotModified)
+        );
+        assert_eq!(plan(|ask| ask.if_modified_since = some(EARLIER)), WHOLE);
+        assert_eq!(plan(|ask| ask.if_modified_since = some("yesterday")), WHOLE);
+        // If-None-Match outranks If-Modified-Since.
+        assert_eq!(
+            plan(|ask| {
+                ask.if_none_match = some("\"x\"");
+                ask.if_modified_since = some(SAME);
+            }),
+            WHOLE
+        );
+        assert_eq!(plan(|ask| ask.if_match = some("\"tag\"")), WHOLE);
+        assert_eq!(
+            plan(|ask| ask.if_match = some("W/\"tag\"")),
+            Err(ErrorKind::PreconditionFailed)
+        );
+        assert_eq!(plan(|ask| ask.if_unmodified_since = some(SAME)), WHOLE);
+        assert_eq!(
+            plan(|ask| ask.if_unmodified_since = some(EARLIER)),
+            Err(ErrorKind::PreconditionFailed)
+        );
+    }
+
+    #[test]
+    fn ranges_need_their_condition_and_a_get() {
+        let some = |text: &str| Some(text.to_owned());
+        let part = Ok(Plan::Send(Part::One(ByteRange { start: 0, end: 10 })));
+        let ranged = |if_range: Option<&str>, head: bool| {
+            plan(|ask| {
+                ask.range = some("bytes=0-9");
+                ask.if_range = if_range.map(str::to_owned);
+                ask.head = head;
+            })
+        };
+        assert_eq!(ranged(None, false), part);
+        assert_eq!(ranged(Some("\"tag\""), false), part);
+        assert_eq!(ranged(Some(SAME), false), part);
+        assert_eq!(ranged(Some("W/\"tag\""), false), WHOLE);
+        assert_eq!(ranged(Some("\"x\""), false), WHOLE);
+        assert_eq!(ranged(Some(EARLIER), false), WHOLE);
+        assert_eq!(ranged(None, true), WHOLE);
+        assert_eq!(
+            plan(|ask| ask.range = some("bytes=100-")),
+            Err(ErrorKind::BadRange)
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! The labels of metrics.
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+macro_rules! labels {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(super) struct $name { $(pub(super) $field: &'static str),* }
+    )*};
+}
+labels! {
+    OutcomeLabels { operation, backend, outcome }
+    OperationLabels { operation, backend }
+    DirectionLabels { direction }
+    StreamLabels { direction, outcome }
+    BackendOutcomeLabels { backend, outcome }
+    BackendLabels { backend }
+    PlainOutcomeLabels { outcome }
+    LeaseLabels { lease, outcome }
+    LeaseNameLabels { lease }
+    StateLabels { state }
+    ReasonLabels { reason }
+    LimitLabels { limit }
+    HookLabels { hook, outcome }
+}
