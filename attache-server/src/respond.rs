@@ -170,7 +170,7 @@ pub(crate) fn deliver(delivery: Delivery, context: ResponseContext) -> Response 
             let mut headers = HeaderMap::new();
             validators(&mut headers, &representation);
             headers.insert(CACHE_CONTROL, keep);
-            // Of no known length: the answer to a HEAD would get "Content-Length: 0", which is not that of the whole
+            // Of no known length: the response to a HEAD would get "Content-Length: 0", which is not that of the whole
             // (RFC 9110 section 8.6).
             let nothing = futures::stream::empty::<Result<bytes::Bytes, Error>>();
             let body = Body::from_stream(nothing);

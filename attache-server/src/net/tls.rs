@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// A handshake takes two round trips; whoever takes longer than this has something else in mind.
+/// A handshake takes two round trips; a client that takes longer than this has something else in mind.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The certificate in use, if there is one.
