@@ -8,7 +8,7 @@ use attache::access::links::LinkProof;
 use attache::attachment::filename::Disposition;
 use attache::config::DeliveryMode;
 use attache::delivery::Ask;
-use attache::{AttachmentId, Config, Error, ErrorKind};
+use attache::{AttachmentId, Error, ErrorKind};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -119,7 +119,7 @@ async fn deliver(
 
 /// What a request asks of the library.
 fn ask(
-    config: &Config,
+    config: &attache::Config,
     disposition: Disposition,
     query: &DeliverQuery,
     peer: &Peer,
@@ -150,7 +150,12 @@ fn ask(
     }
 }
 
-fn context(config: &Config, query: &DeliverQuery, peer: Peer, request: &Parts) -> ResponseContext {
+fn context(
+    config: &attache::Config,
+    query: &DeliverQuery,
+    peer: Peer,
+    request: &Parts,
+) -> ResponseContext {
     ResponseContext {
         embed: config.embed(),
         access_expires_in: query.expires.map(|expires| {
