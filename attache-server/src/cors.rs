@@ -1,8 +1,8 @@
 //! Pages of other origins that may use the API and read attachments: `server.cors_origins`
 //! (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
 //!
-//! An origin is answered by its own name and never by `*`, so that a reader's cookies and a page's token may come along.
-//! Errors are answered so, too: a page that may not read why it was refused cannot say it.
+//! The response names the origin itself and never `*`, so that a reader's cookies and a page's token may come along. So do
+//! errors: a page that cannot read why it was refused cannot show it.
 
 use attache::config::server::ServerConfig;
 use axum::extract::Request;
@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, StatusCode};
 /// What a page may ask for with; what it may then do is decided as for everybody.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 
-/// What a page may read of an answer besides what every page may.
+/// What a page may read of a response besides what every page may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Location, Retry-After, WWW-Authenticate, \
      X-Request-Id",
@@ -37,18 +37,18 @@ pub(crate) fn listed<'a>(server: &ServerConfig, headers: &'a HeaderMap) -> Optio
     (known && more.is_none()).then_some(origin)
 }
 
-/// Answers preflights, and says of every other answer which page may read it.
+/// Responds to preflights, and says of every other response which page may read it.
 pub(crate) async fn share<F: Future<Output = Response>>(
     server: &ServerConfig,
     request: Request,
-    answer: impl FnOnce(Request) -> F,
+    respond: impl FnOnce(Request) -> F,
 ) -> Response {
     let path = request.uri().path();
     let shared = ["/v1/", "/attachment/", "/download/"]
         .iter()
         .any(|folder| path.starts_with(folder));
     if !shared || server.cors_origins.is_empty() {
-        return answer(request).await;
+        return respond(request).await;
     }
     let origin = listed(server, request.headers()).cloned();
     let is_preflight = request.method() == Method::OPTIONS
@@ -57,10 +57,10 @@ pub(crate) async fn share<F: Future<Output = Response>>(
             .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match (&origin, is_preflight) {
         (Some(_), true) => preflight(request.headers()),
-        _ => answer(request).await,
+        _ => respond(request).await,
     };
     let headers = response.headers_mut();
-    // Also of what nobody asked for from elsewhere: the browser keeps one answer for all.
+    // Also of what nobody asked for from elsewhere: the browser keeps one response for all.
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

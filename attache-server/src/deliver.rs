@@ -69,7 +69,7 @@ pub(crate) async fn attachment(
     Extension(peer): Extension<Peer>,
     request: Parts,
 ) -> Response {
-    answer(&app, &id, query, peer, &request, Disposition::Inline).await
+    deliver(&app, &id, query, peer, &request, Disposition::Inline).await
 }
 
 /// Save an attachment.
@@ -87,10 +87,10 @@ pub(crate) async fn download(
     Extension(peer): Extension<Peer>,
     request: Parts,
 ) -> Response {
-    answer(&app, &id, query, peer, &request, Disposition::Attachment).await
+    deliver(&app, &id, query, peer, &request, Disposition::Attachment).await
 }
 
-async fn answer(
+async fn deliver(
     app: &App,
     id: &str,
     query: DeliverQuery,
@@ -108,10 +108,26 @@ async fn answer(
     if let Err(error) = admitted {
         return ErrorResponse(error).into_response();
     }
-    let config = &app.attache.parts().config;
+    let parts = app.attache.parts();
+    let ask = ask(&parts.config, disposition, &query, &peer, request);
+    let context = context(&parts.config, &query, peer, request);
+    match app.attache.deliver(&id, &ask).await {
+        Ok(delivery) => respond::deliver(delivery, context),
+        Err(error) => failed(app, &id, error).await,
+    }
+}
+
+/// What a request asks of the library.
+fn ask(
+    config: &attache::Config,
+    disposition: Disposition,
+    query: &DeliverQuery,
+    peer: &Peer,
+    request: &Parts,
+) -> Ask {
     let headers = &request.headers;
     let redirects = config.delivery_mode() == DeliveryMode::Redirect;
-    let ask = Ask {
+    Ask {
         disposition,
         head: request.method == Method::HEAD,
         range: header(headers, RANGE),
@@ -131,8 +147,16 @@ async fn answer(
         },
         authorization: headers.contains_key(AUTHORIZATION),
         through_proxy: config.server.trusts(peer.address),
-    };
-    let context = ResponseContext {
+    }
+}
+
+fn context(
+    config: &attache::Config,
+    query: &DeliverQuery,
+    peer: Peer,
+    request: &Parts,
+) -> ResponseContext {
+    ResponseContext {
         embed: config.embed(),
         access_expires_in: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
@@ -144,25 +168,21 @@ async fn answer(
             },
             _ => Backpressure::Socket(peer.valve),
         },
-    };
-    match app.attache.deliver(&id, &ask).await {
-        Ok(delivery) => respond::deliver(delivery, context),
-        Err(error) if error.kind() == ErrorKind::BadRange => {
-            let size = app
-                .attache
-                .find(&id)
-                .await
-                .map(|attachment| attachment.size);
-            let mut response = ErrorResponse(error).into_response();
-            if let Ok(size) = size {
-                response
-                    .headers_mut()
-                    .insert(CONTENT_RANGE, respond::unsatisfied(size));
-            }
-            response
-        }
-        Err(error) => ErrorResponse(error).into_response(),
     }
+}
+
+/// A 416 says how long the whole is.
+async fn failed(app: &App, id: &AttachmentId, error: Error) -> Response {
+    let size = match error.kind() {
+        ErrorKind::BadRange => app.attache.find(id).await.ok().map(|found| found.size),
+        _ => None,
+    };
+    let mut response = ErrorResponse(error).into_response();
+    if let Some(size) = size {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_RANGE, respond::unsatisfied(size));
+    }
+    response
 }
 
 /// Lets a reader have an attachment: by a link, by who it is, or because the application says so. Who it was, for the

@@ -32,8 +32,72 @@ const OPERATORS: [&str; 5] = [
 /// Where a token is exchanged for a cookie.
 const SIGN_IN: &str = "/v1/session";
 
+/// Each check calls the next one: which pages may read the response, the host, limits, and how a body may come.
+pub(crate) async fn pass(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let parts = app.attache.parts();
+    cors::share(&parts.config.server, request, |request| {
+        with_host(&app, peer, request, next)
+    })
+    .await
+}
+
+/// Refuses a request without a proper host, and finds out for limits and the audit log which client sends it.
+async fn with_host(app: &App, peer: Peer, request: Request, next: Next) -> Response {
+    if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
+        return ErrorResponse(Error::bad_request(what)).into_response();
+    }
+    let parts = app.attache.parts();
+    let config = &parts.config;
+    let client = peer::client(&config.server, peer.address, request.headers());
+    audit::of_client(client, within_limits(app, client, request, next)).await
+}
+
+/// Refuses what is more than a client, or all of them, may ask for.
+async fn within_limits(app: &App, client: IpAddr, request: Request, next: Next) -> Response {
+    if VITAL.contains(&request.uri().path()) {
+        return framed(request, next).await;
+    }
+    let parts = app.attache.parts();
+    let config = &parts.config;
+    if let Err(wait) = app.limits.client(&config.limits, client) {
+        return app
+            .limited(LimitExceeded::ClientRate, Some(wait))
+            .into_response();
+    }
+    let path = request.uri().path();
+    // Before it has a name, a sign-in waits for a body. So it takes no place of the others.
+    if path == SIGN_IN && request.method() == Method::POST {
+        let place = app.limits.sign_in();
+        return tokio::select! {
+            response = framed(request, next) => response,
+            () = place.given_up() => app.limited(LimitExceeded::SignIns, None).into_response(),
+        };
+    }
+    let operator = OPERATORS.iter().any(|front| path.starts_with(front));
+    let begun = app
+        .limits
+        .begin(&config.limits, &config.server, client, operator);
+    match begun {
+        Ok(_running) => framed(request, next).await,
+        Err(exceeded) => app.limited(exceeded, None).into_response(),
+    }
+}
+
+/// Passes a request on to its handler, unless its body comes in a way that is not supported.
+async fn framed(request: Request, next: Next) -> Response {
+    match framing::only_chunked(request.headers()) {
+        true => next.run(request).await,
+        false => framing::refuse(request),
+    }
+}
+
 /// What is wrong with the host that a request names: there must be one, and one alone (RFC 9112 section 3.2, RFC 9113 section
-/// 8.3.1), because links and the origin of pages are told by it, and whoever is in front of us may read another one.
+/// 8.3.1), because links and the origin of pages depend on it, and a server in front of us may read another one.
 fn host_fault(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     let mut hosts = headers.get_all(HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
@@ -59,66 +123,4 @@ fn host_fault(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<&'stat
     let plain =
         named.is_empty() || (!named.contains('@') && named.parse::<http::uri::Authority>().is_ok());
     (!plain).then_some("Host is not a host name")
-}
-
-/// What stands before the handlers, outermost first: which pages may read the response, limits, and how a body may come.
-pub(crate) async fn admit(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let parts = app.attache.parts();
-    cors::share(&parts.config.server, request, |request| {
-        within_limits(&app, peer, request, next)
-    })
-    .await
-}
-
-async fn handle(request: Request, next: Next) -> Response {
-    match framing::only_chunked(request.headers()) {
-        true => next.run(request).await,
-        false => framing::refuse(request),
-    }
-}
-
-/// Refuses what is more than a client, or all of them, may ask for.
-async fn within_limits(app: &App, peer: Peer, request: Request, next: Next) -> Response {
-    if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
-        return ErrorResponse(Error::bad_request(what)).into_response();
-    }
-    let parts = app.attache.parts();
-    let config = &parts.config;
-    let client = peer::client(&config.server, peer.address, request.headers());
-    audit::of_client(client, within_limits_of(app, client, request, next)).await
-}
-
-async fn within_limits_of(app: &App, client: IpAddr, request: Request, next: Next) -> Response {
-    if VITAL.contains(&request.uri().path()) {
-        return handle(request, next).await;
-    }
-    let parts = app.attache.parts();
-    let config = &parts.config;
-    if let Err(wait) = app.limits.client(&config.limits, client) {
-        return app
-            .limited(LimitExceeded::ClientRate, Some(wait))
-            .into_response();
-    }
-    let path = request.uri().path();
-    // Before it has a name, a sign-in waits for a body. So it takes no place of the others.
-    if path == SIGN_IN && request.method() == Method::POST {
-        let place = app.limits.sign_in();
-        return tokio::select! {
-            response = handle(request, next) => response,
-            () = place.given_up() => app.limited(LimitExceeded::SignIns, None).into_response(),
-        };
-    }
-    let operator = OPERATORS.iter().any(|front| path.starts_with(front));
-    let begun = app
-        .limits
-        .begin(&config.limits, &config.server, client, operator);
-    match begun {
-        Ok(_running) => handle(request, next).await,
-        Err(exceeded) => app.limited(exceeded, None).into_response(),
-    }
 }

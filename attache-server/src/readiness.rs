@@ -10,7 +10,7 @@ use attache::{Attache, Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long an answer holds.
+/// How long a result holds.
 const HOLDS: Duration = Duration::from_secs(1);
 
 /// How long a probe may take; probes of load balancers give up after about as long.

@@ -32,7 +32,7 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     // Copied for the log alone, which mostly is not that talkative. Not `tracing::enabled!`: where layers have filters of
     // their own it leaves a mark, and the next line of this thread is lost.
     let talkative = LevelFilter::current() >= LevelFilter::DEBUG;
-    let told = talkative.then(|| {
+    let logged = talkative.then(|| {
         // The path alone: a query may be a permission.
         let path = request.uri().path().to_owned();
         (id.clone(), request.method().clone(), path, Instant::now())
@@ -41,7 +41,7 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     let work = context.scope(next.run(request)).instrument(span.clone());
     let mut response = work.await;
     span.record("http.response.status_code", response.status().as_u16());
-    if let Some((request_id, method, path, started)) = told {
+    if let Some((request_id, method, path, started)) = logged {
         tracing::debug!(request_id, %method, path, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
     }
     response.headers_mut().insert(X_REQUEST_ID, value);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use attache::delivery::embedding::Embed;
 use attache::delivery::{Representation, cache_control};
+use attache::secret::SignedUrl;
+use attache::transfer::body::Body as BodyStream;
 use attache::transfer::ranges::Part;
 use attache::{Delivery, Error, ErrorKind};
 use axum::body::Body;
@@ -164,80 +166,104 @@ pub(crate) struct ResponseContext {
 
 /// A delivery as a response. Responses to `HEAD` carry the headers of a `GET` and no body.
 pub(crate) fn deliver(delivery: Delivery, context: ResponseContext) -> Response {
-    let keep = value(&cache_control(context.access_expires_in));
     match delivery {
-        Delivery::NotModified(representation) => {
-            let mut headers = HeaderMap::new();
-            validators(&mut headers, &representation);
-            headers.insert(CACHE_CONTROL, keep);
-            // Of no known length: the answer to a HEAD would get "Content-Length: 0", which is not that of the whole
-            // (RFC 9110 section 8.6).
-            let nothing = futures::stream::empty::<Result<bytes::Bytes, Error>>();
-            let body = Body::from_stream(nothing);
-            (StatusCode::NOT_MODIFIED, headers, body).into_response()
-        }
+        Delivery::NotModified(representation) => not_modified(&representation, &context),
         Delivery::Relay {
             representation,
             part,
             body,
-        } => {
-            let mut headers = describe(&representation, context.embed);
-            headers.insert(CACHE_CONTROL, keep);
-            let size = representation.size;
-            let (status, length) = match part {
-                Part::Whole => (StatusCode::OK, size),
-                Part::One(range) => {
-                    let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-                    headers.insert(CONTENT_RANGE, value(&text));
-                    (StatusCode::PARTIAL_CONTENT, range.len())
-                }
-                // Each part has a Content-Range of its own (RFC 9110 section 15.3.7.2).
-                Part::Several(multipart) => {
-                    headers.insert(CONTENT_TYPE, value(&multipart.content_type()));
-                    (StatusCode::PARTIAL_CONTENT, multipart.length())
-                }
-            };
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            let body = match body {
-                Some(chunks) => Body::new(Outgoing::new(chunks, length, context.backpressure)),
-                None => Body::empty(),
-            };
-            (status, headers, body).into_response()
-        }
-        Delivery::Redirect { url, max_age } => {
-            let mut headers = HeaderMap::new();
-            guard(&mut headers, REDIRECT_POLICY, context.embed);
-            headers.insert(LOCATION, value(url.expose()));
-            let max_age = context
-                .access_expires_in
-                .map_or(max_age, |left| left.min(max_age));
-            let keep = format!("private, max-age={}", max_age.as_secs());
-            headers.insert(CACHE_CONTROL, value(&keep));
-            (StatusCode::FOUND, headers).into_response()
-        }
+        } => relay(&representation, &part, body, context),
+        Delivery::Redirect { url, max_age } => redirect(&url, max_age, &context),
         Delivery::Delegate {
             representation,
             part,
             internal,
-        } => {
-            // The web server adds length and ranges of the file that it sends instead of this empty body, and takes the
-            // rest from here (deploy/nginx/attache.conf).
-            let mut headers = describe(&representation, context.embed);
-            headers.remove(ACCEPT_RANGES);
-            // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
-            headers.insert(HeaderName::from_static("x-attache-cache-control"), keep);
-            if let Part::One(range) = part {
-                // What to ask a store for that does not know all forms of a range: Azure ignores "the last n bytes".
-                let text = format!("bytes={}-{}", range.start, range.end - 1);
-                headers.insert(HeaderName::from_static("x-attache-range"), value(&text));
-            }
-            headers.insert(
-                HeaderName::from_static("x-accel-redirect"),
-                value(internal.expose()),
-            );
-            (StatusCode::OK, headers).into_response()
-        }
+        } => delegate(&representation, &part, &internal, &context),
     }
+}
+
+fn not_modified(representation: &Representation, context: &ResponseContext) -> Response {
+    let mut headers = HeaderMap::new();
+    validators(&mut headers, representation);
+    headers.insert(CACHE_CONTROL, keep(context));
+    // Of no known length: the response to a HEAD would get "Content-Length: 0", which is not that of the whole
+    // (RFC 9110 section 8.6).
+    let nothing = futures::stream::empty::<Result<bytes::Bytes, Error>>();
+    let body = Body::from_stream(nothing);
+    (StatusCode::NOT_MODIFIED, headers, body).into_response()
+}
+
+fn relay(
+    representation: &Representation,
+    part: &Part,
+    body: Option<Box<BodyStream>>,
+    context: ResponseContext,
+) -> Response {
+    let mut headers = describe(representation, context.embed);
+    headers.insert(CACHE_CONTROL, keep(&context));
+    let size = representation.size;
+    let (status, length) = match part {
+        Part::Whole => (StatusCode::OK, size),
+        Part::One(range) => {
+            let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            headers.insert(CONTENT_RANGE, value(&text));
+            (StatusCode::PARTIAL_CONTENT, range.len())
+        }
+        // Each part has a Content-Range of its own (RFC 9110 section 15.3.7.2).
+        Part::Several(multipart) => {
+            headers.insert(CONTENT_TYPE, value(&multipart.content_type()));
+            (StatusCode::PARTIAL_CONTENT, multipart.length())
+        }
+    };
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    let body = match body {
+        Some(chunks) => Body::new(Outgoing::new(chunks, length, context.backpressure)),
+        None => Body::empty(),
+    };
+    (status, headers, body).into_response()
+}
+
+fn redirect(url: &SignedUrl, max_age: Duration, context: &ResponseContext) -> Response {
+    let mut headers = HeaderMap::new();
+    guard(&mut headers, REDIRECT_POLICY, context.embed);
+    headers.insert(LOCATION, value(url.expose()));
+    let expires_in = context.access_expires_in;
+    let max_age = expires_in.map_or(max_age, |left| left.min(max_age));
+    let keep = format!("private, max-age={}", max_age.as_secs());
+    headers.insert(CACHE_CONTROL, value(&keep));
+    (StatusCode::FOUND, headers).into_response()
+}
+
+/// The web server in front adds length and ranges of the file that it sends instead of this empty body, and takes the rest
+/// from here (deploy/nginx/attache.conf).
+fn delegate(
+    representation: &Representation,
+    part: &Part,
+    internal: &SignedUrl,
+    context: &ResponseContext,
+) -> Response {
+    let mut headers = describe(representation, context.embed);
+    headers.remove(ACCEPT_RANGES);
+    // nginx keeps a Cache-Control for whatever comes of it, an error page of its own included.
+    headers.insert(
+        HeaderName::from_static("x-attache-cache-control"),
+        keep(context),
+    );
+    if let Part::One(range) = part {
+        // What to ask a store for that does not know all forms of a range: Azure ignores "the last n bytes".
+        let text = format!("bytes={}-{}", range.start, range.end - 1);
+        headers.insert(HeaderName::from_static("x-attache-range"), value(&text));
+    }
+    headers.insert(
+        HeaderName::from_static("x-accel-redirect"),
+        value(internal.expose()),
+    );
+    (StatusCode::OK, headers).into_response()
+}
+
+/// How long the response may be kept, and by whom.
+fn keep(context: &ResponseContext) -> HeaderValue {
+    value(&cache_control(context.access_expires_in))
 }
 
 /// `Content-Range` of a 416 (RFC 9110 section 14.4).

@@ -22,7 +22,7 @@ use crate::reload::{Loaded, Reloader, Source};
 use crate::router::router;
 use crate::state::App;
 
-/// Connections beyond the limit whose request is read before they are told so, at a time.
+/// Connections beyond the limit whose request is read before they are refused, at a time.
 const REFUSALS: usize = 64;
 
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
@@ -166,7 +166,7 @@ struct Connections<'a> {
 }
 
 impl Connections<'_> {
-    /// Serves a connection, or tells it that there is no room.
+    /// Serves a connection, or refuses it where there is no room.
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
         let parts = self.app.attache.parts();
         let config = &parts.config;

@@ -80,7 +80,7 @@ impl Inner {
         Ok(caller)
     }
 
-    /// Counts a request beyond a limit; the response to it.
+    /// The response to a request beyond a limit, which is counted.
     pub(crate) fn limited(&self, exceeded: LimitExceeded, wait: Option<Duration>) -> ErrorResponse {
         self.attache.metrics().limited(exceeded.as_str());
         ErrorResponse(limits::refusal(exceeded, wait))
@@ -117,7 +117,7 @@ impl Inner {
         if auth.generation >= parts.generation {
             return Ok(auth);
         }
-        // Whoever notices first builds; that costs no I/O, so two who notice at once may both do it.
+        // The first request that notices builds; that costs no I/O, so two that notice at once may both do it.
         let fresh = Auth::build(
             &parts.config.auth,
             parts.generation,
@@ -150,7 +150,7 @@ impl Inner {
     }
 }
 
-/// Whoever sends a request, as handlers ask for it.
+/// The sender of a request, as handlers ask for it.
 impl FromRequestParts<App> for Caller {
     type Rejection = ErrorResponse;
 

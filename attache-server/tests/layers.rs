@@ -44,11 +44,12 @@ const ARROWS: &str = "
     main -> allocator cli
     net ->
     net/connection -> net/peer net/stall net/streams net/tls net/valve net/version
-    net/limits -> net/rates
+    net/limits -> net/rates net/sign_ins
     net/outgoing -> net/valve
     net/peer -> net/valve
     net/rates ->
     net/refusal ->
+    net/sign_ins ->
     net/stall -> net/valve
     net/streams ->
     net/tls ->
@@ -119,7 +120,7 @@ fn crates_are_known_where_they_belong() {
         ("multer", "upload/form"),
         ("opentelemetry", "otlp"),
         ("rusqlite", "auth/tokens"),
-        ("rustls", "client net/connection net/tls"),
+        ("rustls", "client net/tls"),
         ("tracing_subscriber", "otlp telemetry"),
         ("utoipa", "deliver respond router upload v1"),
         ("utoipa_axum", "router v1"),

@@ -16,7 +16,7 @@ pub(crate) struct Caller {
     pub(crate) owners: Owners,
 }
 
-/// The name of whoever needs none.
+/// The name of a caller that nobody asked for one.
 const OPEN: &str = "open";
 
 impl Caller {
@@ -51,7 +51,7 @@ impl Caller {
         self.owners.contain(owner)
     }
 
-    /// `found`, if it may know of it; otherwise the very answer for what is not there.
+    /// `found`, if it may know of it; otherwise the very error for what is not there.
     pub(crate) fn visible(&self, found: Result<Attachment>) -> Result<Attachment> {
         found.and_then(|attachment| match self.sees(attachment.owner.as_ref()) {
             true => Ok(attachment),

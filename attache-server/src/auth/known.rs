@@ -92,7 +92,7 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    /// A clock would tell as much only after thousands of tries, and differently on every machine; the source tells at
+    /// A clock would show it only after thousands of tries, and differently on every machine; the source shows it at
     /// once.
     #[test]
     fn hashes_are_compared_in_constant_time_and_also_for_ids_that_are_not_known() {

@@ -1,7 +1,7 @@
 //! Who asks, and what they may do.
 //!
 //! [`Auth`] is built from `[auth]`; [`Caller`] is what it makes of a request. Handlers take a `Caller` and ask it for a
-//! scope before they do anything, and for an owner before they tell anything: what a caller may not see is, for that
+//! scope before they do anything, and for an owner before they reveal anything: what a caller may not see is, for that
 //! caller, not there.
 
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Auth {
         })
     }
 
-    /// Whether a configuration can be used, as far as it can be told without asking anybody.
+    /// Whether a configuration can be used, as far as that is known without asking anybody.
     pub(crate) fn check(config: &AuthConfig) -> Result<()> {
         Issuer::new(&config.jwt)?;
         Forward::new(&config.forward).map(|_| ())
@@ -111,7 +111,7 @@ impl Auth {
         }
     }
 
-    /// Whoever the `Authorization` header proves.
+    /// The caller that the `Authorization` header proves.
     async fn bearer(&self, headers: &HeaderMap) -> Result<Option<Caller>> {
         if !self.config.accepts(AuthMode::Token) && self.issuer.is_none() {
             return Ok(None);
@@ -137,7 +137,7 @@ impl Auth {
         }
     }
 
-    /// Whoever signed in on the page.
+    /// The caller that signed in on the page.
     fn signed_in(&self, links: &LinkKey, server: &ServerConfig, request: &Parts) -> Option<Caller> {
         if !self.config.accepts(AuthMode::Token) {
             return None;

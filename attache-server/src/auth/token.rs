@@ -87,6 +87,12 @@ pub(super) fn text(id: &TokenId) -> Secret {
     Secret::new(format!("{PREFIX}{id}_{secret}"))
 }
 
+/// Owners as they are stored: they hold no space, so a space keeps them apart.
+pub(super) fn owner_words(owners: &Owners) -> String {
+    let words: Vec<String> = owners.patterns().iter().map(ToString::to_string).collect();
+    words.join(" ")
+}
+
 /// What is kept of the text of a token.
 pub(super) fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()

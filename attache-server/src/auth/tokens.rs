@@ -1,6 +1,6 @@
 //! API tokens: made by `attache token create`, shown once, kept as a hash.
 //!
-//! They lie in a database of their own beside the catalog, so that a catalog that is lost and rebuilt from the store
+//! They are stored in a database of their own beside the catalog, so that a catalog that is lost and rebuilt from the store
 //! takes nobody's access along. A server holds all of them in memory and looks for changes every second: a request
 //! costs no I/O, and a token that was revoked works for a second more at most.
 
@@ -101,7 +101,7 @@ impl Tokens {
                     token::hash(text.expose()),
                     token.name,
                     token.scopes.to_string(),
-                    owner_words(&token.owners),
+                    token::owner_words(&token.owners),
                     token.created_at.unix_timestamp(),
                     token.expires_at.map(OffsetDateTime::unix_timestamp),
                 ],
@@ -390,12 +390,6 @@ fn kept((id, hash, name, scopes, owners, created_at, expires_at, last_used): Row
         },
         token,
     })
-}
-
-/// Owners hold no space, so a space keeps them apart.
-pub(crate) fn owner_words(owners: &Owners) -> String {
-    let words: Vec<String> = owners.patterns().iter().map(ToString::to_string).collect();
-    words.join(" ")
 }
 
 impl fmt::Debug for Tokens {

@@ -39,13 +39,13 @@ pub(super) fn output_failed(error: &io::Error) -> CommandError {
     }
 }
 
-/// Tells people something.
+/// Writes a line for people to stderr.
 pub(super) fn note(text: impl Display) {
     // Without a stderr there is nobody to tell.
     let _ = writeln!(io::stderr(), "attache: {text}");
 }
 
-/// Tells people what went wrong, and what caused it.
+/// Writes what went wrong, and what caused it, to stderr.
 pub(super) fn error(error: &Error) {
     note(explained(error));
 }

@@ -14,7 +14,6 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use tower::Service as _;
 use super::peer::Peer;
 use super::stall::StallTimeout;
 use super::streams::{Responding, Streams};
+use super::tls::Certificate;
 use super::valve::Valve;
 use super::{tls, version};
 
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     pub(crate) address: IpAddr,
     /// With what it speaks TLS, if it does.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Certificate>,
     /// How long the client may take nothing.
     pub(crate) stall: Duration,
     /// Within what time a head must have come, and the first request.
@@ -104,7 +104,7 @@ impl Connection {
             watcher,
             head_timeout: self.head_timeout,
         };
-        let Some(config) = self.tls else {
+        let Some(certificate) = self.tls else {
             let version = version::version(&self.stream);
             let version = tokio::time::timeout(self.head_timeout, version).await;
             let Ok(Ok(version)) = version else {
@@ -115,7 +115,7 @@ impl Connection {
             return Some(http.start(stream, version));
         };
         let stream = StallTimeout::new(self.stream, self.stall, valve);
-        match tls::handshake(config, stream).await {
+        match tls::handshake(certificate, stream).await {
             Ok(stream) => {
                 // Negotiated, or the one that needs no negotiation (RFC 9113 section 3.2).
                 let version = match stream.get_ref().1.alpn_protocol() {

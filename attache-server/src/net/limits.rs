@@ -4,7 +4,7 @@
 //! Memory of transfers is bounded by the library; this bounds what surrounds it: connections, requests that run, and
 //! how fast they follow each other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use std::time::Duration;
 use attache::config::limits::LimitsConfig;
 use attache::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
-use tokio_util::sync::CancellationToken;
 
 use super::rates::Rates;
+use super::sign_ins::{SignIn, SignIns};
 
 /// When somebody who found a full house may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,10 +28,6 @@ const fn kept(limit: usize) -> usize {
     }
 }
 
-/// Sign-ins that wait for their body. One takes milliseconds, so that 256 newer ones during it are an attack at a rate that
-/// no number of places would hold off.
-const SIGN_INS: usize = 256;
-
 /// The counts and rates of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
@@ -40,7 +36,7 @@ pub(crate) struct Limits {
     requests: AtomicUsize,
     requests_of: Counts<IpAddr>,
     uploads_of: Counts<Arc<str>>,
-    sign_ins: Mutex<SignIns>,
+    sign_ins: Arc<SignIns>,
     clients: Rates<IpAddr>,
     callers: Rates<Arc<str>>,
 }
@@ -94,14 +90,6 @@ pub(crate) struct Uploading {
     caller: Arc<str>,
 }
 
-/// A sign-in that has a place until it is dropped, or until a newer one needs the place.
-#[derive(Debug)]
-pub(crate) struct SignIn {
-    limits: Arc<Limits>,
-    number: u64,
-    given_up: CancellationToken,
-}
-
 /// How many things each client, or each caller, has.
 #[derive(Debug)]
 struct Counts<K>(Mutex<HashMap<K, usize>>);
@@ -110,13 +98,6 @@ impl<K> Default for Counts<K> {
     fn default() -> Self {
         Self(Mutex::default())
     }
-}
-
-#[derive(Debug, Default)]
-struct SignIns {
-    /// Oldest first.
-    waiting: VecDeque<(u64, CancellationToken)>,
-    next: u64,
 }
 
 impl<K: Eq + std::hash::Hash> Counts<K> {
@@ -226,27 +207,9 @@ impl Limits {
         })
     }
 
-    /// A place for a sign-in. Nobody waits and nobody is turned away: when all places are taken, the sign-in that has
-    /// waited longest for its body gives up its own.
-    pub(crate) fn sign_in(self: &Arc<Self>) -> SignIn {
-        let mut sign_ins = self.sign_ins();
-        if sign_ins.waiting.len() >= SIGN_INS
-            && let Some((_, given_up)) = sign_ins.waiting.pop_front()
-        {
-            given_up.cancel();
-        }
-        let (number, given_up) = (sign_ins.next, CancellationToken::new());
-        sign_ins.next += 1;
-        sign_ins.waiting.push_back((number, given_up.clone()));
-        SignIn {
-            limits: self.clone(),
-            number,
-            given_up,
-        }
-    }
-
-    fn sign_ins(&self) -> std::sync::MutexGuard<'_, SignIns> {
-        self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A place for a sign-in.
+    pub(crate) fn sign_in(&self) -> SignIn {
+        self.sign_ins.begin()
     }
 
     /// Whether this client may send a request now.
@@ -265,13 +228,6 @@ impl Limits {
     /// How long to wait.
     pub(crate) fn caller(&self, config: &LimitsConfig, name: &Arc<str>) -> Result<(), Duration> {
         self.callers.step(config.caller_rate, name.clone())
-    }
-}
-
-impl SignIn {
-    /// Waits until a newer sign-in needs the place.
-    pub(crate) async fn given_up(&self) {
-        self.given_up.cancelled().await;
     }
 }
 
@@ -296,18 +252,6 @@ impl Drop for Running {
 impl Drop for Uploading {
     fn drop(&mut self) {
         self.limits.uploads_of.remove(&self.caller);
-    }
-}
-
-impl Drop for SignIn {
-    fn drop(&mut self) {
-        let mut sign_ins = self.limits.sign_ins();
-        let place = sign_ins
-            .waiting
-            .binary_search_by_key(&self.number, |(number, _)| *number);
-        if let Ok(place) = place {
-            sign_ins.waiting.remove(place);
-        }
     }
 }
 
@@ -419,19 +363,6 @@ mod tests {
         drop((held, other, operators));
         assert_eq!(limits.requests.load(Ordering::Relaxed), 0);
         assert!(limits.requests_of.0.lock().expect("whole").is_empty());
-    }
-
-    #[test]
-    fn the_sign_in_that_has_waited_longest_makes_room_for_a_new_one() {
-        let limits = Arc::new(Limits::default());
-        let mut held: Vec<SignIn> = (0..SIGN_INS).map(|_| limits.sign_in()).collect();
-        assert!(held.iter().all(|one| !one.given_up.is_cancelled()));
-        held.push(limits.sign_in());
-        let given_up = |one: &SignIn| one.given_up.is_cancelled();
-        assert_eq!(held.iter().filter(|one| given_up(one)).count(), 1);
-        assert!(given_up(&held[0]));
-        drop(held);
-        assert!(limits.sign_ins().waiting.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub(crate) mod outgoing;
 pub(crate) mod peer;
 mod rates;
 pub(crate) mod refusal;
+mod sign_ins;
 mod stall;
 mod streams;
 pub(crate) mod tls;

@@ -18,7 +18,7 @@ use super::valve::Valve;
 /// How we learn that the client stopped reading.
 #[derive(Clone, Debug)]
 pub(crate) enum Backpressure {
-    /// By the connection, which in HTTP/1 is that of one answer: while its socket takes nothing, nothing is fetched, and
+    /// By the connection, which in HTTP/1 is that of one response: while its socket takes nothing, nothing is fetched, and
     /// `stall.rs` cuts who takes nothing for too long.
     Socket(Arc<Valve>),
     /// By what it asks for of this stream. In HTTP/2 a client can stop one by giving it no window, and keep the connection
@@ -26,7 +26,7 @@ pub(crate) enum Backpressure {
     Stream { patience: Duration },
 }
 
-/// A body whose length is known. An error in it aborts the connection (the stream, in HTTP/2): a truncated answer never
+/// A body whose length is known. An error in it aborts the connection (the stream, in HTTP/2): a truncated response never
 /// looks complete.
 pub(crate) struct Outgoing {
     state: Arc<Mutex<State>>,
@@ -143,9 +143,9 @@ impl http_body::Body for Outgoing {
 mod tests {
     use super::*;
 
-    struct Told(Arc<Mutex<bool>>);
+    struct Dropped(Arc<Mutex<bool>>);
 
-    impl Drop for Told {
+    impl Drop for Dropped {
         fn drop(&mut self) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         }
@@ -154,10 +154,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_nobody_takes_lets_go_of_its_source_and_one_that_waits_for_it_does_not() {
         let gone = Arc::new(Mutex::new(false));
-        let told = Told(gone.clone());
+        let source = Dropped(gone.clone());
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        let chunks = futures::stream::unfold((receiver, told), |(mut receiver, told)| async {
-            receiver.recv().await.map(|chunk| (chunk, (receiver, told)))
+        let chunks = futures::stream::unfold((receiver, source), |(mut receiver, source)| async {
+            receiver
+                .recv()
+                .await
+                .map(|chunk| (chunk, (receiver, source)))
         });
         let patience = Duration::from_secs(60);
         let mut body = Outgoing::new(

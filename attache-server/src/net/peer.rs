@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection; and, where that is a proxy that we trust, what it says of whoever is behind it.
+//! Who is at the other end of a connection; and, where that is a proxy that we trust, what it says of the client behind it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -63,8 +63,8 @@ impl Peer {
     }
 }
 
-/// Whoever asks: the peer, or, where that is a proxy that we trust, the last address in `X-Forwarded-For` that is not one
-/// of ours. What stands further left was written by whoever sent the request.
+/// The client that asks: the peer, or, where that is a proxy that we trust, the last address in `X-Forwarded-For` that is not one
+/// of ours. What stands further left was written by the sender of the request.
 pub(crate) fn client(server: &ServerConfig, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let peer = peer.to_canonical();
     if !server.trusts(peer) {

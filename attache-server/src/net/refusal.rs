@@ -1,15 +1,15 @@
-//! A connection for which there is no room: it is told so in a few bytes, without a handler.
+//! A connection for which there is no room: it gets a response of a few bytes, without a handler.
 
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-/// How long it is waited for the request of a connection that is refused.
+/// How long we wait for the request of a connection that is refused.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Tells a connection that there is no room for it. Reads its request first: a client that is answered before it has asked
-/// takes that for a fault. Whoever speaks TLS gets an end.
+/// Responds to a connection that there is no room for it. Reads its request first: a client that gets a response before it
+/// has asked takes that for a fault. One that speaks TLS sees the connection end.
 pub(crate) async fn refuse(mut stream: TcpStream) {
     let mut head = [0; 4096];
     let _ = tokio::time::timeout(PATIENCE, stream.read(&mut head)).await;

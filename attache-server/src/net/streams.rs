@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::watch;
 
-/// The streams of an HTTP/2 connection. One that answers pings and asks for nothing would otherwise never end: pings tell
+/// The streams of an HTTP/2 connection. One that answers pings and asks for nothing would otherwise never end: pings show
 /// that a client is there, and not that it wants something.
 #[derive(Debug)]
 pub(super) struct Streams {

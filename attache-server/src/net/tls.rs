@@ -15,8 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// A handshake takes two round trips; whoever takes longer than this has something else in mind.
+/// A handshake takes two round trips; a client that takes longer than this has something else in mind.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a connection speaks TLS with.
+pub(crate) type Certificate = Arc<ServerConfig>;
 
 /// The certificate in use, if there is one.
 #[derive(Debug)]
@@ -31,12 +34,12 @@ impl Tls {
     }
 
     /// What the next connection speaks: plain HTTP without.
-    pub(crate) fn current(&self) -> Option<Arc<ServerConfig>> {
+    pub(crate) fn current(&self) -> Option<Certificate> {
         self.0.load_full()
     }
 
     /// Puts another certificate, or none, into use.
-    pub(crate) fn replace(&self, loaded: Option<Arc<ServerConfig>>) {
+    pub(crate) fn replace(&self, loaded: Option<Certificate>) {
         self.0.store(loaded);
     }
 }
@@ -46,7 +49,7 @@ impl Tls {
 /// # Errors
 ///
 /// [`ErrorKind::Misconfigured`], naming the key whose file is wrong.
-pub(crate) fn load(config: &TlsConfig) -> Result<Option<Arc<ServerConfig>>> {
+pub(crate) fn load(config: &TlsConfig) -> Result<Option<Certificate>> {
     let (Some(certificate), Some(key)) = (&config.certificate_pem, &config.key_pem) else {
         return Ok(None);
     };
@@ -81,10 +84,10 @@ pub(crate) fn load(config: &TlsConfig) -> Result<Option<Arc<ServerConfig>>> {
 ///
 /// Those of the client, and [`io::ErrorKind::TimedOut`].
 pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-    config: Arc<ServerConfig>,
+    certificate: Certificate,
     stream: S,
 ) -> io::Result<TlsStream<S>> {
-    let accepting = TlsAcceptor::from(config).accept(stream);
+    let accepting = TlsAcceptor::from(certificate).accept(stream);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(outcome) => outcome,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -1,4 +1,4 @@
-//! Whether a client's socket takes bytes, for whoever fetches those bytes.
+//! Whether a client's socket takes bytes, so that nothing is fetched for one that does not.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use futures::task::AtomicWaker;
 ///
 /// A server fills its queue for a connection whether the socket takes bytes or not; with this, a client that stands still
 /// costs what was in the queue when it stopped, and not a full queue. For the one body of a connection at a time, which is
-/// how HTTP/1 answers.
+/// how HTTP/1 responds.
 #[derive(Debug, Default)]
 pub(crate) struct Valve {
     closed: AtomicBool,

@@ -59,13 +59,13 @@ mod tests {
             ("PRI * HTTP/", "1.1\r\n\r\n", Version::HTTP_11),
         ] {
             let (mut client, mut server) = pair().await;
-            let mut told = Box::pin(version(&server));
+            let mut waiting = Box::pin(version(&server));
             client.write_all(before.as_bytes()).await.expect("sent");
             server.readable().await.expect("it has come");
-            assert!(poll!(&mut told).is_pending(), "{before}");
+            assert!(poll!(&mut waiting).is_pending(), "{before}");
             client.write_all(after.as_bytes()).await.expect("sent");
-            assert_eq!(told.as_mut().await.expect("told"), expected, "{before}");
-            drop(told);
+            assert_eq!(waiting.as_mut().await.expect("known"), expected, "{before}");
+            drop(waiting);
             // Nothing was taken away.
             let mut all = vec![0; before.len() + after.len()];
             server.read_exact(&mut all).await.expect("all of it");
@@ -73,6 +73,6 @@ mod tests {
         }
         let (client, server) = pair().await;
         drop(client);
-        assert_eq!(version(&server).await.expect("told"), Version::HTTP_11);
+        assert_eq!(version(&server).await.expect("known"), Version::HTTP_11);
     }
 }

@@ -9,7 +9,7 @@ use attache::{Attache, Error, Result};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
-use crate::net::tls::{self, Tls};
+use crate::net::tls::{self, Certificate, Tls};
 
 mod allowed;
 mod source;
@@ -135,28 +135,9 @@ impl Reloader {
         loaded: Result<Loaded>,
         trigger: Trigger,
     ) -> Result<ReloadReport> {
-        let (in_effect, again) = {
-            let mut state = self.state();
-            let again = is_tried(&loaded, &state.tried);
-            state.tried = match &loaded {
-                Ok(loaded) => Ok(loaded.clone()),
-                Err(error) => Err(error.to_string()),
-            };
-            let failing = state.failing.take();
-            (state.in_effect.clone(), failing.filter(|_| again))
-        };
-        // Not in `load`, which looks every few seconds: this reads certificates and keys.
-        let checked = loaded.and_then(|loaded| {
-            let parts = attache.parts();
-            allowed::check(
-                trigger,
-                (&parts.config, in_effect.as_deref()),
-                &loaded,
-                self.bound,
-            )?;
-            Auth::check(&loaded.config.auth)?;
-            Ok((tls::load(&loaded.config.server.tls)?, loaded))
-        });
+        let (in_effect, again) = self.begin(&loaded);
+        let checked =
+            loaded.and_then(|loaded| self.check(attache, in_effect.as_deref(), loaded, trigger));
         let (tls, loaded) = match checked {
             Ok(checked) => checked,
             // It would say the same again: only another file, or somebody who asks, makes a difference.
@@ -181,6 +162,33 @@ impl Reloader {
                 Err(error)
             }
         }
+    }
+
+    /// Remembers what is tried. The text that is in effect; and since when the same fails, if it does.
+    fn begin(&self, loaded: &Result<Loaded>) -> (Option<String>, Option<Failing>) {
+        let mut state = self.state();
+        let again = is_tried(loaded, &state.tried);
+        state.tried = match loaded {
+            Ok(loaded) => Ok(loaded.clone()),
+            Err(error) => Err(error.to_string()),
+        };
+        let failing = state.failing.take();
+        (state.in_effect.clone(), failing.filter(|_| again))
+    }
+
+    /// What may be put to use, with its certificate. Not in `load`, which looks every few seconds: this reads certificates
+    /// and keys.
+    fn check(
+        &self,
+        attache: &Attache,
+        in_effect: Option<&str>,
+        loaded: Loaded,
+        trigger: Trigger,
+    ) -> Result<(Option<Certificate>, Loaded)> {
+        let parts = attache.parts();
+        allowed::check(trigger, (&parts.config, in_effect), &loaded, self.bound)?;
+        Auth::check(&loaded.config.auth)?;
+        Ok((tls::load(&loaded.config.server.tls)?, loaded))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode;
 
 /// What `Content-Disposition` says of a part.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Disposition {
+pub(crate) struct ContentDisposition {
     /// The name of the field.
     pub(crate) name: String,
     /// The name of the file, if it is one.
@@ -30,7 +30,7 @@ pub(crate) struct SentName {
     extended: Option<String>,
 }
 
-impl Disposition {
+impl ContentDisposition {
     /// Reads the value of the header. What is malformed is left out.
     pub(crate) fn parse(value: &[u8]) -> Self {
         let mut disposition = Self::default();
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     fn name_of(value: &[u8], charset: Option<&'static Encoding>) -> Result<Option<String>> {
-        let filename = Disposition::parse(value).filename.expect("a file");
+        let filename = ContentDisposition::parse(value).filename.expect("a file");
         filename.decode(charset)
     }
 
@@ -357,7 +357,7 @@ mod tests {
                 "=?utf-8?B?/w==?=",
             ),
         ] {
-            let disposition = Disposition::parse(value.as_bytes());
+            let disposition = ContentDisposition::parse(value.as_bytes());
             assert_eq!(disposition.name, "file", "{value}");
             let read = name_of(value.as_bytes(), None).expect("a name");
             assert_eq!(read.as_deref(), Some(name), "{value}");
@@ -415,10 +415,10 @@ mod tests {
                 String::from_utf8_lossy(value)
             );
         }
-        let empty = Disposition::parse(b"form-data; name=\"file\"; filename=\"\"");
+        let empty = ContentDisposition::parse(b"form-data; name=\"file\"; filename=\"\"");
         assert!(empty.filename.as_ref().is_some_and(SentName::is_empty));
         assert_eq!(
-            Disposition::parse(b"form-data; name=\"file\"").filename,
+            ContentDisposition::parse(b"form-data; name=\"file\"").filename,
             None
         );
     }
@@ -438,7 +438,7 @@ mod tests {
             b"\xFF;\xFF=\xFF",
             b"form-data; name=\"a\"b\"; filename=\"c\"",
         ] {
-            let _ = Disposition::parse(value);
+            let _ = ContentDisposition::parse(value);
         }
     }
 }

@@ -14,7 +14,7 @@ use futures::stream::{self, Stream, StreamExt};
 use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
-use super::disposition::{Disposition, decode_legacy};
+use super::disposition::{ContentDisposition, decode_legacy};
 use super::head::{Upload, digests, parse, refuse_codings};
 use super::incoming::Incoming;
 
@@ -170,12 +170,13 @@ impl FormParts {
     }
 
     /// The next part, once the one before is gone.
-    async fn next(&mut self) -> Result<Option<(Disposition, Field)>> {
+    async fn next(&mut self) -> Result<Option<(ContentDisposition, Field)>> {
         let field = self.form.next_field().await.map_err(broken)?;
         Ok(field.map(|field| {
             let value = field.headers().get(CONTENT_DISPOSITION);
             // Its bytes, and not the parser's reading of them, which knows UTF-8 alone.
-            let disposition = Disposition::parse(value.map_or(b"", |value| value.as_bytes()));
+            let disposition =
+                ContentDisposition::parse(value.map_or(b"", |value| value.as_bytes()));
             (disposition, field)
         }))
     }

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http::header::EXPECT;
 use tokio::sync::oneshot;
 
-/// How much of a refused upload is read and thrown away, and for how long, so that its sender reads the answer instead
+/// How much of a refused upload is read and thrown away, and for how long, so that its sender reads the response instead
 /// of a connection reset (RFC 9112 section 9.6).
 const LINGER_BYTES: u64 = 64 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(10);

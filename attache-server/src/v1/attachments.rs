@@ -37,7 +37,7 @@ pub(crate) async fn upload(
     State(app): State<App>,
     Query(query): Query<UploadQuery>,
     headers: HeaderMap,
-    // Refused like everything else here: the body that comes is read off, so that its sender sees the answer.
+    // Refused like everything else here: the body that comes is read off, so that its sender sees the response.
     caller: Result<Caller, ErrorResponse>,
     body: Body,
 ) -> Response {
@@ -139,7 +139,7 @@ pub(crate) async fn list(
         owner: owner.clone(),
         visible: caller.owners,
         after,
-        // One more than asked for tells whether there is a next page.
+        // One more than asked for shows whether there is a next page.
         limit: (limit + 1).min(MAX_PAGE),
     };
     let found = app.attache.list(&page).await?;

@@ -5,7 +5,7 @@ use attache::{Attachment, AttachmentId, Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A cursor holds the listing it belongs to, so that one from elsewhere is told from one that ended.
+/// A cursor holds the listing it belongs to, so that one of another listing is not taken for a position in this one.
 pub(super) fn encode(last: &Attachment, owner: Option<&Owner>) -> String {
     let ms = last.created_at.unix_timestamp_nanos() / 1_000_000;
     let owner = owner.map_or("", Owner::as_str);

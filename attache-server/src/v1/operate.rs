@@ -122,6 +122,6 @@ fn not_ready(error: &Error, operator: bool) -> Error {
 pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> HttpResult<Response> {
     caller.need(Scope::Admin)?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let figures = app.attache.figures().await;
-    Ok(([(CONTENT_TYPE, content_type)], figures).into_response())
+    let text = app.attache.figures().await;
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }

@@ -54,14 +54,14 @@ impl Keys {
                         format!("auth.jwt.jwks_file: {what}"),
                     )
                 })?;
-                Keys::Fixed(Arc::new(keys))
+                Self::Fixed(Arc::new(keys))
             }
             (None, Some(url)) => {
                 let url: http::Uri = url.parse().map_err(|_| {
                     Error::new(ErrorKind::Misconfigured, "auth.jwt.jwks_url is not a URL")
                 })?;
                 let client = client::Client::new()?;
-                Keys::Published(Box::new(Published::new(client, url)))
+                Self::Published(Box::new(Published::new(client, url)))
             }
             (None, None) => return Ok(None),
         }))
@@ -127,7 +127,7 @@ impl Published {
         } else if !self.may_look_again() {
             return Ok(held.clone());
         }
-        // Whatever was fetched well is kept, whoever's token led to it: somebody who sends tokens with made-up keys uses up
+        // Whatever was fetched is kept, whichever token led to it: somebody who sends tokens with made-up keys uses up
         // the looks, and must not keep a new key from being learned by that. The keys of the lease stay, too.
         let fresh = fetch(&self.client, &self.url).await?;
         self.newest
@@ -178,7 +178,7 @@ async fn fetch(client: &client::Client, url: &http::Uri) -> Result<Arc<KeySet>> 
     KeySet::read(answer.body()).map(Arc::new).map_err(wrong)
 }
 
-/// How long the issuer may take to answer.
+/// How long the issuer may take to respond.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl KeySet {

@@ -80,7 +80,7 @@ pub(super) async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(),
     }
     match deleted {
         Ok(()) => sheet.ok("delete", "gone"),
-        // What a policy is for is no fault, and worth knowing.
+        // That a policy keeps the bytes is not a fault, but worth knowing.
         Err(error) if error.kind() == ErrorKind::Retained => {
             sheet.skipped("delete", error.detail())
         }
