@@ -16,7 +16,7 @@ const ARROWS: &str = "
     catalog -> access attachment attachment/filename error storage
     catalog/cached -> attachment bounded catalog error storage
     catalog/sqlite -> access attachment attachment/media catalog error private storage
-    config -> delivery/embedding delivery/lifetime error network secret storage/azure storage/local transfer/blocks transfer/body transfer/budget
+    config -> delivery/embedding delivery/lifetime error network secret storage/azure storage/local transfer/body transfer/budget
     delivery -> attachment attachment/filename attachment/media config delivery/lifetime error secret storage transfer/body transfer/ranges
     delivery/embedding ->
     delivery/lifetime ->

@@ -936,8 +936,7 @@ impl Config {
                 show_bytes(MIN_BUDGET)
             ));
         }
-        if !(64 * 1024..=crate::transfer::blocks::MAX_BLOCK_BYTES)
-            .contains(&self.upload.block_bytes)
+        if !(64 * 1024..=crate::storage::azure::MAX_BLOCK_BYTES).contains(&self.upload.block_bytes)
         {
             faults.add("upload.block_bytes must be between 64KiB and 4000MiB".to_owned());
         }

@@ -56,6 +56,7 @@ use config::Target;
 pub use config::{AzureConfig, CredentialKind};
 use error::service_error;
 use inner::Inner;
+pub use put::MAX_BLOCK_BYTES;
 use retention::Retention;
 use shared_key::AccountKey;
 use sign::{DelegationKey, Signer, SigningKey, Subject};

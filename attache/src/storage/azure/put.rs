@@ -19,7 +19,7 @@ use super::refusal::is_taken;
 use crate::attachment::ObjectKey;
 use crate::error::Result;
 use crate::storage::{Content, Stored, conflict};
-use crate::transfer::blocks::{self, BlockId, BlockTarget};
+use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests, crc64};
 
 /// A "partition" larger than any blob: the crate then makes one request of an upload.
@@ -36,6 +36,7 @@ pub(super) async fn put(
         key,
         content,
         attempt: uuid::Uuid::now_v7().simple().to_string(),
+        prefix: rand::random(),
         tag: OnceLock::new(),
     };
     let digests = blocks::upload(&put, body, content.size, &content.blocks).await?;
@@ -45,6 +46,39 @@ pub(super) async fn put(
     })
 }
 
+/// Most bytes of one block (<https://learn.microsoft.com/rest/api/storageservices/put-block#remarks>).
+pub const MAX_BLOCK_BYTES: u64 = 4_000 * 1024 * 1024;
+
+/// See [`MAX_BLOCK_BYTES`].
+pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
+    min_bytes: 1,
+    max_bytes: MAX_BLOCK_BYTES,
+    max_blocks: 50_000,
+    alike: false,
+};
+
+/// Names one block of one attempt; on the wire it is base64. All ids of a blob must be equally long.
+type BlockId = [u8; 12];
+
+/// Put Block (<https://learn.microsoft.com/rest/api/storageservices/put-block>); the service verifies the bytes.
+pub(super) async fn stage(
+    inner: &Inner,
+    key: &ObjectKey,
+    id: &[u8],
+    bytes: Bytes,
+) -> azure_core::Result<()> {
+    let options = BlockBlobClientStageBlockOptions {
+        transactional_content_crc64: Some(crc64(&bytes).to_le_bytes().to_vec()),
+        ..BlockBlobClientStageBlockOptions::default()
+    };
+    inner
+        .blob(key)
+        .block_blob_client()
+        .stage_block(id, bytes.len() as u64, bytes.into(), Some(options))
+        .await
+        .map(|_| ())
+}
+
 /// One attempt at one upload.
 struct Put<'a> {
     inner: &'a Inner,
@@ -52,6 +86,8 @@ struct Put<'a> {
     content: &'a Content,
     /// Stored with the object, so that a repeated call that finds it there can tell its own work from somebody else's.
     attempt: String,
+    /// Keeps the blocks of two attempts at one blob apart.
+    prefix: [u8; 8],
     /// The entity tag of what was put.
     tag: OnceLock<String>,
 }
@@ -87,6 +123,12 @@ impl Put<'_> {
 
 #[async_trait]
 impl BlockTarget for Put<'_> {
+    type Receipt = BlockId;
+
+    fn limits(&self) -> BlockLimits {
+        BLOCK_LIMITS
+    }
+
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
         // The service verifies one checksum and refuses two (400 BothCrc64AndMd5HeaderPresent). Where the MD5 is known it
         // is sent anyway, to be stored, and is verified
@@ -118,28 +160,19 @@ impl BlockTarget for Put<'_> {
         self.settle(tag).await
     }
 
-    async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()> {
-        let options = BlockBlobClientStageBlockOptions {
-            transactional_content_crc64: Some(crc64(&bytes).to_le_bytes().to_vec()),
-            ..BlockBlobClientStageBlockOptions::default()
-        };
-        self.inner
-            .blob(self.key)
-            .block_blob_client()
-            .stage_block(
-                id.as_bytes(),
-                bytes.len() as u64,
-                bytes.into(),
-                Some(options),
-            )
+    async fn put_block(&self, number: u32, bytes: Bytes) -> Result<BlockId> {
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&self.prefix);
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        stage(self.inner, self.key, &id, bytes)
             .await
-            .map(|_| ())
-            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))
+            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))?;
+        Ok(id)
     }
 
     async fn commit(&self, ids: &[BlockId], digests: &Digests) -> Result<()> {
         let list = BlockLookupList {
-            latest: Some(ids.iter().map(|id| id.as_bytes().to_vec()).collect()),
+            latest: Some(ids.iter().map(|id| id.to_vec()).collect()),
             ..BlockLookupList::default()
         };
         let list = RequestContent::try_from(list)
