@@ -36,9 +36,9 @@ const ARROWS: &str = "
     secret ->
     service -> *
     service/verify -> attachment catalog error storage transfer/budget
-    storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
+    storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget transfer/digests
     storage/azure -> access attachment base64 bounded error http lease network observe/trace secret storage transfer/blocks transfer/body
-    storage/local -> attachment error private storage transfer/body transfer/budget
+    storage/local -> attachment error private storage transfer/body transfer/digests transfer/budget
     storage/memory -> attachment error storage transfer/body
     transfer ->
     transfer/blocks -> error storage transfer/body transfer/budget
