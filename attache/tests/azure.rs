@@ -7,6 +7,7 @@ use std::time::Duration;
 use attache::attachment::{ByteRange, ObjectKey};
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
+use attache::storage::multipart::Part;
 use attache::storage::{Blocks, Content, Grant, ObjectInfo, Offer, Storage};
 use attache::transfer::budget::Budget;
 use attache::{Error, ErrorKind};
@@ -610,6 +611,28 @@ async fn a_failed_put_leaves_no_blocks_behind() {
         .put(&key, &content(facts(&key)), failing_body(&bytes, told))
         .await;
     assert_eq!(outcome.expect_err("gone").kind(), ErrorKind::ClientGone);
+    assert_nothing_is_left(&fake);
+}
+
+#[tokio::test]
+async fn parts_of_an_upload_are_a_few_blocks_each_and_abort_leaves_none() {
+    let fake = fake().await;
+    let (store, key) = (open(&with_client_secret(&fake)), fresh_key());
+    let content = content(facts(&key));
+    let parts = store.multipart().expect("it takes parts");
+    let upload = parts.begin(&key, &content).await.expect("begun");
+    // 40 blocks of the size that is set would use up the blob's 50,000 with 1,250 parts.
+    let bytes = pattern(40 * BLOCK, 1);
+    let part = Part {
+        number: 10_000,
+        offset: 0,
+        size: 40 * BLOCK,
+    };
+    let put = parts.put_part(&upload, part, &content.blocks, body(&bytes));
+    put.await.expect("a part");
+    assert_eq!(fake.counts().uncommitted_blocks, 5);
+    // What somebody may ask for before anything is known of it.
+    parts.abort(&upload).await.expect("aborted");
     assert_nothing_is_left(&fake);
 }
 

@@ -61,15 +61,16 @@ const ARROWS: &str = "
     service/finding -> attachment
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error http lease network observe/trace secret storage transfer/blocks transfer/body
+    storage/azure -> access/links attachment base64 bounded config/value error http lease network observe/trace secret storage storage/multipart transfer/blocks transfer/body
     storage/config -> config/load config/value error network secret storage storage/azure storage/local storage/memory
-    storage/local -> attachment config/value error private storage transfer/body transfer/budget
-    storage/memory -> attachment error storage transfer/body
+    storage/local -> attachment config/value error private storage storage/multipart transfer/body transfer/budget transfer/digests
+    storage/memory -> attachment error storage storage/multipart transfer/body
+    storage/multipart -> attachment error storage transfer/body transfer/digests
     transfer ->
     transfer/blocks -> error storage transfer/body transfer/budget
     transfer/body -> error transfer/deadline transfer/digests
     transfer/budget -> error
-    transfer/config -> config/load config/value transfer/blocks transfer/body transfer/budget
+    transfer/config -> config/load config/value transfer/body transfer/budget
     transfer/deadline -> config/value error
     transfer/digests -> attachment error transfer/utf8
     transfer/ranges -> attachment error transfer/body

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use attache::ErrorKind;
 use attache::attachment::ObjectKey;
 use attache::storage::local::{LocalConfig, LocalStorage};
+use attache::storage::multipart::Part;
 use attache::storage::{Grant, Offer, Storage};
 use common::child::{self, Child};
 use common::{
@@ -16,6 +17,52 @@ use common::{
     put, stalling_body,
 };
 use tempfile::TempDir;
+
+#[tokio::test]
+async fn an_upload_in_parts_survives_its_process_and_leaves_nothing_when_it_is_over() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let root = folder.path().join("objects");
+    let empty = {
+        open(&root);
+        files(&root)
+    };
+    for complete in [true, false] {
+        let key = fresh_key();
+        let content = content(facts(&key));
+        let (one, two) = (pattern(3 * BLOCK, 1), pattern(10, 2));
+        let (mut upload, mut receipts) = (None, Vec::new());
+        for (number, bytes) in [(1, &one), (2, &two)] {
+            // Each part by a process of its own, and somebody tidies in between.
+            let store = open(&root);
+            store.tidy().await.expect("tidy");
+            let parts = store.multipart().expect("it takes parts");
+            if upload.is_none() {
+                upload = Some(parts.begin(&key, &content).await.expect("begun"));
+            }
+            let part = Part {
+                number,
+                offset: 0,
+                size: bytes.len() as u64,
+            };
+            let upload = upload.as_ref().expect("begun");
+            let put = parts.put_part(upload, part, &content.blocks, common::body(bytes));
+            receipts.push(put.await.expect("a part"));
+        }
+        let (store, upload) = (open(&root), upload.expect("begun"));
+        let parts = store.multipart().expect("it takes parts");
+        match complete {
+            true => {
+                let completed = parts.complete(&upload, &content, &receipts).await;
+                completed.expect("completed");
+                let whole = get(&store, &key, None).await.expect("get");
+                assert!(whole.bytes == [one, two].concat());
+                store.delete(&key).await.expect("delete");
+            }
+            false => parts.abort(&upload).await.expect("aborted"),
+        }
+        assert_eq!(files(&root), empty);
+    }
+}
 
 #[tokio::test]
 async fn a_full_disk_is_storage_full_and_leaves_nothing() {

@@ -1,12 +1,16 @@
 //! The promises of [`attache::storage::Storage`], kept by every backend.
 //!
-//! `storage/promises.rs` holds one function per promise. [`bind!`] makes a test of each for one backend; a new backend
+//! `storage/promises.rs` holds one function per promise; `storage/multipart.rs` those of uploads in parts. [`bind!`] makes a test of each for one backend; a new backend
 //! is bound by a function that opens an empty store, and one line. `storage/liars.rs` shows that the promises can be
 //! broken: stores that lie in one way each are caught.
 
 mod common;
 #[path = "storage/liars.rs"]
 mod liars;
+#[path = "storage/multipart.rs"]
+mod multipart;
+#[path = "storage/multipart_liars.rs"]
+mod multipart_liars;
 #[path = "storage/promises.rs"]
 mod promises;
 
@@ -18,7 +22,7 @@ use common::Backend;
 macro_rules! bind {
     ($($backend:ident)*) => {$(
         mod $backend {
-            bind!(@each $backend:
+            bind!(@each $backend promises:
                 probe_succeeds
                 get_returns_what_was_put_whole_and_any_range
                 a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut
@@ -45,13 +49,27 @@ macro_rules! bind {
                 an_offer_needs_no_object
                 tidy_takes_nothing_that_is_in_use
             );
+            bind!(@each $backend multipart:
+                parts_that_came_in_any_order_become_one_object
+                an_upload_without_parts_is_an_empty_object
+                what_names_an_upload_and_its_parts_survives_as_text
+                a_part_that_is_put_again_replaces_the_first
+                a_part_whose_body_fails_or_has_another_length_is_not_there
+                a_part_dropped_at_any_moment_does_no_harm
+                what_was_completed_can_be_completed_again
+                completing_leaves_an_object_alone_that_is_there_already
+                an_aborted_upload_is_gone_and_its_key_free
+                aborting_what_was_completed_leaves_the_object
+                tidy_leaves_an_upload_alone
+                numbers_that_do_not_ascend_are_refused
+            );
         }
     )*};
-    (@each $backend:ident: $($promise:ident)*) => {$(
+    (@each $backend:ident $file:ident: $($promise:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
             if let Some(backend) = crate::open::$backend().await {
-                crate::promises::$promise(&backend.storage).await;
+                crate::$file::$promise(&backend.storage).await;
             }
         }
     )*};

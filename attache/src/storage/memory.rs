@@ -1,6 +1,6 @@
 //! Objects in memory, for tests and demonstrations. They end with the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use super::{Content, Object, ObjectInfo, Probe, Storage, Stored, absent, conflict, resolve_range};
+use super::multipart::{
+    Multipart, Part, PartLimits, PartReceipt, UploadRef, no_upload, receipt, whole,
+};
+use super::{
+    Blocks, Content, Object, ObjectInfo, Probe, Storage, Stored, absent, conflict, resolve_range,
+};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
-use crate::transfer::body::Body;
+use crate::transfer::body::{Body, Digests};
 
 /// Largest object that is kept in memory. Larger ones are refused, not truncated.
 pub const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
@@ -24,11 +29,17 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Default)]
 pub struct MemoryStorage {
     objects: Mutex<BTreeMap<ObjectKey, Arc<Kept>>>,
+    uploads: Mutex<HashMap<UploadRef, Parts>>,
 }
+
+/// Parts of an upload by their numbers, with the receipts that they were given.
+type Parts = BTreeMap<u32, (PartReceipt, Bytes)>;
 
 struct Kept {
     info: ObjectInfo,
     bytes: Bytes,
+    /// Of which upload it was made.
+    upload: Option<UploadRef>,
 }
 
 impl MemoryStorage {
@@ -40,28 +51,16 @@ impl MemoryStorage {
     fn objects(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Arc<Kept>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn uploads(&self) -> MutexGuard<'_, HashMap<UploadRef, Parts>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-#[async_trait]
-impl Storage for MemoryStorage {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
-    async fn put(&self, key: &ObjectKey, content: &Content, mut body: Body) -> Result<Stored> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk?;
-            if (bytes.len() + chunk.len()) as u64 > MAX_OBJECT_BYTES {
-                return Err(crate::transfer::body::too_large(MAX_OBJECT_BYTES));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let digests = body
-            .digests()
-            .ok_or_else(|| Error::internal("the body ended without digests"))?;
-        let stored = Stored::from(digests);
-        let kept = Kept {
+impl Kept {
+    /// An object of `bytes`, by what was found out about them.
+    fn new(key: &ObjectKey, content: &Content, stored: &Stored, bytes: Bytes) -> Self {
+        Self {
             info: ObjectInfo {
                 key: key.clone(),
                 size: stored.size,
@@ -73,8 +72,38 @@ impl Storage for MemoryStorage {
                 store_tag: None,
                 archived: false,
             },
-            bytes: bytes.into(),
-        };
+            bytes,
+            upload: None,
+        }
+    }
+}
+
+/// Reads all of `body`, up to [`MAX_OBJECT_BYTES`].
+async fn read(body: &mut Body) -> Result<(Bytes, Digests)> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        if (bytes.len() + chunk.len()) as u64 > MAX_OBJECT_BYTES {
+            return Err(crate::transfer::body::too_large(MAX_OBJECT_BYTES));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let digests = body
+        .digests()
+        .ok_or_else(|| Error::internal("the body ended without digests"))?;
+    Ok((bytes.into(), digests))
+}
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn put(&self, key: &ObjectKey, content: &Content, mut body: Body) -> Result<Stored> {
+        let (bytes, digests) = read(&mut body).await?;
+        let stored = Stored::from(digests);
+        let kept = Kept::new(key, content, &stored, bytes);
         match self.objects().entry(key.clone()) {
             std::collections::btree_map::Entry::Occupied(_) => Err(conflict(key)),
             std::collections::btree_map::Entry::Vacant(place) => {
@@ -124,7 +153,12 @@ impl Storage for MemoryStorage {
             ..kept.info.clone()
         };
         let bytes = kept.bytes.clone();
-        *kept = Arc::new(Kept { info, bytes });
+        let upload = kept.upload.clone();
+        *kept = Arc::new(Kept {
+            info,
+            bytes,
+            upload,
+        });
         Ok(None)
     }
 
@@ -147,6 +181,10 @@ impl Storage for MemoryStorage {
         .boxed()
     }
 
+    fn multipart(&self) -> Option<&dyn Multipart> {
+        Some(self)
+    }
+
     async fn probe(&self) -> Result<Probe> {
         Ok(Probe {
             summary: format!(
@@ -155,6 +193,79 @@ impl Storage for MemoryStorage {
             ),
             clock_skew_s: None,
         })
+    }
+}
+
+#[async_trait]
+impl Multipart for MemoryStorage {
+    fn limits(&self) -> PartLimits {
+        PartLimits {
+            min_bytes: 0,
+            max_bytes: MAX_OBJECT_BYTES,
+            max_parts: 10_000,
+        }
+    }
+
+    async fn begin(&self, key: &ObjectKey, _: &Content) -> Result<UploadRef> {
+        if self.objects().contains_key(key) {
+            return Err(conflict(key));
+        }
+        let upload = UploadRef::generate(key);
+        self.uploads().insert(upload.clone(), BTreeMap::new());
+        Ok(upload)
+    }
+
+    async fn put_part(
+        &self,
+        upload: &UploadRef,
+        part: Part,
+        _: &Blocks,
+        body: Body,
+    ) -> Result<PartReceipt> {
+        self.limits().check(part)?;
+        let (bytes, digests) = read(&mut body.with_crc64()).await?;
+        let receipt = receipt(part, &digests, String::new())?;
+        let mut uploads = self.uploads();
+        let parts = uploads.get_mut(upload).ok_or_else(|| no_upload(upload))?;
+        parts.insert(part.number, (receipt.clone(), bytes));
+        Ok(receipt)
+    }
+
+    async fn complete(
+        &self,
+        upload: &UploadRef,
+        content: &Content,
+        parts: &[PartReceipt],
+    ) -> Result<Stored> {
+        let stored = whole(parts)?;
+        let (mut objects, mut uploads) = (self.objects(), self.uploads());
+        if let Some(kept) = objects.get(upload.key()) {
+            return match kept.upload.as_ref() == Some(upload) {
+                true => Ok(stored),
+                false => Err(conflict(upload.key())),
+            };
+        }
+        let held = uploads.get(upload).ok_or_else(|| no_upload(upload))?;
+        let mut bytes = Vec::new();
+        for part in parts {
+            let (_, piece) = held
+                .get(&part.number)
+                .filter(|(receipt, _)| receipt == part)
+                .ok_or_else(|| no_upload(upload))?;
+            bytes.extend_from_slice(piece);
+        }
+        let kept = Kept {
+            upload: Some(upload.clone()),
+            ..Kept::new(upload.key(), content, &stored, bytes.into())
+        };
+        objects.insert(upload.key().clone(), Arc::new(kept));
+        uploads.remove(upload);
+        Ok(stored)
+    }
+
+    async fn abort(&self, upload: &UploadRef) -> Result<()> {
+        self.uploads().remove(upload);
+        Ok(())
     }
 }
 

@@ -20,10 +20,13 @@ use crate::secret::SignedUrl;
 use crate::transfer::body::{Body, Digests};
 use crate::transfer::budget::Budget;
 
+pub use multipart::Multipart;
+
 pub mod azure;
 pub mod config;
 pub mod local;
 pub mod memory;
+pub mod multipart;
 
 /// A place that keeps objects: immutable sequences of bytes under an [`ObjectKey`].
 ///
@@ -120,6 +123,11 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn is_in_place(&self, begin: bool) -> Result<bool> {
         let _ = begin;
         Ok(true)
+    }
+
+    /// The same store, for uploads in parts that outlive a request; `None` if it takes none.
+    fn multipart(&self) -> Option<&dyn Multipart> {
+        None
     }
 
     /// Removes temporary files left by crashed processes; returns the count.

@@ -13,40 +13,40 @@ use crate::storage::Blocks;
 use crate::transfer::body::{Body, Digests};
 use crate::transfer::budget::Permit;
 
-/// Most blocks of one blob, and most bytes of one block
-/// (<https://learn.microsoft.com/rest/api/storageservices/put-block#remarks>).
-pub const MAX_BLOCKS: u64 = 50_000;
+/// After this share of the blocks that a target allows, the size of a block doubles, so that a body of unknown length
+/// reaches far: 8 MiB blocks that double four times carry 2.3 TiB in the 50,000 blocks of Azure.
+const SIZES: u64 = 5;
 
-/// Most bytes of one block.
-pub const MAX_BLOCK_BYTES: u64 = 4_000 * 1024 * 1024;
-
-/// After this many blocks the block size doubles, so that a body of unknown length reaches far: 8 MiB blocks that
-/// double four times carry 2.3 TiB in 50,000 blocks.
-const BLOCKS_PER_SIZE: u64 = 10_000;
-
-/// Names one block of one attempt. A random prefix keeps two attempts at the same blob apart; all ids are equally
-/// long, as the service demands.
+/// What a target takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockId([u8; 12]);
-
-impl BlockId {
-    /// The id's bytes; on the wire they are base64.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
+pub struct BlockLimits {
+    /// Fewest bytes of every block but the last.
+    pub min_bytes: u64,
+    /// Most bytes of a block.
+    pub max_bytes: u64,
+    /// Most blocks of one object.
+    pub max_blocks: u32,
+    /// All blocks but the last must be of one size.
+    pub alike: bool,
 }
 
 /// Where the blocks of one object go.
 #[async_trait]
 pub trait BlockTarget: Sync {
+    /// What the target gives for a block, and wants back to make an object of it.
+    type Receipt: Clone + Send + Sync;
+
+    /// What it takes.
+    fn limits(&self) -> BlockLimits;
+
     /// Stores everything in one call. Atomic, and refuses to overwrite.
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()>;
 
-    /// Stores one block that nobody sees yet.
-    async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()>;
+    /// Stores block `number`, counted from 0, which nobody sees yet.
+    async fn put_block(&self, number: u32, bytes: Bytes) -> Result<Self::Receipt>;
 
-    /// Makes an object of these blocks, in this order. Atomic, and refuses to overwrite.
-    async fn commit(&self, ids: &[BlockId], digests: &Digests) -> Result<()>;
+    /// Makes an object of the blocks that these receipts are for, in this order. Atomic, and refuses to overwrite.
+    async fn commit(&self, receipts: &[Self::Receipt], digests: &Digests) -> Result<()>;
 
     /// Removes blocks that were put and will not be committed.
     async fn abort(&self);
@@ -56,15 +56,17 @@ pub trait BlockTarget: Sync {
 ///
 /// # Errors
 ///
-/// The body's own errors; those of the target; [`ErrorKind::Busy`] if there is no memory for the first block.
+/// The body's own errors; those of the target; [`ErrorKind::Busy`] if there is no memory for the first block;
+/// [`ErrorKind::Misconfigured`] if there never will be; [`ErrorKind::TooLarge`] if the body needs more blocks than the
+/// target allows.
 pub async fn upload(
     target: &impl BlockTarget,
     mut body: Body,
     size: Option<u64>,
     blocks: &Blocks,
 ) -> Result<Digests> {
-    let largest = blocks.budget.largest_block().min(MAX_BLOCK_BYTES);
-    let first_bytes = blocks.bytes.min(largest);
+    let sizes = Sizes::new(blocks, target.limits(), size)?;
+    let first_bytes = sizes.of(0);
     let first_bytes = size.map_or(first_bytes, |size| first_bytes.min(size.max(1)));
     let permit = blocks.budget.acquire(first_bytes).await?;
     let mut first = Block::new(permit);
@@ -73,27 +75,27 @@ pub async fn upload(
         target.put_whole(first.buffer.freeze(), &digests).await?;
         return Ok(digests);
     }
-    let outcome = upload_blocks(target, &mut body, first, blocks, largest).await;
+    let outcome = upload_blocks(target, &mut body, first, blocks, sizes).await;
     if outcome.is_err() {
         target.abort().await;
     }
     outcome
 }
 
-async fn upload_blocks(
-    target: &impl BlockTarget,
+async fn upload_blocks<T: BlockTarget>(
+    target: &T,
     body: &mut Body,
     first: Block,
     blocks: &Blocks,
-    largest: u64,
+    sizes: Sizes,
 ) -> Result<Digests> {
-    let prefix: [u8; 8] = rand::random();
-    let mut ids: Vec<BlockId> = Vec::new();
+    // By number; they come in any order.
+    let mut receipts: Vec<Option<T::Receipt>> = Vec::new();
     let mut sending = FuturesUnordered::new();
     // A buffer that was sent, with its permit: the next block fills it again.
     let mut spare: Option<Block> = None;
     let mut carry = first.carry.clone();
-    sending.push(send(target, next_id(prefix, &mut ids)?, first));
+    sending.push(send(target, next_number(&mut receipts, &sizes)?, first));
     let mut filling: Option<Block> = None;
     let mut ended = false;
     while !ended || !sending.is_empty() {
@@ -101,7 +103,7 @@ async fn upload_blocks(
             let block = match &mut filling {
                 Some(block) => block,
                 empty => {
-                    let bytes = block_bytes(blocks.bytes, ids.len() as u64, largest);
+                    let bytes = sizes.of(receipts.len() as u64);
                     let mut block = match spare.take().filter(|spare| spare.permit.bytes() == bytes)
                     {
                         Some(spare) => spare,
@@ -121,18 +123,22 @@ async fn upload_blocks(
                 if let Some(mut block) = filling.take() {
                     carry = block.carry.take();
                     if !block.buffer.is_empty() {
-                        sending.push(send(target, next_id(prefix, &mut ids)?, block));
+                        sending.push(send(target, next_number(&mut receipts, &sizes)?, block));
                     }
                 }
             }
             Some(sent) = sending.next() => {
+                let (number, receipt, sent) = sent?;
+                receipts[number as usize] = Some(receipt);
                 // Whoever waits in line comes before our next block.
-                spare = sent?.filter(|_| !ended && !blocks.budget.is_contended());
+                spare = sent.filter(|_| !ended && !blocks.budget.is_contended());
             }
         }
     }
     let digests = digests_of(body)?;
-    target.commit(&ids, &digests).await?;
+    // Every block that was begun was waited for.
+    let receipts: Vec<T::Receipt> = receipts.into_iter().flatten().collect();
+    target.commit(&receipts, &digests).await?;
     Ok(digests)
 }
 
@@ -140,40 +146,99 @@ async fn upload_blocks(
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Sends a block; gives it back, empty, if nobody else holds on to its bytes.
-async fn send(target: &impl BlockTarget, id: BlockId, block: Block) -> Result<Option<Block>> {
+async fn send<T: BlockTarget>(
+    target: &T,
+    number: u32,
+    block: Block,
+) -> Result<(u32, T::Receipt, Option<Block>)> {
     let Block { buffer, permit, .. } = block;
     let bytes = buffer.freeze();
-    target.put_block(id, bytes.clone()).await?;
-    Ok(bytes.try_into_mut().ok().map(|mut buffer| {
+    let receipt = target.put_block(number, bytes.clone()).await?;
+    let spare = bytes.try_into_mut().ok().map(|mut buffer| {
         buffer.clear();
         Block {
             buffer,
             carry: None,
             permit,
         }
-    }))
+    });
+    Ok((number, receipt, spare))
 }
 
-fn next_id(prefix: [u8; 8], ids: &mut Vec<BlockId>) -> Result<BlockId> {
-    let number = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-    if u64::from(number) >= MAX_BLOCKS {
+fn next_number<R>(receipts: &mut Vec<Option<R>>, sizes: &Sizes) -> Result<u32> {
+    let number = u32::try_from(receipts.len()).unwrap_or(u32::MAX);
+    if number >= sizes.limits.max_blocks {
         return Err(Error::new(
             ErrorKind::TooLarge,
-            "the file needs more than 50,000 blocks; raise upload.block_bytes",
+            format!(
+                "the file needs more than {} blocks; raise upload.block_bytes",
+                sizes.limits.max_blocks
+            ),
         ));
     }
-    let mut id = [0; 12];
-    id[..8].copy_from_slice(&prefix);
-    id[8..].copy_from_slice(&number.to_be_bytes());
-    ids.push(BlockId(id));
-    Ok(BlockId(id))
+    receipts.push(None);
+    Ok(number)
 }
 
-/// The size of block number `index`.
-fn block_bytes(base: u64, index: u64, largest: u64) -> u64 {
-    let doublings = u32::try_from(index / BLOCKS_PER_SIZE).unwrap_or(u32::MAX);
-    base.saturating_mul(2_u64.saturating_pow(doublings))
-        .min(largest)
+/// How large each block of an upload is.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    base: u64,
+    /// What memory and target allow.
+    largest: u64,
+    limits: BlockLimits,
+}
+
+impl Sizes {
+    /// Of a body whose length is `size`, if that is known.
+    fn new(blocks: &Blocks, limits: BlockLimits, size: Option<u64>) -> Result<Self> {
+        let largest = blocks.budget.largest_block().min(limits.max_bytes);
+        if largest < limits.min_bytes {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the store takes blocks of at least {} bytes, and there is memory for {largest}; raise \
+                     memory.transfer_bytes",
+                    limits.min_bytes
+                ),
+            )
+            .for_operator());
+        }
+        let mut sizes = Self {
+            base: blocks.bytes.clamp(limits.min_bytes, largest),
+            largest,
+            limits,
+        };
+        if let Some(size) = size.filter(|size| *size > sizes.reach()) {
+            let least = size.div_ceil(u64::from(limits.max_blocks).max(1));
+            sizes.base = least.clamp(sizes.base, largest);
+        }
+        Ok(sizes)
+    }
+
+    /// The size of block `number`.
+    fn of(&self, number: u64) -> u64 {
+        let step = (u64::from(self.limits.max_blocks) / SIZES).max(1);
+        let doublings = match self.limits.alike {
+            true => 0,
+            false => u32::try_from(number / step).unwrap_or(u32::MAX),
+        };
+        self.base
+            .saturating_mul(2_u64.saturating_pow(doublings))
+            .min(self.largest)
+    }
+
+    /// How long a body can be.
+    fn reach(&self) -> u64 {
+        let (blocks, mut reach, mut number) = (u64::from(self.limits.max_blocks), 0_u64, 0);
+        let step = (blocks / SIZES).max(1);
+        while number < blocks {
+            let alike = step.min(blocks - number);
+            reach = reach.saturating_add(self.of(number).saturating_mul(alike));
+            number += alike;
+        }
+        reach
+    }
 }
 
 fn digests_of(body: &Body) -> Result<Digests> {
@@ -231,36 +296,87 @@ mod tests {
     use proptest::sample::Index;
     use std::sync::Mutex;
 
-    #[derive(Default)]
+    /// The limits of two services, small.
+    const AZURE_LIKE: BlockLimits = BlockLimits {
+        min_bytes: 1,
+        max_bytes: 100_000,
+        max_blocks: 50_000,
+        alike: false,
+    };
+    const S3_LIKE: BlockLimits = BlockLimits {
+        min_bytes: 500,
+        max_bytes: 2000,
+        max_blocks: 10,
+        alike: true,
+    };
+
     struct Fake {
-        blocks: Mutex<Vec<(BlockId, Bytes)>>,
+        limits: BlockLimits,
+        blocks: Mutex<Vec<(String, Bytes)>>,
         object: Mutex<Option<Vec<u8>>>,
         aborted: Mutex<bool>,
         fail_block: Option<usize>,
     }
 
+    impl Fake {
+        fn new(limits: BlockLimits) -> Self {
+            Self {
+                limits,
+                blocks: Mutex::default(),
+                object: Mutex::default(),
+                aborted: Mutex::default(),
+                fail_block: None,
+            }
+        }
+    }
+
+    impl Default for Fake {
+        fn default() -> Self {
+            Self::new(AZURE_LIKE)
+        }
+    }
+
     #[async_trait]
     impl BlockTarget for Fake {
+        /// As an entity tag: nobody can tell its number from it.
+        type Receipt = String;
+
+        fn limits(&self) -> BlockLimits {
+            self.limits
+        }
         async fn put_whole(&self, bytes: Bytes, _: &Digests) -> Result<()> {
             *self.object.lock().expect("not poisoned") = Some(bytes.to_vec());
             Ok(())
         }
-        async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()> {
-            tokio::task::yield_now().await;
+        async fn put_block(&self, number: u32, bytes: Bytes) -> Result<String> {
+            // Later ones come first, now and then.
+            for _ in 0..=(number * 7 % 3) {
+                tokio::task::yield_now().await;
+            }
             let mut blocks = self.blocks.lock().expect("not poisoned");
             if self.fail_block == Some(blocks.len()) {
                 return Err(Error::new(ErrorKind::UpstreamUnavailable, "on order"));
             }
             // A copy: the real service does not keep our buffer either.
-            blocks.push((id, Bytes::copy_from_slice(&bytes)));
-            Ok(())
+            let receipt = format!("{number}-{:x}", rand::random::<u64>());
+            blocks.push((receipt.clone(), Bytes::copy_from_slice(&bytes)));
+            Ok(receipt)
         }
-        async fn commit(&self, ids: &[BlockId], _: &Digests) -> Result<()> {
+        async fn commit(&self, receipts: &[String], _: &Digests) -> Result<()> {
             let blocks = self.blocks.lock().expect("not poisoned");
             let mut object = Vec::new();
-            for id in ids {
-                let (_, bytes) = blocks.iter().find(|(have, _)| have == id).expect("was put");
+            assert!(receipts.len() <= self.limits.max_blocks as usize);
+            let mut first = None;
+            for (at, receipt) in receipts.iter().enumerate() {
+                let known = blocks.iter().find(|(have, _)| have == receipt);
+                let (_, bytes) = known.expect("was put");
                 object.extend_from_slice(bytes);
+                let bytes = bytes.len() as u64;
+                let is_last = at + 1 == receipts.len();
+                assert!(bytes <= self.limits.max_bytes);
+                assert!(is_last || bytes >= self.limits.min_bytes);
+                let alike = *first.get_or_insert(bytes) == bytes;
+                assert!(is_last || alike || !self.limits.alike);
             }
             *self.object.lock().expect("not poisoned") = Some(object);
             Ok(())
@@ -324,6 +440,27 @@ mod tests {
         }
 
         #[test]
+        fn a_target_with_narrow_limits_gets_blocks_within_them(
+            length in 0_usize..20_000, known: bool, cuts in vec(any::<Index>(), 0..30), block in 1_u64..3000,
+        ) {
+            let (fake, plan) = (Fake::new(S3_LIKE), blocks(block));
+            let bytes: Vec<u8> = (0..length).map(|at| (at * at / 3) as u8).collect();
+            let size = known.then_some(bytes.len() as u64);
+            let body = Body::new(futures::stream::iter(split(&bytes, &cuts))).hashed(false);
+            let outcome = now(upload(&fake, body, size, &plan));
+            // All that the target can hold, where the length is known; ten blocks of what was asked for, where it is not.
+            let reach = 10 * if known { 2000 } else { block.clamp(500, 2000) };
+            if bytes.len() as u64 <= reach {
+                outcome.expect("uploaded");
+                prop_assert_eq!(fake.object.lock().expect("not poisoned").take(), Some(bytes));
+            } else {
+                prop_assert_eq!(outcome.expect_err("too long").kind(), ErrorKind::TooLarge);
+                assert_nothing_is_left(&fake, &plan);
+            }
+            prop_assert_eq!(plan.budget.held(), 0);
+        }
+
+        #[test]
         fn a_body_that_fails_anywhere_leaves_nothing(
             bytes in vec(any::<u8>(), 0..5000), cuts in vec(any::<Index>(), 0..30), at: Index, block in 1_u64..1500,
         ) {
@@ -376,9 +513,31 @@ mod tests {
     #[test]
     fn block_sizes_double_and_stay_within_their_share() {
         let mib = 1024 * 1024;
-        assert_eq!(block_bytes(8 * mib, 0, 1024 * mib), 8 * mib);
-        assert_eq!(block_bytes(8 * mib, 10_000, 1024 * mib), 16 * mib);
-        assert_eq!(block_bytes(8 * mib, 49_999, 1024 * mib), 128 * mib);
-        assert_eq!(block_bytes(8 * mib, 49_999, 56 * mib), 56 * mib);
+        let sizes = |largest| Sizes {
+            base: 8 * mib,
+            largest,
+            limits: AZURE_LIKE,
+        };
+        assert_eq!(sizes(1024 * mib).of(0), 8 * mib);
+        assert_eq!(sizes(1024 * mib).of(10_000), 16 * mib);
+        assert_eq!(sizes(1024 * mib).of(49_999), 128 * mib);
+        assert_eq!(sizes(56 * mib).of(49_999), 56 * mib);
+        assert_eq!(
+            sizes(1024 * mib).reach(),
+            10_000 * (8 + 16 + 32 + 64 + 128) * mib
+        );
+    }
+
+    #[tokio::test]
+    async fn a_target_whose_smallest_block_finds_no_memory_says_which_setting_to_raise() {
+        let fake = Fake::new(BlockLimits {
+            min_bytes: 1 << 30,
+            max_bytes: 1 << 32,
+            ..S3_LIKE
+        });
+        let error = upload(&fake, body(&[1; 100], 30), None, &blocks(100)).await;
+        let error = error.expect_err("no memory");
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.detail().contains("memory.transfer_bytes"), "{error}");
     }
 }

@@ -87,6 +87,13 @@ impl Body {
         self
     }
 
+    /// Computes CRC-64 of the bytes as they pass, whatever else is.
+    #[must_use]
+    pub fn with_crc64(mut self) -> Self {
+        self.meter.hash_crc64();
+        self
+    }
+
     /// Checks length and digests; hashes what this needs.
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::blocks::MAX_BLOCK_BYTES;
 use super::body::Allowance;
 use super::budget::MIN_BUDGET;
 use crate::config::load::Faults;
@@ -51,6 +50,10 @@ section! {
         transfer_bytes: u64 = 256 * 1024 * 1024 => Size,
     }
 }
+
+/// Largest block: the largest that any store takes (Azure, <https://learn.microsoft.com/rest/api/storageservices/put-block>).
+/// A store whose own limit is smaller gets smaller ones.
+const MAX_BLOCK_BYTES: u64 = 4000 * 1024 * 1024;
 
 impl UploadConfig {
     pub(crate) fn check(&self, faults: &mut Faults) {

@@ -103,9 +103,13 @@ impl Meter {
             self.md5.get_or_insert_with(Md5::new);
         }
         if expected.crc64.is_some() {
-            self.crc64
-                .get_or_insert_with(|| Crc::new(CrcAlgorithm::Crc64Nvme));
+            self.hash_crc64();
         }
+    }
+
+    pub(super) fn hash_crc64(&mut self) {
+        self.crc64
+            .get_or_insert_with(|| Crc::new(CrcAlgorithm::Crc64Nvme));
     }
 
     pub(super) fn update(&mut self, chunk: &[u8]) {

@@ -8,7 +8,7 @@ use attache::attachment::{ByteRange, ObjectKey};
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::memory::MemoryStorage;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
-use attache::transfer::blocks::{BlockId, BlockTarget};
+use attache::transfer::blocks::{BlockLimits, BlockTarget};
 use attache::transfer::body::{Body, Digests};
 use attache::{Attachment, AttachmentId, Result};
 use bytes::Bytes;
@@ -226,7 +226,7 @@ impl Catalog for FrailCatalog {
 #[derive(Debug)]
 pub(crate) struct BlockStorage {
     pub(crate) objects: MemoryStorage,
-    pub(crate) staged: Mutex<BTreeMap<ObjectKey, Vec<(BlockId, Bytes)>>>,
+    pub(crate) staged: Mutex<BTreeMap<ObjectKey, Vec<(u32, Bytes)>>>,
     pub(crate) fuse: Arc<Fuse>,
 }
 
@@ -248,34 +248,45 @@ struct Target<'a> {
 
 #[async_trait]
 impl BlockTarget for Target<'_> {
+    type Receipt = u32;
+
+    fn limits(&self) -> BlockLimits {
+        BlockLimits {
+            min_bytes: 1,
+            max_bytes: u64::MAX,
+            max_blocks: 1000,
+            alike: false,
+        }
+    }
+
     async fn put_whole(&self, bytes: Bytes, _: &Digests) -> Result<()> {
         let body = Body::from_bytes(bytes).hashed(true);
         let put = self.storage.objects.put(self.key, self.content, body);
         self.storage.fuse.pass("put_whole", put).await.map(|_| ())
     }
 
-    async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()> {
+    async fn put_block(&self, number: u32, bytes: Bytes) -> Result<u32> {
         let put = async {
             tokio::task::yield_now().await;
             let bytes = Bytes::copy_from_slice(&bytes);
             let mut staged = self.storage.staged.lock().expect("not poisoned");
             let blocks = staged.entry(self.key.clone()).or_default();
-            blocks.push((id, bytes));
-            Ok(())
+            blocks.push((number, bytes));
+            Ok(number)
         };
         self.storage.fuse.pass("put_block", put).await
     }
 
-    async fn commit(&self, ids: &[BlockId], _: &Digests) -> Result<()> {
+    async fn commit(&self, numbers: &[u32], _: &Digests) -> Result<()> {
         let commit = async {
             let staged = || self.storage.staged.lock().expect("not poisoned");
             let blocks = staged().get(self.key).cloned().unwrap_or_default();
-            let bytes: Vec<u8> = ids
+            let bytes: Vec<u8> = numbers
                 .iter()
-                .flat_map(|id| {
+                .flat_map(|number| {
                     &blocks
                         .iter()
-                        .find(|block| block.0 == *id)
+                        .find(|block| block.0 == *number)
                         .expect("staged")
                         .1
                 })

@@ -555,7 +555,7 @@ pub(crate) async fn tidy_takes_nothing_that_is_in_use(store: &Store) {
 
 // What several of them look at.
 
-async fn assert_absent(store: &Store, key: &ObjectKey) {
+pub(crate) async fn assert_absent(store: &Store, key: &ObjectKey) {
     let error = store.get(key, None).await.expect_err("it must be absent");
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     let listed = list(&**store, None).await.expect("list");
@@ -572,7 +572,7 @@ async fn assert_nothing_runs(store: &Store) {
 }
 
 /// Drops `future` after so many polls.
-async fn poll_at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+pub(crate) async fn poll_at_most<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), polls);
     std::future::poll_fn(move |cx| {
         if left == 0 {

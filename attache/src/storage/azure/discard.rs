@@ -7,9 +7,11 @@
 
 use std::collections::HashMap;
 
-use azure_core::http::Etag;
 use azure_core::http::headers::HeaderName;
-use azure_storage_blob::models::{BlobClientDeleteOptions, BlockBlobClientUploadOptions};
+use azure_core::http::{Etag, RequestContent};
+use azure_storage_blob::models::{
+    BlobClientDeleteOptions, BlockBlobClientUploadOptions, BlockLookupList,
+};
 use bytes::Bytes;
 
 use super::inner::{Deleted, Inner};
@@ -73,6 +75,18 @@ impl Inner {
             self.retention.note(true);
         }
         deleted.map(|_| true)
+    }
+
+    /// Commits none of the blocks under a name that is known to have no blob, and deletes what that makes. Unlike Put Blob it
+    /// removes them in Azurite, too.
+    pub(super) async fn replace_blocks(&self, key: &ObjectKey) -> azure_core::Result<()> {
+        let client = self.blob(key).block_blob_client();
+        let nothing = RequestContent::try_from(BlockLookupList {
+            latest: Some(Vec::new()),
+            ..BlockLookupList::default()
+        })?;
+        client.commit_block_list(nothing, None).await?;
+        self.delete_blob(key).await.map(drop)
     }
 
     /// Whether a policy on the container keeps every blob that is made in it.

@@ -18,6 +18,7 @@ use futures::stream::BoxStream;
 use http::HeaderValue;
 use time::OffsetDateTime;
 
+use super::multipart::Multipart;
 use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored, Vitals};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +39,7 @@ mod get;
 mod inner;
 mod list;
 mod metadata;
+mod multipart;
 mod open;
 mod put;
 mod reach;
@@ -56,6 +58,8 @@ use config::Target;
 pub use config::{AzureConfig, CredentialKind};
 use error::service_error;
 use inner::Inner;
+use multipart::Uploads;
+pub use put::MAX_BLOCK_BYTES;
 use retention::Retention;
 use shared_key::AccountKey;
 use sign::{DelegationKey, Signer, SigningKey, Subject};
@@ -68,7 +72,7 @@ pub use transport::TransportConfig;
 
 /// Keeps objects in one container of Azure Blob Storage.
 #[derive(Clone)]
-pub struct AzureStorage(Arc<Inner>);
+pub struct AzureStorage(Arc<Inner>, Uploads);
 
 impl AzureStorage {
     /// Builds the client; talks to nobody yet.
@@ -134,7 +138,7 @@ impl AzureStorage {
             })?;
         let client = client()?;
         let container = client.blob_container_client(&target.container);
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             container_url: container.url().as_str().trim_end_matches('/').to_owned(),
             client,
             target,
@@ -144,7 +148,8 @@ impl AzureStorage {
             protocol,
             signer,
             retention: Retention::default(),
-        })))
+        });
+        Ok(Self(inner.clone(), Uploads(inner)))
     }
 }
 
@@ -230,6 +235,10 @@ impl Storage for AzureStorage {
             // For whoever asked, on their clock.
             expires_at: expires_at - skew(),
         }))
+    }
+
+    fn multipart(&self) -> Option<&dyn Multipart> {
+        Some(&self.1)
     }
 
     async fn probe(&self) -> Result<Probe> {

@@ -19,7 +19,7 @@ use super::refusal::is_taken;
 use crate::attachment::ObjectKey;
 use crate::error::Result;
 use crate::storage::{Content, Stored, conflict};
-use crate::transfer::blocks::{self, BlockId, BlockTarget};
+use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests, crc64};
 
 /// A "partition" larger than any blob: the crate then makes one request of an upload.
@@ -36,6 +36,7 @@ pub(super) async fn put(
         key,
         content,
         attempt: uuid::Uuid::now_v7().simple().to_string(),
+        prefix: rand::random(),
         tag: OnceLock::new(),
     };
     let digests = blocks::upload(&put, body, content.size, &content.blocks).await?;
@@ -45,6 +46,53 @@ pub(super) async fn put(
     })
 }
 
+/// Most bytes of one block (<https://learn.microsoft.com/rest/api/storageservices/put-block#remarks>).
+pub const MAX_BLOCK_BYTES: u64 = 4_000 * 1024 * 1024;
+
+/// See [`MAX_BLOCK_BYTES`].
+pub(super) const BLOCK_LIMITS: BlockLimits = BlockLimits {
+    min_bytes: 1,
+    max_bytes: MAX_BLOCK_BYTES,
+    max_blocks: 50_000,
+    alike: false,
+};
+
+/// Names one block; on the wire it is base64. All ids that are staged under one name must be equally long, whoever staged
+/// them, or the service refuses the block.
+pub(super) type BlockId = [u8; 12];
+
+/// The id of block `number` of one attempt, which a random number keeps apart from all others.
+pub(super) fn block_id(attempt: u64, number: u32) -> BlockId {
+    let mut id = [0; 12];
+    id[..8].copy_from_slice(&attempt.to_be_bytes());
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    id
+}
+
+/// Put Block (<https://learn.microsoft.com/rest/api/storageservices/put-block>); the service verifies the bytes.
+pub(super) async fn stage(
+    inner: &Inner,
+    key: &ObjectKey,
+    id: &BlockId,
+    bytes: Bytes,
+) -> azure_core::Result<()> {
+    let options = BlockBlobClientStageBlockOptions {
+        transactional_content_crc64: Some(crc64(&bytes).to_le_bytes().to_vec()),
+        ..BlockBlobClientStageBlockOptions::default()
+    };
+    inner
+        .blob(key)
+        .block_blob_client()
+        .stage_block(
+            id.as_slice(),
+            bytes.len() as u64,
+            bytes.into(),
+            Some(options),
+        )
+        .await
+        .map(|_| ())
+}
+
 /// One attempt at one upload.
 struct Put<'a> {
     inner: &'a Inner,
@@ -52,41 +100,87 @@ struct Put<'a> {
     content: &'a Content,
     /// Stored with the object, so that a repeated call that finds it there can tell its own work from somebody else's.
     attempt: String,
+    /// Keeps the blocks of two attempts at one blob apart.
+    prefix: u64,
     /// The entity tag of what was put.
     tag: OnceLock<String>,
 }
 
 impl Put<'_> {
-    fn metadata(&self, digests: &Digests) -> HashMap<String, String> {
-        let facts = self.content.settled(digests.utf8).facts;
-        let mut metadata = to_metadata(&facts, &(*digests).into());
-        metadata.insert("attempt".to_owned(), self.attempt.clone());
-        metadata
-    }
-
-    /// Keeps the entity tag; turns "it exists" into success if it is what we put.
     async fn settle(&self, outcome: azure_core::Result<Option<String>>) -> Result<()> {
-        let tag = match outcome {
-            Ok(tag) => tag,
-            Err(error) if is_taken(&error) => {
-                // Not to be told is not "somebody else's": our caller would leave our own work behind.
-                match self.inner.own_tag(self.key, &self.attempt).await {
-                    Ok(Some(tag)) => Some(tag),
-                    Ok(None) => return Err(conflict(self.key)),
-                    Err(error) => return Err(self.inner.fail(error, "put", self.key.as_str())),
-                }
-            }
-            Err(error) => return Err(self.inner.fail(error, "put", self.key.as_str())),
-        };
-        if let Some(tag) = tag {
+        if let Some(tag) = settle(self.inner, self.key, &self.attempt, outcome).await? {
             let _ = self.tag.set(tag);
         }
         Ok(())
     }
 }
 
+/// The entity tag of what was put; turns "it exists" into success if it is what `attempt` put.
+pub(super) async fn settle(
+    inner: &Inner,
+    key: &ObjectKey,
+    attempt: &str,
+    outcome: azure_core::Result<Option<String>>,
+) -> Result<Option<String>> {
+    match outcome {
+        Ok(tag) => Ok(tag),
+        Err(error) if is_taken(&error) => {
+            // Not to be told is not "somebody else's": our caller would leave our own work behind.
+            match inner.own_tag(key, attempt).await {
+                Ok(Some(tag)) => Ok(Some(tag)),
+                Ok(None) => Err(conflict(key)),
+                Err(error) => Err(inner.fail(error, "put", key.as_str())),
+            }
+        }
+        Err(error) => Err(inner.fail(error, "put", key.as_str())),
+    }
+}
+
+/// Put Block List (<https://learn.microsoft.com/rest/api/storageservices/put-block-list>); refuses to overwrite. `attempt` is
+/// kept with the object, for [`settle`].
+pub(super) async fn commit(
+    inner: &Inner,
+    key: &ObjectKey,
+    content: &Content,
+    stored: &Stored,
+    attempt: &str,
+    ids: &[BlockId],
+) -> azure_core::Result<Option<String>> {
+    let list = BlockLookupList {
+        latest: Some(ids.iter().map(|id| id.to_vec()).collect()),
+        ..BlockLookupList::default()
+    };
+    let options = BlockBlobClientCommitBlockListOptions {
+        blob_content_type: Some(content.settled(stored.utf8).content_type),
+        blob_content_disposition: Some(content.disposition.clone()),
+        blob_content_md5: stored.md5.map(|md5| md5.0.to_vec()),
+        if_none_match: Some(Etag::from("*")),
+        metadata: Some(metadata(content, stored, attempt)),
+        ..BlockBlobClientCommitBlockListOptions::default()
+    };
+    let made = inner
+        .blob(key)
+        .block_blob_client()
+        .commit_block_list(RequestContent::try_from(list)?, Some(options))
+        .await?;
+    Ok(made.headers().get_optional_str(&ETAG).map(bare))
+}
+
+fn metadata(content: &Content, stored: &Stored, attempt: &str) -> HashMap<String, String> {
+    let facts = content.settled(stored.utf8).facts;
+    let mut metadata = to_metadata(&facts, stored);
+    metadata.insert("attempt".to_owned(), attempt.to_owned());
+    metadata
+}
+
 #[async_trait]
 impl BlockTarget for Put<'_> {
+    type Receipt = BlockId;
+
+    fn limits(&self) -> BlockLimits {
+        BLOCK_LIMITS
+    }
+
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
         // The service verifies one checksum and refuses two (400 BothCrc64AndMd5HeaderPresent). Where the MD5 is known it
         // is sent anyway, to be stored, and is verified
@@ -102,7 +196,7 @@ impl BlockTarget for Put<'_> {
             blob_content_disposition: Some(self.content.disposition.clone()),
             blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
             if_none_match: Some(Etag::from("*")),
-            metadata: Some(self.metadata(digests)),
+            metadata: Some(metadata(self.content, &(*digests).into(), &self.attempt)),
             partition_size: NonZero::new(WHOLE.get() as u64),
             parallel: NonZero::new(1),
             method_options: ClientMethodOptions { context },
@@ -118,48 +212,25 @@ impl BlockTarget for Put<'_> {
         self.settle(tag).await
     }
 
-    async fn put_block(&self, id: BlockId, bytes: Bytes) -> Result<()> {
-        let options = BlockBlobClientStageBlockOptions {
-            transactional_content_crc64: Some(crc64(&bytes).to_le_bytes().to_vec()),
-            ..BlockBlobClientStageBlockOptions::default()
-        };
-        self.inner
-            .blob(self.key)
-            .block_blob_client()
-            .stage_block(
-                id.as_bytes(),
-                bytes.len() as u64,
-                bytes.into(),
-                Some(options),
-            )
+    async fn put_block(&self, number: u32, bytes: Bytes) -> Result<BlockId> {
+        let id = block_id(self.prefix, number);
+        stage(self.inner, self.key, &id, bytes)
             .await
-            .map(|_| ())
-            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))
+            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))?;
+        Ok(id)
     }
 
     async fn commit(&self, ids: &[BlockId], digests: &Digests) -> Result<()> {
-        let list = BlockLookupList {
-            latest: Some(ids.iter().map(|id| id.as_bytes().to_vec()).collect()),
-            ..BlockLookupList::default()
-        };
-        let list = RequestContent::try_from(list)
-            .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))?;
-        let options = BlockBlobClientCommitBlockListOptions {
-            blob_content_type: Some(self.content.settled(digests.utf8).content_type),
-            blob_content_disposition: Some(self.content.disposition.clone()),
-            blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
-            if_none_match: Some(Etag::from("*")),
-            metadata: Some(self.metadata(digests)),
-            ..BlockBlobClientCommitBlockListOptions::default()
-        };
-        let outcome = self
-            .inner
-            .blob(self.key)
-            .block_blob_client()
-            .commit_block_list(list, Some(options))
-            .await;
-        let tag = outcome.map(|made| made.headers().get_optional_str(&ETAG).map(bare));
-        self.settle(tag).await
+        let stored = (*digests).into();
+        let outcome = commit(
+            self.inner,
+            self.key,
+            self.content,
+            &stored,
+            &self.attempt,
+            ids,
+        );
+        self.settle(outcome.await).await
     }
 
     async fn abort(&self) {

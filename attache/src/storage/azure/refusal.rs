@@ -14,6 +14,12 @@ pub(super) fn is_taken(error: &azure_core::Error) -> bool {
         if error_code.as_deref() == Some("BlobAlreadyExists"))
 }
 
+/// Whether a list names a block that is not there.
+pub(super) fn is_block_missing(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { error_code: Some(code), .. }
+        if code == "InvalidBlockList")
+}
+
 /// What a path-style endpoint says of an account that it does not have; objects are `BlobNotFound`.
 pub(super) const NO_ACCOUNT: &str = "ResourceNotFound";
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use super::multipart::Multipart;
 use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Storage, Stored};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::config::value::FilePath;
@@ -18,12 +19,14 @@ use crate::section;
 use crate::transfer::body::Body;
 
 mod list;
+mod multipart;
 mod place;
 mod read;
 mod sidecar;
 mod tidy;
 mod write;
 
+use multipart::Uploads;
 use place::{FACTS, Place, blocking, make_folders, sync_folder, writable, write_error};
 use write::Claims;
 
@@ -41,6 +44,7 @@ section! {
 pub struct LocalStorage {
     place: Place,
     claims: Claims,
+    uploads: Uploads,
 }
 
 impl LocalStorage {
@@ -65,9 +69,11 @@ impl LocalStorage {
         for made in [root.join(FACTS), root.clone()] {
             sync_folder(&made).map_err(wrong)?;
         }
+        let (place, claims) = (Place(root), Claims::default());
         Ok(Self {
-            place: Place(root),
-            claims: Claims::default(),
+            uploads: Uploads::new(place.clone(), claims.clone()),
+            place,
+            claims,
         })
     }
 }
@@ -105,6 +111,10 @@ impl Storage for LocalStorage {
 
     async fn offer(&self, key: &ObjectKey, _grant: &Grant) -> Result<Option<Offer>> {
         Ok(Some(Offer::InternalPath(key.to_string())))
+    }
+
+    fn multipart(&self) -> Option<&dyn Multipart> {
+        Some(&self.uploads)
     }
 
     async fn probe(&self) -> Result<Probe> {

@@ -23,6 +23,9 @@ pub(super) struct Sidecar {
     md5: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crc64: Option<String>,
+    /// Of which upload in parts it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) upload: Option<String>,
 }
 
 /// Atomic: there are the old facts, or the new ones.
@@ -34,13 +37,14 @@ pub(super) fn write_sidecar(temp: &Path, sidecar: &[u8], facts_path: &Path) -> i
     sync_parent(facts_path)
 }
 
-pub(super) fn sidecar(facts: &Facts, stored: &Stored) -> Result<Vec<u8>> {
+pub(super) fn sidecar(facts: &Facts, stored: &Stored, upload: Option<&str>) -> Result<Vec<u8>> {
     serde_json::to_vec(&Sidecar {
         facts: facts.clone(),
         size: stored.size,
         sha256: stored.sha256.map(|hex| hex.to_string()),
         md5: stored.md5.map(|hex| hex.to_string()),
         crc64: stored.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string()),
+        upload: upload.map(str::to_owned),
     })
     .map_err(|error| Error::internal("cannot write the metadata as JSON").with_source(error))
 }

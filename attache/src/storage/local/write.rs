@@ -17,7 +17,7 @@ use crate::transfer::body::{Body, Digests};
 
 /// How much is written to a file at once. 256 KiB amortises the hop to the thread that writes; measured, larger
 /// pieces gain nothing.
-const WRITE_BYTES: usize = 256 * 1024;
+pub(super) const WRITE_BYTES: usize = 256 * 1024;
 
 pub(super) async fn put(
     place: &Place,
@@ -34,7 +34,7 @@ pub(super) async fn put(
     let (file, bytes, digests) = write_temp(place, &mut body)
         .await
         .map_err(|error| error.during("put", key.as_str()))?;
-    let sidecar = sidecar(&content.settled(digests.utf8).facts, &digests.into())?;
+    let sidecar = sidecar(&content.settled(digests.utf8).facts, &digests.into(), None)?;
     let temp = place.temp();
     // From here on it runs to its end, even if the caller leaves: the claim goes with it.
     blocking(move || {
@@ -58,7 +58,7 @@ pub(super) async fn write_facts(
 ) -> Result<Option<String>> {
     let claim = claims.claim(key).ok_or_else(|| conflict(key))?;
     let (path, facts_path) = (place.path(key), place.facts_path(key));
-    let sidecar = sidecar(&content.facts, stored)?;
+    let sidecar = sidecar(&content.facts, stored, None)?;
     let temp = place.temp();
     blocking(move || {
         let _held = claim;
@@ -94,7 +94,7 @@ pub(super) async fn delete(place: &Place, key: &ObjectKey) -> Result<()> {
 }
 
 /// The file stays open, and so locked, until it has its place.
-async fn write_temp(
+pub(super) async fn write_temp(
     place: &Place,
     body: &mut Body,
 ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
@@ -135,7 +135,7 @@ async fn write_temp(
     Ok((file, path, digests))
 }
 
-fn publish(
+pub(super) fn publish(
     temp: &Path,
     bytes: tempfile::TempPath,
     sidecar: &[u8],

@@ -1,0 +1,269 @@
+//! The suite of uploads in parts, tested: stores that lie in one way each, and the promise that catches each of them.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use attache::attachment::{ByteRange, ObjectKey};
+use attache::storage::memory::MemoryStorage;
+use attache::storage::multipart::{Multipart, Part, PartLimits, PartReceipt, UploadRef};
+use attache::storage::{Blocks, Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::transfer::body::Body;
+use attache::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::common::Store;
+use crate::multipart;
+
+/// One way to lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    ShowsParts,
+    LosesTheLastPart,
+    ForgetsTheCrc,
+    RefusesToBeEmpty,
+    ForgetsWhatItGave,
+    KeepsTheFirstWrite,
+    KeepsFailedParts,
+    RewordsBodyErrors,
+    TrustsTheLength,
+    HoldsMemory,
+    CompletesOnce,
+    Overwrites,
+    AbortsNothing,
+    AbortsTwiceIsAnError,
+    AbortsObjects,
+    TidiesUploads,
+    SortsParts,
+}
+
+#[derive(Debug)]
+struct Liar {
+    lie: Lie,
+    honest: MemoryStorage,
+    begun: Mutex<Vec<UploadRef>>,
+    aborted: Mutex<Vec<UploadRef>>,
+    written: Mutex<Vec<PartReceipt>>,
+    memory: Mutex<Vec<attache::transfer::budget::Permit>>,
+}
+
+impl Liar {
+    fn new(lie: Lie) -> Self {
+        Self {
+            lie,
+            honest: MemoryStorage::new(),
+            begun: Mutex::default(),
+            aborted: Mutex::default(),
+            written: Mutex::default(),
+            memory: Mutex::default(),
+        }
+    }
+
+    fn lies(&self, lie: Lie) -> bool {
+        self.lie == lie
+    }
+}
+
+#[async_trait]
+impl Multipart for Liar {
+    fn limits(&self) -> PartLimits {
+        self.honest.limits()
+    }
+
+    async fn begin(&self, key: &ObjectKey, content: &Content) -> Result<UploadRef> {
+        let upload = self.honest.begin(key, content).await?;
+        let begun = || self.begun.lock().expect("not poisoned");
+        begun().push(upload.clone());
+        if self.lies(Lie::ForgetsWhatItGave) {
+            // Known to this process by another name than the one that it gave.
+            return UploadRef::new(key.clone(), format!("{}-{}", upload.token(), begun().len()));
+        }
+        Ok(upload)
+    }
+
+    async fn put_part(
+        &self,
+        upload: &UploadRef,
+        part: Part,
+        blocks: &Blocks,
+        mut body: Body,
+    ) -> Result<PartReceipt> {
+        if self.lies(Lie::HoldsMemory) {
+            let permit = blocks.budget.acquire(1).await?;
+            self.memory.lock().expect("not poisoned").push(permit);
+        }
+        let mut chunks: Vec<Bytes> = Vec::new();
+        while let Some(chunk) = body.next().await {
+            match chunk {
+                Ok(chunk) => chunks.push(chunk),
+                Err(_) if self.lies(Lie::RewordsBodyErrors) => {
+                    return Err(Error::internal("reading failed"));
+                }
+                Err(error) if self.lies(Lie::KeepsFailedParts) => {
+                    let body = Body::from_bytes(chunks.concat());
+                    self.honest.put_part(upload, part, blocks, body).await?;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let bytes = Bytes::from(chunks.concat());
+        let written = || self.written.lock().expect("not poisoned");
+        if self.lies(Lie::KeepsTheFirstWrite)
+            && let Some(first) = written().iter().find(|known| known.number == part.number)
+        {
+            // With a receipt for the new bytes, and the old ones in their place.
+            return Ok(PartReceipt {
+                size: bytes.len() as u64,
+                ..first.clone()
+            });
+        }
+        if self.lies(Lie::ShowsParts) {
+            let content = crate::common::content(crate::common::facts(upload.key()));
+            let body = Body::from_bytes(bytes.clone());
+            let _ = self.honest.put(upload.key(), &content, body).await;
+        }
+        let size = match self.lies(Lie::TrustsTheLength) {
+            true => bytes.len() as u64,
+            false => part.size,
+        };
+        let part = Part { size, ..part };
+        let body = Body::from_bytes(bytes);
+        let receipt = self.honest.put_part(upload, part, blocks, body).await?;
+        written().push(receipt.clone());
+        Ok(receipt)
+    }
+
+    async fn complete(
+        &self,
+        upload: &UploadRef,
+        content: &Content,
+        parts: &[PartReceipt],
+    ) -> Result<Stored> {
+        let key = upload.key();
+        let mut parts = parts.to_vec();
+        match self.lie {
+            Lie::LosesTheLastPart => drop(parts.pop()),
+            Lie::SortsParts => parts.sort_by_key(|part| part.number),
+            Lie::Overwrites => self.honest.delete(key).await?,
+            Lie::RefusesToBeEmpty if parts.is_empty() => return Err(Error::bad_request("empty")),
+            Lie::CompletesOnce if self.honest.head(key).await?.is_some() => {
+                return Err(Error::new(ErrorKind::NotFound, "no such upload"));
+            }
+            Lie::KeepsTheFirstWrite => {
+                let written = self.written.lock().expect("not poisoned");
+                for part in &mut parts {
+                    let first = written.iter().find(|known| known.number == part.number);
+                    part.clone_from(first.expect("it was written"));
+                }
+            }
+            _ => {}
+        }
+        let mut stored = self.honest.complete(upload, content, &parts).await?;
+        if self.lies(Lie::ForgetsTheCrc) {
+            stored.crc64 = None;
+        }
+        Ok(stored)
+    }
+
+    async fn abort(&self, upload: &UploadRef) -> Result<()> {
+        let again = {
+            let mut aborted = self.aborted.lock().expect("not poisoned");
+            aborted.push(upload.clone());
+            aborted.iter().filter(|known| *known == upload).count() > 1
+        };
+        match self.lie {
+            Lie::AbortsNothing => Ok(()),
+            Lie::AbortsTwiceIsAnError if again => {
+                Err(Error::new(ErrorKind::NotFound, "no such upload"))
+            }
+            Lie::AbortsObjects => self.honest.delete(upload.key()).await,
+            _ => self.honest.abort(upload).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Storage for Liar {
+    fn name(&self) -> &'static str {
+        "liar"
+    }
+
+    async fn put(&self, key: &ObjectKey, content: &Content, body: Body) -> Result<Stored> {
+        self.honest.put(key, content, body).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
+        self.honest.get(key, range).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.honest.delete(key).await
+    }
+
+    fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
+        self.honest.list(after)
+    }
+
+    fn multipart(&self) -> Option<&dyn Multipart> {
+        Some(self)
+    }
+
+    async fn tidy(&self) -> Result<u64> {
+        if self.lies(Lie::TidiesUploads) {
+            let begun = std::mem::take(&mut *self.begun.lock().expect("not poisoned"));
+            for upload in begun {
+                self.honest.abort(&upload).await?;
+            }
+        }
+        Ok(0)
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        self.honest.probe().await
+    }
+}
+
+/// `$lie` breaks `$promise`, and its test says so.
+macro_rules! caught {
+    ($($lie:ident by $promise:ident;)*) => {$(
+        #[tokio::test]
+        #[allow(non_snake_case)]
+        async fn $lie() {
+            let liar: Store = Arc::new(Liar::new(Lie::$lie));
+            let judged = tokio::spawn(async move { multipart::$promise(&liar).await });
+            let verdict = judged.await.expect_err("the lie goes through");
+            assert!(verdict.is_panic());
+        }
+    )*};
+}
+
+caught! {
+    ShowsParts by parts_that_came_in_any_order_become_one_object;
+    LosesTheLastPart by parts_that_came_in_any_order_become_one_object;
+    ForgetsTheCrc by parts_that_came_in_any_order_become_one_object;
+    HoldsMemory by parts_that_came_in_any_order_become_one_object;
+    RefusesToBeEmpty by an_upload_without_parts_is_an_empty_object;
+    ForgetsWhatItGave by what_names_an_upload_and_its_parts_survives_as_text;
+    KeepsTheFirstWrite by a_part_that_is_put_again_replaces_the_first;
+    KeepsFailedParts by a_part_whose_body_fails_or_has_another_length_is_not_there;
+    RewordsBodyErrors by a_part_whose_body_fails_or_has_another_length_is_not_there;
+    TrustsTheLength by a_part_whose_body_fails_or_has_another_length_is_not_there;
+    CompletesOnce by what_was_completed_can_be_completed_again;
+    Overwrites by completing_leaves_an_object_alone_that_is_there_already;
+    AbortsNothing by an_aborted_upload_is_gone_and_its_key_free;
+    AbortsTwiceIsAnError by an_aborted_upload_is_gone_and_its_key_free;
+    AbortsObjects by aborting_what_was_completed_leaves_the_object;
+    TidiesUploads by tidy_leaves_an_upload_alone;
+    SortsParts by numbers_that_do_not_ascend_are_refused;
+}
+
+/// The wrapper itself breaks nothing: what is caught is the lie.
+#[tokio::test]
+async fn a_liar_without_a_chance_to_lie_passes() {
+    let store = || -> Store { Arc::new(Liar::new(Lie::TidiesUploads)) };
+    multipart::parts_that_came_in_any_order_become_one_object(&store()).await;
+    multipart::a_part_that_is_put_again_replaces_the_first(&store()).await;
+    multipart::a_part_whose_body_fails_or_has_another_length_is_not_there(&store()).await;
+    multipart::an_aborted_upload_is_gone_and_its_key_free(&store()).await;
+}
