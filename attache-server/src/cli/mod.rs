@@ -1,4 +1,4 @@
-//! The command line: what can be typed, how a command ends, and where its words go.
+//! The command line: what can be typed, how each command runs, and where its words go.
 //!
 //! Results go to stdout and everything for people to stderr, so that a pipe carries results alone.
 
