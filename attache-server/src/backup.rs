@@ -7,15 +7,13 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use attache::access::links;
+use attache::access::key_file::KEY_FILE;
 use attache::attachment::Hex;
 use attache::catalog::sqlite;
 use attache::{Config, Error, ErrorKind, Result, private};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-
-use crate::auth::tokens;
 
 /// Written last: a folder without it is not a backup.
 const MANIFEST: &str = "manifest.json";
@@ -59,13 +57,13 @@ fn kept(config: &Config) -> [Kept; 3] {
     let folder = config.data_folder();
     [
         Kept {
-            name: links::KEY_FILE,
-            place: folder.join(links::KEY_FILE),
+            name: KEY_FILE,
+            place: folder.join(KEY_FILE),
             database: false,
         },
         Kept {
-            name: tokens::FILE,
-            place: folder.join(tokens::FILE),
+            name: sqlite::TOKENS_FILE,
+            place: folder.join(sqlite::TOKENS_FILE),
             database: true,
         },
         Kept {
@@ -123,7 +121,7 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
         database,
     } in kept(config)
     {
-        // Tokens and key are made when they are first needed.
+        // Tokens and key are in the catalog, except in the folder of an earlier version.
         if !place.exists() {
             continue;
         }
@@ -211,8 +209,8 @@ pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
                 });
             if path.exists() && !same {
                 return Err(fault(format!(
-                    "{} exists, and a restore replaces nothing; stop attache, and move the catalog, its -wal and -shm, \
-                     tokens.db and link.key away",
+                    "{} exists, and a restore replaces nothing; stop attache, and move the catalog, its -wal and -shm \
+                     (and tokens.db and link.key of earlier versions) away",
                     path.display()
                 )));
             }

@@ -38,7 +38,8 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
         .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
     let reloader = Reloader::new(source, loaded, address)?;
     let attache = Attache::open(config.clone()).await?;
-    let app = App::new(attache, reloader, open_tokens(&config).await?)?;
+    let tokens = open_tokens(&attache, &config).await?;
+    let app = App::new(attache, reloader, tokens)?;
     // Before anybody learns that it runs: an early SIGHUP would end the process.
     let hangup = signal_stream(SignalKind::hangup())?;
     announce(address, app.reloader.tls.current().is_some());
@@ -46,15 +47,14 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
     let mut jobs = jobs::start(&app, hangup);
     let outcome = run(listener, &app).await;
     jobs.shutdown().await;
-    let tokens = app.tokens.clone();
-    let _ = tokio::task::spawn_blocking(move || tokens.close()).await;
     outcome
 }
 
-async fn open_tokens(config: &Config) -> Result<Arc<Tokens>> {
-    let folder = config.data_folder();
-    let tokens = tokio::task::spawn_blocking(move || Tokens::open(&folder)).await;
-    let tokens = tokens.map_err(|error| Error::internal("opening failed").with_source(error))??;
+async fn open_tokens(attache: &Attache, config: &Config) -> Result<Arc<Tokens>> {
+    let store = attache
+        .tokens()
+        .ok_or_else(|| Error::internal("this catalog keeps no tokens"))?;
+    let tokens = Tokens::open(store.clone()).await?;
     if tokens.is_empty() && config.auth.mode == [AuthMode::Token] {
         tracing::warn!(
             "there are no tokens yet, so every request is refused; `attache token create --help` shows how to create one"
@@ -228,6 +228,13 @@ impl Connections<'_> {
             let _ = tokio::time::timeout(Duration::from_millis(500), flushed).await;
         }
         self.running.shutdown().await;
+        // Before the database is closed that it is noted in.
+        if let Err(error) = self.app.tokens.note_used().await {
+            tracing::warn!(
+                error = error.report(),
+                "cannot record when tokens were last used"
+            );
+        }
         attache
             .close(deadline.saturating_duration_since(Instant::now()))
             .await;

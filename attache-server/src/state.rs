@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use attache::transfer::budget::Budget;
-use attache::{Attache, Error, Result};
+use attache::{Attache, Result};
 use axum::extract::{FromRef, FromRequestParts};
 use http::header::AUTHORIZATION;
 use http::request;
@@ -138,10 +138,7 @@ impl Inner {
         if sessions.is_empty() {
             return Ok(());
         }
-        let tokens = self.tokens.clone();
-        tokio::task::spawn_blocking(move || tokens.end_sessions(&sessions))
-            .await
-            .map_err(|error| Error::internal("signing out failed").with_source(error))?
+        self.tokens.end_sessions(sessions).await
     }
 
     /// The server is about to end; it takes no new work.

@@ -8,16 +8,15 @@ use test_support::layers::Layers;
 const ARROWS: &str = "
     allocator ->
     audit -> auth request_id
-    auth -> auth/caller auth/forward auth/jwt auth/origin auth/session auth/token auth/tokens net/peer
+    auth -> auth/caller auth/forward auth/jwt auth/origin auth/session auth/tokens net/peer
     auth/caller ->
     auth/forward -> client
-    auth/jwt -> auth/caller auth/token client
-    auth/known -> auth/caller auth/session auth/token
+    auth/jwt -> auth/caller client
+    auth/known -> auth/caller auth/session
     auth/origin -> cors net/peer
-    auth/session -> auth/token
-    auth/token ->
-    auth/tokens -> auth/caller auth/known auth/session auth/token
-    backup -> auth/tokens
+    auth/session ->
+    auth/tokens -> auth/caller auth/known auth/session
+    backup ->
     cli -> cli/backup cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify otlp reload serve telemetry
     cli/backup -> backup cli/out cli/outcome cli/progress cli/store
     cli/check -> cli/out cli/outcome cli/progress cli/store
@@ -31,7 +30,7 @@ const ARROWS: &str = "
     cli/remove -> cli/out cli/outcome
     cli/stop -> cli/outcome
     cli/store -> allocator cli/out cli/outcome
-    cli/token -> auth/token auth/tokens cli/out cli/outcome
+    cli/token -> cli/out cli/outcome cli/store
     cli/url -> cli/out cli/outcome
     cli/verify -> cli/out cli/outcome cli/progress cli/stop
     client ->
@@ -119,7 +118,7 @@ fn crates_are_known_where_they_belong() {
         ("moka", "auth/forward"),
         ("multer", "upload/form"),
         ("opentelemetry", "otlp"),
-        ("rusqlite", "auth/tokens"),
+        ("rusqlite", "nowhere"),
         ("rustls", "client net/tls"),
         ("tracing_subscriber", "otlp telemetry"),
         ("utoipa", "deliver respond router upload v1"),

@@ -7,7 +7,10 @@ use test_support::layers::Layers;
 /// Each module with those that it may use; see [`Layers::broken`].
 const ARROWS: &str = "
     access -> attachment error
-    access/links -> attachment attachment/filename base64 error private secret
+    access/key_file -> access/keys error private
+    access/keys -> error
+    access/links -> access/keys attachment attachment/filename base64 error secret
+    access/tokens -> access base64 error secret
     attachment -> attachment/filename
     attachment/digest -> error
     attachment/filename -> attachment/key error
@@ -20,7 +23,8 @@ const ARROWS: &str = "
     catalog -> access attachment attachment/filename error storage
     catalog/cached -> attachment bounded catalog error storage
     catalog/config -> config/value
-    catalog/sqlite -> access attachment attachment/media catalog error private storage
+    catalog/open -> access/keys access/tokens catalog catalog/cached catalog/config catalog/sqlite error
+    catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog error private storage
     config -> catalog/config config/auth config/key config/limits config/load config/server config/value delivery/config delivery/embedding error inspect/config network storage/config transfer/config
     config/auth -> config/load config/value
     config/key -> config/value

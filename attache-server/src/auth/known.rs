@@ -4,22 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use attache::access::tokens::{StoredToken, Token, TokenId, hash};
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 
 use super::caller::Caller;
 use super::session::Ended;
-use super::token::{Token, TokenId, hash};
 
-/// A token and the hash of its whole text.
-pub(super) struct Kept {
-    pub(super) hash: [u8; 32],
-    pub(super) token: Token,
-    pub(super) caller: Caller,
+/// A token, and the caller that it stands for.
+#[derive(Debug)]
+struct Kept {
+    hash: [u8; 32],
+    token: Token,
+    caller: Caller,
 }
 
 /// What was last loaded, and what was used since.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Known {
     tokens: ArcSwap<HashMap<TokenId, Kept>>,
     /// Sessions that somebody signed out of, until they would have ended by themselves.
@@ -30,21 +31,27 @@ pub(super) struct Known {
 
 impl Known {
     /// Puts what was loaded in the place of what was known.
-    pub(super) fn replace(&self, tokens: HashMap<TokenId, Kept>, ended: HashSet<[u8; 32]>) {
+    pub(super) fn replace(&self, tokens: Vec<StoredToken>, ended: HashSet<[u8; 32]>) {
+        let tokens = tokens.into_iter().map(|StoredToken { token, hash }| {
+            let caller = Caller {
+                name: format!("token:{}", token.name).into(),
+                scopes: token.scopes,
+                owners: token.owners.clone(),
+            };
+            let kept = Kept {
+                hash,
+                caller,
+                token,
+            };
+            (kept.token.id.clone(), kept)
+        });
+        let tokens: HashMap<TokenId, Kept> = tokens.collect();
         self.ended.store(Arc::new(ended));
         self.tokens.store(Arc::new(tokens));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.tokens.load().is_empty()
-    }
-
-    /// Oldest first.
-    pub(super) fn list(&self) -> Vec<Token> {
-        let known = self.tokens.load();
-        let mut tokens: Vec<Token> = known.values().map(|kept| kept.token.clone()).collect();
-        tokens.sort_by(|a, b| (a.created_at, &a.id.0).cmp(&(b.created_at, &b.id.0)));
-        tokens
     }
 
     /// Whether somebody signed out of this session.
@@ -76,12 +83,6 @@ impl Known {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.insert(id.clone(), now.unix_timestamp());
         Some(kept.caller.clone())
-    }
-
-    /// Whether any was used since the last [`take_used`](Self::take_used).
-    pub(super) fn has_used(&self) -> bool {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        !used.is_empty()
     }
 
     /// Those used since the last time, and when.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use attache::access::links::LinkKey;
+use attache::access::tokens::{TokenId, looks_like_one};
 use attache::config::auth::{AuthConfig, AuthMode};
 use attache::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
@@ -22,14 +23,12 @@ mod jwt;
 mod known;
 pub(crate) mod origin;
 pub(crate) mod session;
-pub(crate) mod token;
 pub(crate) mod tokens;
 
 pub(crate) use caller::Caller;
 use caller::unknown;
 use forward::Forward;
 use jwt::Issuer;
-use token::TokenId;
 use tokens::Tokens;
 
 /// The rules of one configuration.
@@ -128,7 +127,7 @@ impl Auth {
             return Ok(None);
         };
         let token = token.trim();
-        if token::looks_like_one(token) && self.config.accepts(AuthMode::Token) {
+        if looks_like_one(token) && self.config.accepts(AuthMode::Token) {
             return self.tokens.check(token).map(Some).ok_or_else(unknown);
         }
         match &self.issuer {

@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use attache::access::links::LinkKey;
+use attache::access::tokens::TokenId;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-
-use super::token::TokenId;
 
 /// Longest session: a working day.
 const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
@@ -94,8 +93,7 @@ mod tests {
 
     #[test]
     fn a_session_opens_with_its_key_and_as_it_was_made_only() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = LinkKey::open(folder.path()).expect("a key");
+        let key = LinkKey::new(attache::access::keys::generate());
         let id = TokenId::generate();
         let set = cookie(&key, &id, true);
         let value = set.split(';').next().expect("a cookie");
@@ -111,8 +109,7 @@ mod tests {
             let changed = String::from_utf8(changed).expect("ASCII");
             assert_eq!(open(&key, &changed), None, "byte {n}");
         }
-        let elsewhere = tempfile::tempdir().expect("a folder");
-        let other = LinkKey::open(elsewhere.path()).expect("a key");
+        let other = LinkKey::new(attache::access::keys::generate());
         assert_eq!(open(&other, &session), None);
         let past = format!("{}.0.1", TokenId::generate());
         let proof = key.prove(PURPOSE, &past);

@@ -173,7 +173,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
         Command::Backup(backup) => backup.run(&stored(file)?),
         Command::Restore(restore) => restore.run(stored(file)?),
-        Command::Token(token) => token.run(&Config::load(file, &[])?),
+        Command::Token(token) => token.run(Config::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }
 }

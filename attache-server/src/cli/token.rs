@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use attache::Config;
+use attache::access::keys;
+use attache::access::tokens::{Token, TokenId, TokenStore};
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
+use attache::catalog::open::{Database, open};
 use attache::config::auth::AuthMode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -11,8 +14,7 @@ use time::OffsetDateTime;
 
 use super::out::{columns, json, minute, note, print, print_json, timestamp};
 use super::outcome::{CommandError, Exit, Outcome};
-use crate::auth::token::{Token, TokenId};
-use crate::auth::tokens::Tokens;
+use super::store::block_on;
 
 /// Create, list and revoke API tokens, for auth.mode = "token". A running server notices within a second.
 #[derive(Debug, Args)]
@@ -47,6 +49,10 @@ enum Command {
         #[arg(required = true)]
         ids: Vec<String>,
     },
+    /// End all sessions of the page and all of attache's own temporary links, when the servers are started next.
+    ///
+    /// Makes a new key that signs them. URLs that a store signed work until they expire.
+    EndSessions,
 }
 
 #[derive(Debug, Args)]
@@ -103,18 +109,65 @@ impl<'a> TokenJson<'a> {
 }
 
 impl TokenCommand {
-    pub(super) fn run(self, config: &Config) -> Outcome {
-        let tokens = Tokens::open(&config.data_folder())?;
-        match self.command {
-            Command::Create(create) => create.run(config, &tokens),
-            Command::List { json } => list(&tokens, json),
-            Command::Revoke { ids } => revoke(&tokens, &ids),
+    pub(super) fn run(self, config: Config) -> Outcome {
+        let exists = config.catalog.url.0.exists();
+        block_on(async {
+            // Nothing is made before the first token is.
+            if !exists && !matches!(self.command, Command::Create(_)) {
+                return self.command.without_database();
+            }
+            let database = open(&config.catalog.url).await?;
+            let outcome = self.command.run(&config, &database).await;
+            database.catalog.close().await;
+            outcome
+        })
+    }
+}
+
+impl Command {
+    async fn run(self, config: &Config, database: &Database) -> Outcome {
+        match self {
+            Self::Create(create) => create.run(config, &*database.tokens).await,
+            Self::List { json } => list(&all(&*database.tokens).await?, json),
+            Self::Revoke { ids } => revoke(&*database.tokens, &ids).await,
+            Self::EndSessions => {
+                database.keys.replace(keys::LINKS).await?;
+                note(
+                    "sessions and links end when the servers that use this catalog are started next",
+                );
+                Ok(Exit::Done)
+            }
+        }
+    }
+
+    fn without_database(self) -> Outcome {
+        match self {
+            Self::List { json } => list(&[], json),
+            Self::Revoke { ids } => {
+                for id in &ids {
+                    let id: TokenId = id.parse()?;
+                    note(format_args!("there is no token {id}"));
+                }
+                Ok(Exit::NotFound)
+            }
+            Self::Create(_) | Self::EndSessions => {
+                note("there are no sessions and links yet");
+                Ok(Exit::Done)
+            }
         }
     }
 }
 
+/// Oldest first.
+async fn all(store: &dyn TokenStore) -> attache::Result<Vec<Token>> {
+    let stored = store.tokens().await?;
+    let mut tokens: Vec<Token> = stored.into_iter().map(|stored| stored.token).collect();
+    tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    Ok(tokens)
+}
+
 impl Create {
-    fn run(self, config: &Config, tokens: &Tokens) -> Outcome {
+    async fn run(self, config: &Config, store: &dyn TokenStore) -> Outcome {
         let length = self.name.chars().count();
         if !(1..=64).contains(&length) || self.name.chars().any(char::is_control) {
             return Err(CommandError::Usage(
@@ -138,7 +191,9 @@ impl Create {
         };
         let scopes: Scopes = self.scope.into_iter().collect();
         let owners: Owners = self.owner.into_iter().collect();
-        let (token, text) = tokens.create(&self.name, scopes, owners, expires)?;
+        let (stored, text) = Token::generate(&self.name, scopes, owners, expires)?;
+        store.insert(&stored).await?;
+        let token = stored.token;
         if !config.auth.accepts(AuthMode::Token) {
             note(
                 "note: auth.mode does not include \"token\", so a server with this configuration accepts no tokens",
@@ -158,11 +213,10 @@ impl Create {
     }
 }
 
-fn list(tokens: &Tokens, as_json: bool) -> Outcome {
-    let tokens = tokens.list()?;
+fn list(tokens: &[Token], as_json: bool) -> Outcome {
     let mut text = String::new();
     if as_json {
-        for token in &tokens {
+        for token in tokens {
             text.push_str(&json(&TokenJson::new(token, None))?);
             text.push('\n');
         }
@@ -216,11 +270,11 @@ fn list(tokens: &Tokens, as_json: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn revoke(tokens: &Tokens, ids: &[String]) -> Outcome {
+async fn revoke(store: &dyn TokenStore, ids: &[String]) -> Outcome {
     let ids: Vec<TokenId> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
     let mut exit = Exit::Done;
     for id in ids {
-        match tokens.revoke(&id)? {
+        match store.revoke(&id).await? {
             true => note(format_args!("token {id} is revoked")),
             false => {
                 note(format_args!("there is no token {id}"));

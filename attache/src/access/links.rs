@@ -1,29 +1,23 @@
 //! attache's own temporary links, for stores that cannot sign URLs.
 //!
-//! A link is a path, an expiry and an HMAC-SHA256 over id, expiry and disposition. The key is made at the first start
-//! and kept in the data folder, readable by its owner only.
+//! A link is a path, an expiry and an HMAC-SHA256 over id, expiry and disposition.
 
 use std::fmt;
-use std::io::Write as _;
-use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
+use super::keys::SigningKey;
 use crate::attachment::AttachmentId;
 use crate::attachment::filename::Disposition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SignedUrl;
 
-/// Name of the file that holds the key.
-pub const KEY_FILE: &str = "link.key";
-
 /// Signs and checks links.
-pub struct LinkKey(Zeroizing<[u8; 32]>);
+pub struct LinkKey(SigningKey);
 
 /// A link's query: until when, and the proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,62 +44,9 @@ impl FromStr for LinkProof {
 }
 
 impl LinkKey {
-    /// Reads the key in `folder`, or makes one. Safe when several processes start at once: one key wins.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misconfigured`] if the file can be neither read nor made.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join(KEY_FILE);
-        let wrong = |error: std::io::Error| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                format!(
-                    "cannot use the key of temporary links, {}: {error}",
-                    path.display()
-                ),
-            )
-        };
-        crate::private::make_folder(folder).map_err(wrong)?;
-        if !path.exists() {
-            // tempfile makes files that only their owner can read.
-            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-            let fresh = Zeroizing::new(rand::random::<[u8; 32]>());
-            file.write_all(&*fresh).map_err(wrong)?;
-            file.as_file().sync_all().map_err(wrong)?;
-            crate::private::give(file.as_file(), folder).map_err(wrong)?;
-            match file.persist_noclobber(&path) {
-                Ok(_) => {}
-                Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(wrong(error.error)),
-            }
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(&path)
-                .map_err(wrong)?
-                .permissions()
-                .mode();
-            if mode & 0o077 != 0 {
-                tracing::warn!(
-                    mode = format!("{:o}", mode & 0o777),
-                    "others on this machine can read link.key, and so make links and sessions: chmod 600 it, and delete it to \
-                     end those that were made"
-                );
-            }
-        }
-        let bytes = Zeroizing::new(std::fs::read(&path).map_err(wrong)?);
-        let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                format!(
-                    "{} is not a key of 32 bytes; delete it, and a new one is made",
-                    path.display()
-                ),
-            )
-        })?;
-        Ok(Self(Zeroizing::new(key)))
+    /// Signs with this key.
+    pub fn new(key: SigningKey) -> Self {
+        Self(key)
     }
 
     /// A link below `base` that works until `lifetime` from `now`, at most; the same for everybody who asks within
@@ -218,8 +159,7 @@ mod tests {
 
     #[test]
     fn a_link_opens_one_attachment_one_way_until_it_expires() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let key = LinkKey::open(folder.path()).expect("made");
+        let key = LinkKey::new(crate::access::keys::generate());
         let id = AttachmentId::generate();
         let (url, expires_at) = key.sign("http://h", &id, Disposition::Inline, NOW, LIFE);
         let good: LinkProof = url.expose().parse().expect("a link");
@@ -250,23 +190,6 @@ mod tests {
                 refused,
                 "{sig:?}"
             );
-        }
-    }
-
-    #[test]
-    fn the_key_survives_a_restart_and_only_its_owner_can_read_it() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let id = AttachmentId::generate();
-        let sign = || {
-            let key = LinkKey::open(folder.path()).expect("opened");
-            key.sign("http://h", &id, Disposition::Inline, NOW, LIFE).0
-        };
-        assert!(sign() == sign());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let meta = std::fs::metadata(folder.path().join(KEY_FILE)).expect("exists");
-            assert_eq!(meta.permissions().mode() & 0o777, 0o600);
         }
     }
 

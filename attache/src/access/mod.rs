@@ -2,7 +2,10 @@
 //!
 //! Plain values. Who a caller is, and how that is proven, is decided where requests come in.
 
+pub mod key_file;
+pub mod keys;
 pub mod links;
+pub mod tokens;
 
 use std::fmt;
 use std::str::FromStr;

@@ -17,6 +17,7 @@ use crate::storage::Stored;
 
 pub mod cached;
 pub mod config;
+pub mod open;
 pub mod sqlite;
 
 /// Keeps what is known of attachments.

@@ -39,11 +39,13 @@ use tokio_util::task::TaskTracker;
 use tracing::level_filters::LevelFilter;
 use verify::{Verified, VerifyOptions};
 
+use crate::access::key_file::FileKeys;
+use crate::access::keys::{self, KeyStore as _};
 use crate::access::links::LinkKey;
+use crate::access::tokens::TokenStore;
 use crate::attachment::{Attachment, AttachmentId};
 use crate::bounded::Bounded;
-use crate::catalog::cached::Recent;
-use crate::catalog::sqlite::SqliteCatalog;
+use crate::catalog::open;
 use crate::catalog::{Catalog, Page};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -71,6 +73,7 @@ struct Shared {
     parts: ArcSwap<Parts>,
     catalog: Arc<dyn Catalog>,
     links: LinkKey,
+    tokens: Option<Arc<dyn TokenStore>>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     removal_locks: RemovalLocks,
@@ -104,21 +107,31 @@ impl Attache {
     ///
     /// [`ErrorKind::Misconfigured`], naming what to change.
     pub async fn open(config: Config) -> Result<Self> {
+        let database = open::open(&config.catalog.url).await?;
+        let links = LinkKey::new(database.keys.key(keys::LINKS).await?);
         let metrics = Arc::new(Metrics::new());
-        let opened = tokio::task::spawn_blocking({
+        let built = tokio::task::spawn_blocking({
             let metrics = metrics.clone();
-            move || {
-                let catalog = SqliteCatalog::open(&config.catalog.url.0)?;
-                let links = LinkKey::open(&config.data_folder())?;
-                let (parts, _) = Parts::build(config, None, &metrics)?;
-                Ok::<_, Error>((catalog, links, parts))
-            }
+            move || Parts::build(config, None, &metrics)
         });
-        let (catalog, links, parts) = opened
+        let built = built
             .await
-            .map_err(|error| Error::internal("opening failed").with_source(error))??;
-        let catalog = Arc::new(Recent::over(Arc::new(catalog)));
-        Ok(Self::assemble(parts, catalog, links, metrics))
+            .map_err(|error| Error::internal("opening failed").with_source(error));
+        let (parts, _) = match built.flatten() {
+            Ok(built) => built,
+            Err(error) => {
+                database.catalog.close().await;
+                return Err(error);
+            }
+        };
+        let tokens = Some(database.tokens);
+        Ok(Self::assemble(
+            parts,
+            database.catalog,
+            links,
+            tokens,
+            metrics,
+        ))
     }
 
     /// Opens the store over a storage and a catalog of your own: ones that attache does not know, or that it shall share
@@ -133,15 +146,14 @@ impl Attache {
         storage: Arc<dyn Storage>,
         catalog: Arc<dyn Catalog>,
     ) -> Result<Self> {
-        let folder = config.data_folder();
-        let links = tokio::task::spawn_blocking(move || LinkKey::open(&folder))
-            .await
-            .map_err(|error| Error::internal("opening failed").with_source(error))??;
+        let files = FileKeys::new(config.data_folder());
+        let links = LinkKey::new(files.key(keys::LINKS).await?);
         let parts = Parts::given(storage, config)?;
         Ok(Self::assemble(
             parts,
             catalog,
             links,
+            None,
             Arc::new(Metrics::new()),
         ))
     }
@@ -150,6 +162,7 @@ impl Attache {
         parts: Parts,
         catalog: Arc<dyn Catalog>,
         links: LinkKey,
+        tokens: Option<Arc<dyn TokenStore>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         tracing::info!(
@@ -163,6 +176,7 @@ impl Attache {
             parts: ArcSwap::from_pointee(parts),
             catalog,
             links,
+            tokens,
             metrics,
             tasks: TaskTracker::new(),
             removal_locks: RemovalLocks::default(),
@@ -187,6 +201,11 @@ impl Attache {
     /// The figures.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// Who keeps API tokens: the database of the catalog. `None` for a catalog of your own.
+    pub fn tokens(&self) -> Option<&Arc<dyn TokenStore>> {
+        self.0.tokens.as_ref()
     }
 
     /// The key of attache's own links, for other proofs that must outlive the process.

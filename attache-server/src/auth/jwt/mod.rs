@@ -14,7 +14,7 @@ use jsonwebtoken::errors::ErrorKind as JwtErrorKind;
 use serde::Deserialize;
 
 use super::caller::{Caller, unknown};
-use super::token::MAX_OWNERS;
+use attache::access::tokens::MAX_OWNERS;
 
 mod keys;
 mod verify;

@@ -4,8 +4,10 @@
 //! `fsync`. Readers have connections of their own; in WAL mode they never wait for the writer
 //! (<https://sqlite.org/wal.html>). Several processes on one machine may share the file.
 
+mod access;
 mod copy;
 mod failure;
+mod legacy;
 mod listing;
 mod place;
 mod queries;
@@ -13,6 +15,7 @@ mod readers;
 mod reserve;
 mod rows;
 mod schema;
+mod tokens;
 mod workers;
 mod writer;
 
@@ -40,6 +43,7 @@ use crate::private;
 use crate::storage::Stored;
 
 pub use copy::{check, copy, totals};
+pub use legacy::TOKENS_FILE;
 
 /// A catalog in one SQLite file.
 pub struct SqliteCatalog {
@@ -99,6 +103,7 @@ impl SqliteCatalog {
             )),
             MigrateError::Sqlite(error) => wrong(error.to_string()),
         })?;
+        legacy::take_over(&mut writer, path.parent().unwrap_or(Path::new("")))?;
         let readers = |size| Readers::open(path, size).map_err(|error| wrong(error.to_string()));
         let (lookups, lists) = (readers(READERS)?, readers(LISTERS)?);
         let place = Place::of(path).map_err(|error| wrong(error.to_string()))?;

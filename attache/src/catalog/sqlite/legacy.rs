@@ -1,0 +1,96 @@
+//! What earlier versions kept in files beside the catalog: tokens in `tokens.db`, the key of links in `link.key`.
+
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+
+use super::failure::Failure;
+use super::schema::BUSY_TIMEOUT;
+use super::tokens::{COLUMNS, changed, keep, stored};
+use crate::access::key_file::{self, KEY_FILE};
+use crate::access::keys;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Name of the database of tokens.
+pub const TOKENS_FILE: &str = "tokens.db";
+
+/// Follows the names of files that were taken over.
+const TAKEN_OVER: &str = ".imported";
+
+/// Takes tokens and key over from files in `folder`, once, and renames the files, so that a token that is revoked later does
+/// not come back. What the database has already stays.
+///
+/// In this order a crash in between takes them over once more, and what is there stays as it is.
+pub(super) fn take_over(connection: &mut Connection, folder: &Path) -> Result<()> {
+    let (tokens, key) = (folder.join(TOKENS_FILE), folder.join(KEY_FILE));
+    let wrong = |path: &Path, what: &dyn std::fmt::Display| {
+        Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "cannot take over {} into the catalog: {what}; move it away to start without it",
+                path.display()
+            ),
+        )
+    };
+    if tokens.exists() {
+        let mut taken = 0;
+        let mut import = || -> std::result::Result<(), Failure> {
+            // For writing, so that its log is written back and does not stay behind.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let old = Connection::open_with_flags(&tokens, flags)?;
+            old.busy_timeout(BUSY_TIMEOUT)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut statement = old.prepare(&format!("SELECT {COLUMNS} FROM tokens"))?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some(token) = stored(row) {
+                    keep(&transaction, &token)?;
+                    taken += 1;
+                }
+            }
+            let ended = "SELECT 1 FROM sqlite_schema WHERE name = 'ended_sessions'";
+            if old.prepare(ended)?.exists([])? {
+                let mut statement = old.prepare("SELECT hash, expires FROM ended_sessions")?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    let (hash, expires): ([u8; 32], i64) = (row.get(0)?, row.get(1)?);
+                    transaction.execute(
+                        "INSERT INTO ended_sessions (hash, expires) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                        params![hash, expires],
+                    )?;
+                }
+            }
+            changed(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        import().map_err(|failure| wrong(&tokens, &failure.into_error("take over").report()))?;
+        put_aside(&tokens).map_err(|error| wrong(&tokens, &error))?;
+        tracing::info!(tokens = taken, "tokens.db was taken over into the catalog");
+    }
+    if key.exists() {
+        let bytes = key_file::read(&key).map_err(|error| wrong(&key, &error))?;
+        let bytes = bytes.ok_or_else(|| wrong(&key, &"it is not a key of 32 bytes"))?;
+        connection
+            .execute(
+                "INSERT INTO signing_keys (name, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                params![keys::LINKS, *bytes],
+            )
+            .map_err(|error| wrong(&key, &error))?;
+        put_aside(&key).map_err(|error| wrong(&key, &error))?;
+        tracing::info!("link.key was taken over into the catalog");
+    }
+    Ok(())
+}
+
+fn put_aside(path: &Path) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(TAKEN_OVER);
+    match std::fs::rename(path, aside) {
+        // Another process that started at the same time was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
