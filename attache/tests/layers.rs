@@ -41,7 +41,8 @@ const ARROWS: &str = "
     storage/local -> attachment error private storage transfer/body transfer/digests transfer/budget
     storage/memory -> attachment error storage transfer/body
     transfer ->
-    transfer/blocks -> error storage transfer/body transfer/budget
+    transfer/block_sizes -> error storage
+    transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget
     transfer/body -> error transfer/deadline transfer/digests
     transfer/budget -> error
     transfer/deadline -> error
