@@ -149,6 +149,21 @@ fn a_scanner_behind_a_socket_of_the_file_system() {
     upload(&server, eicar().as_bytes()).assert_problem(422, "refused", "a virus");
 }
 
+/// One answer to whom a client trusts: whatever asks others over HTTPS works where the store's client does.
+#[test]
+fn a_machine_without_certificates_has_every_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none.pem");
+    std::fs::write(&none, "").unwrap();
+    let server = Server::start(&[
+        ("SSL_CERT_FILE", none.to_str().unwrap()),
+        ("ATTACHE_HOOKS__WEBHOOK", "https://127.0.0.1:1/"),
+        ("ATTACHE_HOOKS__WHEN_DOWN", "accept"),
+        ("ATTACHE_TELEMETRY__OTLP_ENDPOINT", "https://127.0.0.1:1"),
+    ]);
+    assert_eq!(upload(&server, b"hello").status, 201);
+}
+
 #[test]
 fn a_scanner_that_is_down_fails_as_configured() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -71,7 +71,8 @@ const ARROWS: &str = "
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
     transfer ->
-    transfer/blocks -> error storage transfer/body transfer/budget
+    transfer/block_sizes -> error storage
+    transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget
     transfer/body -> error transfer/deadline transfer/digests
     transfer/budget -> error
     transfer/config -> config/load config/value transfer/body transfer/budget

@@ -1,5 +1,6 @@
 //! Bytes on their way: counted, hashed, checked, cut, and bounded in memory and time, for every store alike.
 
+mod block_sizes;
 pub mod blocks;
 pub mod body;
 pub mod budget;

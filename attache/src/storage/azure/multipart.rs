@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::multipart::{
     Multipart, Part, PartLimits, PartReceipt, UploadRef, no_upload, receipt, whole,
 };
-use crate::storage::{Blocks, Content, Stored};
+use crate::storage::{Blocks, Content, Stored, conflict};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests};
 
@@ -91,13 +91,15 @@ impl Multipart for Uploads {
         let (inner, key, attempt) = (&*self.0, upload.key(), upload.token());
         let outcome = commit(inner, key, content, &stored, attempt, &ids).await;
         if outcome.as_ref().is_err_and(is_block_missing) {
-            // Or it was completed before, and the service looks at the blocks first.
+            // Something else is there, or what this made, and the service looks at the blocks first.
             return match inner.own_tag(key, attempt).await {
                 Ok(Some(tag)) => Ok(Stored {
                     store_tag: Some(tag),
                     ..stored
                 }),
-                _ => Err(no_upload(upload)),
+                Ok(None) => Err(conflict(key)),
+                Err(error) if is_absent(&error) => Err(no_upload(upload)),
+                Err(error) => Err(inner.fail(error, "complete", key.as_str())),
             };
         }
         Ok(Stored {
