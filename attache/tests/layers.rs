@@ -20,11 +20,13 @@ const ARROWS: &str = "
     attachment/text ->
     base64 ->
     bounded ->
-    catalog -> access attachment attachment/filename error storage
-    catalog/cached -> attachment bounded catalog error storage
+    catalog -> access attachment attachment/filename catalog/partial error storage
+    catalog/cached -> attachment bounded catalog catalog/partial error storage
     catalog/config -> config/value
     catalog/open -> access/keys access/tokens catalog catalog/cached catalog/config catalog/sqlite error
-    catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog error private storage
+    catalog/partial -> attachment attachment/filename error storage/multipart
+    catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
+    catalog/workers ->
     config -> catalog/config config/auth config/key config/limits config/load config/server config/value delivery/config delivery/embedding error inspect/config network storage/config transfer/config
     config/auth -> config/load config/value
     config/key -> config/value

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::partial::PartialUploads;
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::bounded::Bounded;
@@ -86,6 +87,10 @@ impl Drop for Retirement<'_> {
 impl Catalog for Recent {
     fn name(&self) -> &'static str {
         self.behind.name()
+    }
+
+    fn partial(&self) -> Option<&dyn PartialUploads> {
+        self.behind.partial()
     }
 
     async fn begin(&self, draft: &Draft) -> Result<Begun> {

@@ -2,12 +2,15 @@
 //!
 //! *Record, act, commit*: a row is `pending` before the first byte is stored and `ready` after the last one, and
 //! `retired` before bytes are deleted and gone after. Whatever a crash interrupts is therefore named by a row, and
-//! [`Catalog::unfinished`] finds it.
+//! [`Catalog::unfinished`] finds it. An upload of several requests is `partial` between them: no process owns it, and
+//! [`partial::PartialUploads::expired`] finds it when its time is over.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+
+use partial::PartialUploads;
 
 use crate::access::Owners;
 use crate::attachment::filename::Filename;
@@ -18,7 +21,9 @@ use crate::storage::Stored;
 pub mod cached;
 pub mod config;
 pub mod open;
+pub mod partial;
 pub mod sqlite;
+pub mod workers;
 
 /// Keeps what is known of attachments.
 ///
@@ -80,7 +85,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// must name what it leaves if it is killed.
     async fn forget(&self, id: &AttachmentId) -> Result<()>;
 
-    /// Rows that no other process works on: pending and retired ones whose process is dead, and retired ones of this
+    /// Rows that no other process works on, except uploads in parts: pending and retired ones whose process is dead, and retired ones of this
     /// process, whose service knows which of them it works on; at most `limit`, those after `after` in the order of
     /// their ids.
     ///
@@ -122,6 +127,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;
+
+    /// The same catalog, for uploads that outlive a request; `None` if it keeps none.
+    fn partial(&self) -> Option<&dyn PartialUploads> {
+        None
+    }
 
     /// Whether the database answers and can be written.
     async fn probe(&self) -> Result<()>;

@@ -54,11 +54,29 @@ impl Attache {
             }
             // Somebody else was faster.
             (_, None) => return Ok(false),
-            (Leftovers::Object, Some(key)) => parts.storage.delete(key).await?,
-            (Leftovers::Any, Some(key)) => parts.storage.discard(key).await?,
+            (Leftovers::Object, Some(key)) => {
+                self.abort_parts(parts, id).await?;
+                parts.storage.delete(key).await?;
+            }
+            (Leftovers::Any, Some(key)) => {
+                self.abort_parts(parts, id).await?;
+                parts.storage.discard(key).await?;
+            }
         }
         self.0.catalog.forget(id).await?;
         Ok(row.is_some())
+    }
+
+    /// Removes the parts of an upload that outlived its requests.
+    async fn abort_parts(&self, parts: &Parts, id: &AttachmentId) -> Result<()> {
+        let (Some(partial), Some(store)) = (self.0.catalog.partial(), parts.storage.multipart())
+        else {
+            return Ok(());
+        };
+        match partial.upload_of(id).await? {
+            Some(upload) => store.abort(&upload).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes back an upload that failed. What cannot be taken back now is left for the sweep.

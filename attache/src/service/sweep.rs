@@ -68,6 +68,7 @@ impl Attache {
                     .await;
             }
         }
+        self.sweep_expired(&parts, &mut report).await?;
         match parts.storage.tidy().await {
             Ok(removed) => report.litter_removed = removed,
             Err(error) => {
@@ -79,6 +80,25 @@ impl Attache {
             }
         }
         Ok(report)
+    }
+
+    /// Removes uploads that nobody has taken up in time.
+    async fn sweep_expired(&self, parts: &Parts, report: &mut SweepReport) -> Result<()> {
+        let Some(partial) = self.0.catalog.partial() else {
+            return Ok(());
+        };
+        let now = OffsetDateTime::now_utc();
+        let mut after = None;
+        loop {
+            let ids = partial.expired(now, after.as_ref(), SWEEP_PAGE).await?;
+            let Some(last) = ids.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            for id in &ids {
+                self.clean_up(parts, id, true, None, report).await;
+            }
+        }
     }
 
     /// Finishes what was interrupted, and counts it; `false` if that failed.

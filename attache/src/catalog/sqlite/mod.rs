@@ -9,6 +9,7 @@ mod copy;
 mod failure;
 mod legacy;
 mod listing;
+mod partial;
 mod place;
 mod queries;
 mod readers;
@@ -33,9 +34,11 @@ use place::Place;
 use readers::{LISTERS, LOOK_EVERY, READERS, Readers};
 use reserve::Reserve;
 use schema::{LIST_TIME, MIGRATIONS, MigrateError, connect, is_left_over, migrate};
-use workers::Worker;
+use workers::FileLocks;
 use writer::{QUEUE, Write, savepoint, write_all};
 
+use super::partial::PartialUploads;
+use super::workers::Workers;
 use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,7 +56,7 @@ pub struct SqliteCatalog {
 }
 
 struct Shared {
-    worker: Worker,
+    workers: Arc<dyn Workers>,
     place: Place,
     reserve: Reserve,
     lookups: Readers,
@@ -81,9 +84,10 @@ impl SqliteCatalog {
         private::open_file(path).map_err(|error| wrong(error.to_string()))?;
         // Before it is opened, which would go on with what a crash has left.
         let unclean = is_left_over(path);
-        let worker = Worker::register(path).map_err(|error| wrong(error.to_string()))?;
+        let workers = FileLocks::register(path).map_err(|error| wrong(error.to_string()))?;
+        let workers: Arc<dyn Workers> = Arc::new(workers);
         let mut writer = connect(path).map_err(|error| wrong(error.to_string()))?;
-        if unclean && worker.is_alone() {
+        if unclean && workers.is_alone() {
             let damage = copy::damage(&writer).map_err(|error| wrong(error.to_string()))?;
             if let Some(damage) = damage {
                 return Err(Error::new(
@@ -118,7 +122,7 @@ impl SqliteCatalog {
             .map_err(|error| wrong(error.to_string()))?;
         Ok(Self {
             shared: Arc::new(Shared {
-                worker,
+                workers,
                 place,
                 reserve,
                 lookups,
@@ -154,6 +158,10 @@ impl SqliteCatalog {
             .await
             .map_err(|_| closed())?
             .map_err(|failure| failure.into_error(operation))
+    }
+
+    fn workers(&self) -> Arc<dyn Workers> {
+        self.shared.workers.clone()
     }
 
     /// Looks something up.
@@ -227,18 +235,18 @@ impl SqliteCatalog {
 
     async fn retire_once(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
         let id = id.clone();
-        let worker = self.shared.worker.id.clone();
+        let workers = self.workers();
         self.write("retire", move |connection| {
-            queries::retire(connection, &id, &worker)
+            queries::retire(connection, &id, workers.me())
         })
         .await
     }
 
     async fn forget_once(&self, id: &AttachmentId) -> Result<()> {
         let id = id.clone();
-        let worker = self.shared.worker.id.clone();
+        let workers = self.workers();
         self.write("forget", move |connection| {
-            queries::forget(connection, &id, &worker)
+            queries::forget(connection, &id, workers.me())
         })
         .await
     }
@@ -250,11 +258,15 @@ impl Catalog for SqliteCatalog {
         "sqlite"
     }
 
+    fn partial(&self) -> Option<&dyn PartialUploads> {
+        Some(self)
+    }
+
     async fn begin(&self, draft: &Draft) -> Result<Begun> {
         let draft = draft.clone();
-        let worker = self.shared.worker.id.clone();
+        let workers = self.workers();
         self.write("begin", move |connection| {
-            queries::begin(connection, &draft, &worker)
+            queries::begin(connection, &draft, workers.me())
         })
         .await
     }
@@ -308,7 +320,7 @@ impl Catalog for SqliteCatalog {
         let after = after.map_or_else(String::new, ToString::to_string);
         let shared = self.shared.clone();
         self.read_many("unfinished", move |connection| {
-            queries::unfinished(connection, &after, limit, &shared.worker)
+            queries::unfinished(connection, &after, limit, &*shared.workers)
         })
         .await
     }
@@ -329,9 +341,9 @@ impl Catalog for SqliteCatalog {
 
     async fn restore(&self, lost: &Attachment) -> Result<()> {
         let lost = lost.clone();
-        let worker = self.shared.worker.id.clone();
+        let workers = self.workers();
         self.write("restore", move |connection| {
-            queries::restore(connection, &lost, &worker)
+            queries::restore(connection, &lost, workers.me())
         })
         .await
     }

@@ -6,8 +6,8 @@ use super::failure::Failure;
 use super::rows::{
     COLUMNS, attachment, charge, fits, millis, pending_charge, ready, repeated, signed,
 };
-use super::workers::Worker;
 use crate::attachment::{Attachment, AttachmentId, ObjectKey, media};
+use crate::catalog::workers::Workers;
 use crate::catalog::{Begun, Draft, Unfinished};
 use crate::error::{Error, ErrorKind};
 use crate::storage::Stored;
@@ -100,7 +100,7 @@ pub(super) fn commit(
     connection
         .prepare_cached(
             "UPDATE attachments SET state = 'ready', charged_bytes = ?2, size = ?2, sha256 = ?3, md5 = ?4, \
-             crc64 = ?5, content_type = ?6, store_tag = ?7 WHERE id = ?1",
+             crc64 = ?5, content_type = ?6, store_tag = ?7, upload = NULL, upload_expires_ms = NULL WHERE id = ?1",
         )?
         .execute(params![
             id.as_str(),
@@ -133,7 +133,7 @@ pub(super) fn retire(
         "ready" => {
             Some("UPDATE usage SET attachments = attachments - 1, ready_bytes = ready_bytes - ?1")
         }
-        "pending" => Some("UPDATE usage SET reserved_bytes = reserved_bytes - ?1"),
+        "pending" | "partial" => Some("UPDATE usage SET reserved_bytes = reserved_bytes - ?1"),
         _ => None,
     };
     if let Some(give_back) = give_back {
@@ -169,10 +169,11 @@ pub(super) fn unfinished(
     connection: &Connection,
     after: &str,
     limit: u32,
-    workers: &Worker,
+    workers: &dyn Workers,
 ) -> Result<Vec<Unfinished>, Failure> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, object_key, state, worker FROM attachments WHERE state <> 'ready' AND id > ?1 ORDER BY id",
+        "SELECT id, object_key, state, worker FROM attachments WHERE state <> 'ready' AND id > ?1 \
+         AND (state = 'retired' OR upload IS NULL) ORDER BY id",
     )?;
     let mut rows = statement.query([after])?;
     let mut found = Vec::new();
@@ -183,7 +184,7 @@ pub(super) fn unfinished(
             .is_ok_and(|state| state == "pending");
         let worker: String = row.get(3)?;
         // Our own deletions are told apart by their callers; those of another living process are its own.
-        let ours = worker == workers.id;
+        let ours = worker == workers.me();
         if (upload || !ours) && workers.is_alive(&worker) {
             continue;
         }

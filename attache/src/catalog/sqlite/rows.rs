@@ -124,15 +124,19 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
         size: unsigned(row.get(5)?),
         sha256: Hex(row.get(6)?),
         crc64: row.get::<_, Option<[u8; 8]>>(7)?.map(u64::from_be_bytes),
-        created_at: OffsetDateTime::from_unix_timestamp_nanos(
-            i128::from(created_at_ms) * 1_000_000,
-        )
-        .map_err(|error| {
-            Error::internal("a time in the catalog is out of range").with_source(error)
-        })?,
+        created_at: instant(created_at_ms)?,
         created_by: optional(9)?.map(|text| text.parse()).transpose()?,
         md5: row.get::<_, Option<[u8; 16]>>(10)?.map(Hex),
         store_tag: optional(11)?,
+    })
+}
+
+/// From milliseconds since 1970.
+pub(super) fn instant(ms: i64) -> Result<OffsetDateTime, Failure> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|error| {
+        Error::internal("a time in the catalog is out of range")
+            .with_source(error)
+            .into()
     })
 }
 

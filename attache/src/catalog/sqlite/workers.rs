@@ -1,21 +1,22 @@
-//! Which processes work on a catalog.
+//! Which processes work on a catalog, told by locks on files: the system frees a lock when its process ends, however it ends.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::attachment::unique;
+use crate::catalog::workers::Workers;
 use crate::private;
 
-/// This process, as long as it lives: a file that it holds a lock on. The system frees the lock when the process ends,
-/// however it ends, so another process can tell whether a pending row is still worked on.
-pub(super) struct Worker {
-    pub(super) id: String,
+/// This process, as long as it lives: a file in a folder beside the catalog that it holds a lock on.
+#[derive(Debug)]
+pub(super) struct FileLocks {
+    id: String,
     folder: PathBuf,
     path: PathBuf,
     _lock: File,
 }
 
-impl Worker {
+impl FileLocks {
     pub(super) fn register(catalog: &Path) -> std::io::Result<Self> {
         let mut folder = catalog.as_os_str().to_owned();
         folder.push("-workers");
@@ -59,9 +60,15 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+impl Workers for FileLocks {
+    fn me(&self) -> &str {
+        &self.id
+    }
 
     /// Whether no other process has the catalog open.
-    pub(super) fn is_alone(&self) -> bool {
+    fn is_alone(&self) -> bool {
         let Ok(entries) = std::fs::read_dir(&self.folder) else {
             return false;
         };
@@ -73,7 +80,7 @@ impl Worker {
     }
 
     /// Whether the process that `id` names is alive. Cleans up after a dead one.
-    pub(super) fn is_alive(&self, id: &str) -> bool {
+    fn is_alive(&self, id: &str) -> bool {
         if id == self.id {
             return true;
         }
@@ -95,7 +102,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for FileLocks {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }

@@ -1,0 +1,142 @@
+//! Uploads that no process owns.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{OptionalExtension, Row, params};
+use time::OffsetDateTime;
+
+use super::SqliteCatalog;
+use super::failure::Failure;
+use super::rows::{instant, millis, unsigned};
+use crate::attachment::AttachmentId;
+use crate::catalog::partial::{PartialUpload, PartialUploads};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::multipart::UploadRef;
+
+#[async_trait]
+impl PartialUploads for SqliteCatalog {
+    async fn suspend(
+        &self,
+        id: &AttachmentId,
+        upload: &UploadRef,
+        expires_at: OffsetDateTime,
+    ) -> Result<()> {
+        let (id, upload) = (id.clone(), upload.to_string());
+        let workers = self.workers();
+        self.write("suspend", move |connection| {
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE attachments SET state = 'partial', upload = ?2, upload_expires_ms = ?3 WHERE id = ?1 \
+                     AND (state = 'pending' AND worker = ?4 OR state = 'partial' AND upload = ?2)",
+                )?
+                .execute(params![id.as_str(), upload, millis(expires_at), workers.me()])?;
+            match changed {
+                0 => Err(Error::not_found(id.as_str()).into()),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn resume(&self, id: &AttachmentId) -> Result<PartialUpload> {
+        let id = id.clone();
+        let workers = self.workers();
+        let now = OffsetDateTime::now_utc();
+        self.write("resume", move |connection| {
+            let found = connection
+                .prepare_cached(
+                    "SELECT state, worker, id, object_key, upload, upload_expires_ms, owner, filename, content_type, \
+                     created_by, created_at_ms, charged_bytes FROM attachments WHERE id = ?1 AND upload IS NOT NULL \
+                     AND state IN ('pending', 'partial')",
+                )?
+                .query_row([id.as_str()], |row| {
+                    let state: String = row.get(0)?;
+                    Ok((state, row.get::<_, String>(1)?, partial(row)))
+                })
+                .optional()?;
+            let Some((state, worker, partial)) = found else {
+                return Err(Error::not_found(id.as_str()).into());
+            };
+            let partial = partial?;
+            if partial.expires_at <= now {
+                return Err(Error::not_found(id.as_str()).into());
+            }
+            if state == "pending" && workers.is_alive(&worker) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "another request works on this upload; try again when it has ended",
+                )
+                .retry_after(Duration::from_secs(1))
+                .into());
+            }
+            connection
+                .prepare_cached("UPDATE attachments SET state = 'pending', worker = ?2 WHERE id = ?1")?
+                .execute(params![id.as_str(), workers.me()])?;
+            Ok(partial)
+        })
+        .await
+    }
+
+    async fn expired(
+        &self,
+        now: OffsetDateTime,
+        after: Option<&AttachmentId>,
+        limit: u32,
+    ) -> Result<Vec<AttachmentId>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        let workers = self.workers();
+        self.read_many("expired", move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, state, worker FROM attachments WHERE upload IS NOT NULL AND id > ?1 \
+                 AND state IN ('pending', 'partial') AND upload_expires_ms <= ?2 ORDER BY id",
+            )?;
+            let mut rows = statement.query(params![after, millis(now)])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let pending = row
+                    .get_ref(1)?
+                    .as_str()
+                    .is_ok_and(|state| state == "pending");
+                if pending && workers.is_alive(&row.get::<_, String>(2)?) {
+                    continue;
+                }
+                found.push(row.get::<_, String>(0)?.parse()?);
+                if found.len() >= limit as usize {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn upload_of(&self, id: &AttachmentId) -> Result<Option<UploadRef>> {
+        let id = id.clone();
+        self.read("upload_of", move |connection| {
+            let upload: Option<Option<String>> = connection
+                .prepare_cached("SELECT upload FROM attachments WHERE id = ?1")?
+                .query_row([id.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(upload.flatten().map(|text| text.parse()).transpose()?)
+        })
+        .await
+    }
+}
+
+/// From the third column on.
+fn partial(row: &Row<'_>) -> Result<PartialUpload, Failure> {
+    let optional = |column: usize| row.get::<_, Option<String>>(column);
+    Ok(PartialUpload {
+        id: row.get::<_, String>(2)?.parse()?,
+        key: row.get::<_, String>(3)?.parse()?,
+        upload: row.get::<_, String>(4)?.parse()?,
+        expires_at: instant(row.get(5)?)?,
+        owner: optional(6)?.map(|text| text.parse()).transpose()?,
+        filename: row.get::<_, String>(7)?.into(),
+        content_type: row.get(8)?,
+        created_by: optional(9)?.map(|text| text.parse()).transpose()?,
+        created_at: instant(row.get(10)?)?,
+        reserved: unsigned(row.get(11)?),
+    })
+}
