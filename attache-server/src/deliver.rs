@@ -6,7 +6,7 @@ use std::time::Duration;
 use attache::access::Scope;
 use attache::access::links::LinkProof;
 use attache::attachment::filename::Disposition;
-use attache::delivery::Ask;
+use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
 use attache::{AttachmentId, Error, ErrorKind};
 use axum::Extension;
@@ -109,25 +109,25 @@ async fn deliver(
         return ErrorResponse(error).into_response();
     }
     let parts = app.attache.parts();
-    let ask = ask(&parts.config, disposition, &query, &peer, request);
+    let wanted = wanted(&parts.config, disposition, &query, &peer, request);
     let context = context(&parts.config, &query, peer, request);
-    match app.attache.deliver(&id, &ask).await {
+    match app.attache.deliver(&id, &wanted).await {
         Ok(delivery) => respond::deliver(delivery, context),
         Err(error) => failed(app, &id, error).await,
     }
 }
 
-/// What a request asks of the library.
-fn ask(
+/// What a request asks of the library, and how the configuration wants it delivered.
+fn wanted(
     config: &attache::Config,
     disposition: Disposition,
     query: &DeliverQuery,
     peer: &Peer,
     request: &Parts,
-) -> Ask {
+) -> DeliveryRequest {
     let headers = &request.headers;
     let redirects = config.delivery_mode() == DeliveryMode::Redirect;
-    Ask {
+    DeliveryRequest {
         disposition,
         head: request.method == Method::HEAD,
         range: header(headers, RANGE),

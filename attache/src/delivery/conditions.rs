@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::representation::Representation;
-use super::request::Ask;
+use super::request::DeliveryRequest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::ranges::{self, Part};
 
@@ -24,9 +24,9 @@ impl Representation {
     /// # Errors
     ///
     /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
-    pub(crate) fn plan(&self, ask: &Ask) -> Result<Plan> {
+    pub(crate) fn plan(&self, request: &DeliveryRequest) -> Result<Plan> {
         let failed = |what: &str| Err(Error::new(ErrorKind::PreconditionFailed, what));
-        match (&ask.if_match, &ask.if_unmodified_since) {
+        match (&request.if_match, &request.if_unmodified_since) {
             // Strong comparison: a weak tag never matches (section 13.1.1).
             (Some(tags), _) if !self.is_listed(tags, false) => {
                 return failed("If-Match does not hold: the attachment has another entity tag");
@@ -36,7 +36,7 @@ impl Representation {
             }
             _ => {}
         }
-        match (&ask.if_none_match, &ask.if_modified_since) {
+        match (&request.if_none_match, &request.if_modified_since) {
             (Some(tags), _) => {
                 if self.is_listed(tags, true) {
                     return Ok(Plan::NotModified);
@@ -49,12 +49,12 @@ impl Representation {
             }
             (None, None) => {}
         }
-        let Some(range) = &ask.range else {
+        let Some(range) = &request.range else {
             return Ok(Plan::Send(Part::Whole));
         };
         // Range is defined for GET alone (section 14.2).
-        if ask.head
-            || ask
+        if request.head
+            || request
                 .if_range
                 .as_deref()
                 .is_some_and(|value| !self.is_same(value))
@@ -115,10 +115,12 @@ mod tests {
         }
     }
 
-    fn plan(change: impl FnOnce(&mut Ask)) -> std::result::Result<Plan, ErrorKind> {
-        let mut ask = Ask::default();
-        change(&mut ask);
-        representation().plan(&ask).map_err(|error| error.kind())
+    fn plan(change: impl FnOnce(&mut DeliveryRequest)) -> std::result::Result<Plan, ErrorKind> {
+        let mut request = DeliveryRequest::default();
+        change(&mut request);
+        representation()
+            .plan(&request)
+            .map_err(|error| error.kind())
     }
 
     const SAME: &str = "Mon, 23 Nov 2026 20:00:00 GMT";
@@ -129,40 +131,49 @@ mod tests {
     fn conditions_follow_rfc_9110() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            plan(|ask| ask.if_none_match = some("\"tag\"")),
+            plan(|request| request.if_none_match = some("\"tag\"")),
             Ok(Plan::NotModified)
         );
         assert_eq!(
-            plan(|ask| ask.if_none_match = some("\"x\", W/\"tag\"")),
+            plan(|request| request.if_none_match = some("\"x\", W/\"tag\"")),
             Ok(Plan::NotModified)
         );
         assert_eq!(
-            plan(|ask| ask.if_none_match = some("*")),
+            plan(|request| request.if_none_match = some("*")),
             Ok(Plan::NotModified)
         );
-        assert_eq!(plan(|ask| ask.if_none_match = some("\"x\"")), WHOLE);
+        assert_eq!(plan(|request| request.if_none_match = some("\"x\"")), WHOLE);
         assert_eq!(
-            plan(|ask| ask.if_modified_since = some(SAME)),
+            plan(|request| request.if_modified_since = some(SAME)),
             Ok(Plan::NotModified)
         );
-        assert_eq!(plan(|ask| ask.if_modified_since = some(EARLIER)), WHOLE);
-        assert_eq!(plan(|ask| ask.if_modified_since = some("yesterday")), WHOLE);
+        assert_eq!(
+            plan(|request| request.if_modified_since = some(EARLIER)),
+            WHOLE
+        );
+        assert_eq!(
+            plan(|request| request.if_modified_since = some("yesterday")),
+            WHOLE
+        );
         // If-None-Match outranks If-Modified-Since.
         assert_eq!(
-            plan(|ask| {
-                ask.if_none_match = some("\"x\"");
-                ask.if_modified_since = some(SAME);
+            plan(|request| {
+                request.if_none_match = some("\"x\"");
+                request.if_modified_since = some(SAME);
             }),
             WHOLE
         );
-        assert_eq!(plan(|ask| ask.if_match = some("\"tag\"")), WHOLE);
+        assert_eq!(plan(|request| request.if_match = some("\"tag\"")), WHOLE);
         assert_eq!(
-            plan(|ask| ask.if_match = some("W/\"tag\"")),
+            plan(|request| request.if_match = some("W/\"tag\"")),
             Err(ErrorKind::PreconditionFailed)
         );
-        assert_eq!(plan(|ask| ask.if_unmodified_since = some(SAME)), WHOLE);
         assert_eq!(
-            plan(|ask| ask.if_unmodified_since = some(EARLIER)),
+            plan(|request| request.if_unmodified_since = some(SAME)),
+            WHOLE
+        );
+        assert_eq!(
+            plan(|request| request.if_unmodified_since = some(EARLIER)),
             Err(ErrorKind::PreconditionFailed)
         );
     }
@@ -172,10 +183,10 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         let part = Ok(Plan::Send(Part::One(ByteRange { start: 0, end: 10 })));
         let ranged = |if_range: Option<&str>, head: bool| {
-            plan(|ask| {
-                ask.range = some("bytes=0-9");
-                ask.if_range = if_range.map(str::to_owned);
-                ask.head = head;
+            plan(|request| {
+                request.range = some("bytes=0-9");
+                request.if_range = if_range.map(str::to_owned);
+                request.head = head;
             })
         };
         assert_eq!(ranged(None, false), part);
@@ -186,7 +197,7 @@ mod tests {
         assert_eq!(ranged(Some(EARLIER), false), WHOLE);
         assert_eq!(ranged(None, true), WHOLE);
         assert_eq!(
-            plan(|ask| ask.range = some("bytes=100-")),
+            plan(|request| request.range = some("bytes=100-")),
             Err(ErrorKind::BadRange)
         );
     }

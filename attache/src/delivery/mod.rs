@@ -26,7 +26,7 @@ use crate::transfer::ranges::Part;
 
 pub(crate) use conditions::Plan;
 pub use representation::{Representation, cache_control};
-pub use request::Ask;
+pub use request::DeliveryRequest;
 
 /// How a client gets an attachment.
 #[derive(Debug)]
@@ -61,19 +61,19 @@ pub enum Delivery {
 }
 
 /// How to deliver: what the request asks for, as far as the operator lets it, or the configured way.
-pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
+pub(crate) fn mode(config: &Config, request: &DeliveryRequest) -> DeliveryMode {
     let configured = config.delivery_mode();
-    let wanted = match (ask.via, configured) {
+    let wanted = match (request.via, configured) {
         // A signed URL works without us for as long as it lives; where the operator chose that every byte passes through
         // attache, or through the web server in front, no reader can choose otherwise.
         (Some(DeliveryMode::Redirect), configured) => configured,
         (Some(via), _) => via,
-        (None, DeliveryMode::Redirect) if ask.authorization => DeliveryMode::Relay,
+        (None, DeliveryMode::Redirect) if request.authorization => DeliveryMode::Relay,
         (None, configured) => configured,
     };
     match wanted {
         // Whoever is not the web server in front would be shown the path, and get no bytes.
-        DeliveryMode::Delegate if !ask.through_proxy => DeliveryMode::Relay,
+        DeliveryMode::Delegate if !request.through_proxy => DeliveryMode::Relay,
         mode => mode,
     }
 }
@@ -82,12 +82,12 @@ pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
 /// unless that was asked for.
 pub(crate) fn mode_for(
     mode: DeliveryMode,
-    ask: &Ask,
+    request: &DeliveryRequest,
     attachment: &Attachment,
     inline_types: &[String],
 ) -> DeliveryMode {
-    let elsewhere = mode == DeliveryMode::Redirect && ask.via.is_none();
-    let shown = ask.disposition == Disposition::Inline
+    let elsewhere = mode == DeliveryMode::Redirect && request.via.is_none();
+    let shown = request.disposition == Disposition::Inline
         && media::needs_policy(&attachment.content_type, inline_types);
     match elsewhere && shown {
         true => DeliveryMode::Relay,
@@ -108,14 +108,17 @@ pub(crate) fn guarded(mode: DeliveryMode) -> Guarded {
 /// It reads the request once more and knows nothing of ours: nginx compares `If-Match` and `If-Unmodified-Since` with the
 /// file's own tag and time, and ranges that we refuse to serve as such, or that `If-Range` switched off, it would serve.
 /// Such requests are rare; we answer them ourselves.
-pub(crate) fn may_delegate(ask: &Ask, part: &Part) -> bool {
+pub(crate) fn may_delegate(request: &DeliveryRequest, part: &Part) -> bool {
     let ranges_agree = match part {
-        Part::Whole => ask.range.is_none(),
+        Part::Whole => request.range.is_none(),
         // It may be what is left of several.
-        Part::One(_) => ask.range.as_ref().is_some_and(|range| !range.contains(',')),
+        Part::One(_) => request
+            .range
+            .as_ref()
+            .is_some_and(|range| !range.contains(',')),
         Part::Several(_) => false,
     };
-    ranges_agree && ask.if_match.is_none() && ask.if_unmodified_since.is_none()
+    ranges_agree && request.if_match.is_none() && request.if_unmodified_since.is_none()
 }
 
 /// Where the web server in front finds what the store offers, below its internal location: the path of a file, or
@@ -168,35 +171,35 @@ mod tests {
     fn nothing_is_delegated_that_the_web_server_would_answer_otherwise() {
         let one = Part::One(ByteRange { start: 0, end: 10 });
         let some = || Some("x".to_owned());
-        let plain = Ask::default();
-        let ranged = Ask {
+        let plain = DeliveryRequest::default();
+        let ranged = DeliveryRequest {
             range: some(),
-            ..Ask::default()
+            ..DeliveryRequest::default()
         };
         assert!(may_delegate(&plain, &Part::Whole));
         assert!(may_delegate(&ranged, &one));
         assert!(!may_delegate(&ranged, &Part::Whole));
-        let joined = Ask {
+        let joined = DeliveryRequest {
             range: Some("bytes=0-4,5-9".to_owned()),
-            ..Ask::default()
+            ..DeliveryRequest::default()
         };
         assert!(!may_delegate(&joined, &one));
         let several = ranges::parse("bytes=0-1,5-6", 100).expect("satisfiable");
         assert!(!may_delegate(&ranged, &Part::of(several, "a/b", 100)));
         for change in [
-            |ask: &mut Ask| ask.if_match = Some(String::new()),
-            |ask: &mut Ask| ask.if_unmodified_since = Some(String::new()),
+            |request: &mut DeliveryRequest| request.if_match = Some(String::new()),
+            |request: &mut DeliveryRequest| request.if_unmodified_since = Some(String::new()),
         ] {
-            let mut ask = Ask::default();
-            change(&mut ask);
-            assert!(!may_delegate(&ask, &Part::Whole));
+            let mut request = DeliveryRequest::default();
+            change(&mut request);
+            assert!(!may_delegate(&request, &Part::Whole));
         }
         let mut config = Config::default();
         config.delivery.mode = Some(DeliveryMode::Delegate);
         assert_eq!(mode(&config, &plain), DeliveryMode::Relay);
-        let proxied = Ask {
+        let proxied = DeliveryRequest {
             through_proxy: true,
-            ..Ask::default()
+            ..DeliveryRequest::default()
         };
         assert_eq!(mode(&config, &proxied), DeliveryMode::Delegate);
     }
@@ -207,13 +210,13 @@ mod tests {
         let chosen = |configured, via, authorization| {
             let mut config = Config::default();
             config.delivery.mode = Some(configured);
-            let ask = Ask {
+            let request = DeliveryRequest {
                 via,
                 authorization,
                 through_proxy: true,
-                ..Ask::default()
+                ..DeliveryRequest::default()
             };
-            mode(&config, &ask)
+            mode(&config, &request)
         };
         for (configured, via, authorization, expected) in [
             (Redirect, None, false, Redirect),

@@ -12,7 +12,7 @@ use crate::attachment::media;
 use crate::attachment::{AttachmentId, ObjectKey};
 use crate::delivery::config::{DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIFETIME};
 use crate::delivery::lifetime::{Lifetime, UrlLifetime};
-use crate::delivery::{self, Ask, Delivery, Plan, Representation};
+use crate::delivery::{self, Delivery, DeliveryRequest, Plan, Representation};
 use crate::error::{Error, Result};
 use crate::secret::SignedUrl;
 use crate::storage::Offer;
@@ -33,10 +33,10 @@ impl Attache {
     ///
     /// [`NotFound`](ErrorKind::NotFound), [`PreconditionFailed`](ErrorKind::PreconditionFailed),
     /// [`BadRange`](ErrorKind::BadRange), [`Busy`](ErrorKind::Busy), and the errors of the store.
-    pub async fn deliver(&self, id: &AttachmentId, ask: &Ask) -> Result<Delivery> {
+    pub async fn deliver(&self, id: &AttachmentId, request: &DeliveryRequest) -> Result<Delivery> {
         let (parts, started) = (self.parts(), self.start("deliver"));
-        let mode = delivery::mode(&parts.config, ask);
-        let outcome = self.plan_delivery(&parts, mode, id, ask, started).await;
+        let mode = delivery::mode(&parts.config, request);
+        let outcome = self.plan_delivery(&parts, mode, id, request, started).await;
         // A relay that streams is counted when its last byte has passed.
         if !matches!(outcome, Ok(Delivery::Relay { body: Some(_), .. })) {
             self.count(mode.as_str(), &parts, started, &outcome);
@@ -49,26 +49,26 @@ impl Attache {
         parts: &Arc<Parts>,
         mode: DeliveryMode,
         id: &AttachmentId,
-        ask: &Ask,
+        request: &DeliveryRequest,
         started: Instant,
     ) -> Result<Delivery> {
         let attachment = self.0.catalog.find(id).await?;
         let inline_types = &parts.config.delivery.inline_types;
-        let mode = delivery::mode_for(mode, ask, &attachment, inline_types);
+        let mode = delivery::mode_for(mode, request, &attachment, inline_types);
         let guarded = delivery::guarded(mode);
         let representation =
-            Representation::new(&attachment, ask.disposition, inline_types, guarded);
-        let part = match representation.plan(ask)? {
+            Representation::new(&attachment, request.disposition, inline_types, guarded);
+        let part = match representation.plan(request)? {
             Plan::NotModified => return Ok(Delivery::NotModified(representation)),
             Plan::Send(part) => part,
         };
         let elsewhere = match mode {
             DeliveryMode::Relay => false,
             DeliveryMode::Redirect => true,
-            DeliveryMode::Delegate => delivery::may_delegate(ask, &part),
+            DeliveryMode::Delegate => delivery::may_delegate(request, &part),
         };
         // Neither reads anything; what is known to be out of reach is looked at again, in case it is back.
-        if (elsewhere || ask.head) && self.unreadable().get(id).is_some() {
+        if (elsewhere || request.head) && self.unreadable().get(id).is_some() {
             self.read(parts, &attachment, None).await?;
         }
         if elsewhere {
@@ -113,7 +113,7 @@ impl Attache {
                 _ => {}
             }
         }
-        let body = if ask.head {
+        let body = if request.head {
             None
         } else {
             let body = self.relay(parts, &attachment, part.clone(), started);
