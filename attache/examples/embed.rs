@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         via: Some(DeliveryMode::Relay),
         ..DeliveryRequest::default()
     };
-    match attache.deliver(&attachment.id, &request).await? {
+    match attache.deliver(&attachment, &request).await? {
         Delivery::Relay {
             representation,
             body: Some(mut body),

@@ -28,8 +28,9 @@ async fn store(attache: &Attache) -> AttachmentId {
 async fn ask(attache: &Attache, id: &AttachmentId, number: usize) {
     match number % 4 {
         0 | 1 => {
+            let found = attache.find(id).await.expect("found");
             let delivery = attache
-                .deliver(id, &DeliveryRequest::default())
+                .deliver(&found, &DeliveryRequest::default())
                 .await
                 .expect("delivered");
             assert!(
@@ -48,9 +49,10 @@ async fn ask(attache: &Attache, id: &AttachmentId, number: usize) {
                 via: Some(DeliveryMode::Relay),
                 ..DeliveryRequest::default()
             };
+            let found = attache.find(id).await.expect("found");
             let Ok(Delivery::Relay {
                 body: Some(body), ..
-            }) = attache.deliver(id, &request).await
+            }) = attache.deliver(&found, &request).await
             else {
                 panic!("no relay");
             };

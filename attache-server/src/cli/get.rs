@@ -109,7 +109,7 @@ async fn open(store: &Attache, attachment: &Attachment) -> Result<Body, CommandE
         disposition: Disposition::Attachment,
         ..DeliveryRequest::default()
     };
-    match store.deliver(&attachment.id, &request).await? {
+    match store.deliver(attachment, &request).await? {
         Delivery::Relay {
             body: Some(body), ..
         } => Ok(body.expecting(Expected {

@@ -7,9 +7,9 @@ use super::request::DeliveryRequest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::ranges::{self, Part};
 
-/// What remains to do once the request is understood.
+/// What the conditions of a request leave to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum Evaluated {
     NotModified,
     Send(Part),
 }
@@ -24,7 +24,7 @@ impl Representation {
     /// # Errors
     ///
     /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
-    pub(crate) fn plan(&self, request: &DeliveryRequest) -> Result<Plan> {
+    pub(crate) fn evaluate(&self, request: &DeliveryRequest) -> Result<Evaluated> {
         let failed = |what: &str| Err(Error::new(ErrorKind::PreconditionFailed, what));
         match (&request.if_match, &request.if_unmodified_since) {
             // Strong comparison: a weak tag never matches (section 13.1.1).
@@ -39,18 +39,18 @@ impl Representation {
         match (&request.if_none_match, &request.if_modified_since) {
             (Some(tags), _) => {
                 if self.is_listed(tags, true) {
-                    return Ok(Plan::NotModified);
+                    return Ok(Evaluated::NotModified);
                 }
             }
             (None, Some(date)) => {
                 if parse_date(date).is_some_and(|date| self.modified() <= date) {
-                    return Ok(Plan::NotModified);
+                    return Ok(Evaluated::NotModified);
                 }
             }
             (None, None) => {}
         }
         let Some(range) = &request.range else {
-            return Ok(Plan::Send(Part::Whole));
+            return Ok(Evaluated::Send(Part::Whole));
         };
         // Range is defined for GET alone (section 14.2).
         if request.head
@@ -59,10 +59,14 @@ impl Representation {
                 .as_deref()
                 .is_some_and(|value| !self.is_same(value))
         {
-            return Ok(Plan::Send(Part::Whole));
+            return Ok(Evaluated::Send(Part::Whole));
         }
         let ranges = ranges::parse(range, self.size)?;
-        Ok(Plan::Send(Part::of(ranges, &self.content_type, self.size)))
+        Ok(Evaluated::Send(Part::of(
+            ranges,
+            &self.content_type,
+            self.size,
+        )))
     }
 
     /// Whether `tags` (`*`, or a list of entity tags) name this one.
@@ -115,37 +119,39 @@ mod tests {
         }
     }
 
-    fn plan(change: impl FnOnce(&mut DeliveryRequest)) -> std::result::Result<Plan, ErrorKind> {
+    fn plan(
+        change: impl FnOnce(&mut DeliveryRequest),
+    ) -> std::result::Result<Evaluated, ErrorKind> {
         let mut request = DeliveryRequest::default();
         change(&mut request);
         representation()
-            .plan(&request)
+            .evaluate(&request)
             .map_err(|error| error.kind())
     }
 
     const SAME: &str = "Mon, 23 Nov 2026 20:00:00 GMT";
     const EARLIER: &str = "Mon, 23 Nov 2026 19:59:59 GMT";
-    const WHOLE: std::result::Result<Plan, ErrorKind> = Ok(Plan::Send(Part::Whole));
+    const WHOLE: std::result::Result<Evaluated, ErrorKind> = Ok(Evaluated::Send(Part::Whole));
 
     #[test]
     fn conditions_follow_rfc_9110() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
             plan(|request| request.if_none_match = some("\"tag\"")),
-            Ok(Plan::NotModified)
+            Ok(Evaluated::NotModified)
         );
         assert_eq!(
             plan(|request| request.if_none_match = some("\"x\", W/\"tag\"")),
-            Ok(Plan::NotModified)
+            Ok(Evaluated::NotModified)
         );
         assert_eq!(
             plan(|request| request.if_none_match = some("*")),
-            Ok(Plan::NotModified)
+            Ok(Evaluated::NotModified)
         );
         assert_eq!(plan(|request| request.if_none_match = some("\"x\"")), WHOLE);
         assert_eq!(
             plan(|request| request.if_modified_since = some(SAME)),
-            Ok(Plan::NotModified)
+            Ok(Evaluated::NotModified)
         );
         assert_eq!(
             plan(|request| request.if_modified_since = some(EARLIER)),
@@ -181,7 +187,7 @@ mod tests {
     #[test]
     fn ranges_need_their_condition_and_a_get() {
         let some = |text: &str| Some(text.to_owned());
-        let part = Ok(Plan::Send(Part::One(ByteRange { start: 0, end: 10 })));
+        let part = Ok(Evaluated::Send(Part::One(ByteRange { start: 0, end: 10 })));
         let ranged = |if_range: Option<&str>, head: bool| {
             plan(|request| {
                 request.range = some("bytes=0-9");

@@ -119,9 +119,10 @@ async fn read_back(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
         via: Some(DeliveryMode::Relay),
         ..DeliveryRequest::default()
     };
+    let attachment = store.find(id).await?;
     let Delivery::Relay {
         body: Some(body), ..
-    } = store.deliver(id, &request).await?
+    } = store.deliver(&attachment, &request).await?
     else {
         return Err(Error::internal(
             "a relay was asked for, and something else came",
