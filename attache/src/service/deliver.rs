@@ -171,7 +171,7 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound); [`BadRequest`](ErrorKind::BadRequest) if the lifetime is out of bounds.
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`BadRequest`](crate::ErrorKind::BadRequest) if the lifetime is out of bounds.
     pub async fn url(
         &self,
         id: &AttachmentId,
@@ -227,7 +227,7 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Forbidden`].
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
     pub fn check_link(
         &self,
         id: &AttachmentId,
