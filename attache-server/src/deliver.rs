@@ -6,9 +6,9 @@ use std::time::Duration;
 use attache::access::Scope;
 use attache::access::links::LinkProof;
 use attache::attachment::filename::Disposition;
-use attache::delivery::Ask;
+use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
-use attache::{AttachmentId, Error, ErrorKind};
+use attache::{Attachment, AttachmentId, Error, ErrorKind};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -102,32 +102,42 @@ async fn deliver(
         // An id that cannot exist is reported as not found.
         return ErrorResponse(Error::not_found("…")).into_response();
     };
-    let admitted = admit(app, &id, disposition, &query, request).await;
-    let who = admitted.as_deref().unwrap_or("unknown");
-    audit::record_as(who, Action::Read, id.as_str(), &admitted);
-    if let Err(error) = admitted {
-        return ErrorResponse(error).into_response();
-    }
     let parts = app.attache.parts();
-    let ask = ask(&parts.config, disposition, &query, &peer, request);
+    let wanted = wanted(&parts.config, disposition, &query, &peer, request);
+    let admitted = admit(app, &id, &wanted, &query, request).await;
+    let who = admitted
+        .as_ref()
+        .map_or("unknown", |admitted| &*admitted.who);
+    audit::record_as(who, Action::Read, id.as_str(), &admitted);
+    let found = match admitted {
+        Ok(Admitted {
+            found: Some(found), ..
+        }) => found,
+        Ok(Admitted { found: None, .. }) => app.attache.find_for(&id, &wanted).await,
+        Err(error) => Err(error),
+    };
+    let attachment = match found {
+        Ok(attachment) => attachment,
+        Err(error) => return ErrorResponse(error).into_response(),
+    };
     let context = context(&parts.config, &query, peer, request);
-    match app.attache.deliver(&id, &ask).await {
+    match app.attache.deliver(&attachment, &wanted).await {
         Ok(delivery) => respond::deliver(delivery, context),
-        Err(error) => failed(app, &id, error).await,
+        Err(error) => failed(error, attachment.size),
     }
 }
 
-/// What a request asks of the library.
-fn ask(
+/// What a request asks of the library, and how the configuration wants it delivered.
+fn wanted(
     config: &attache::Config,
     disposition: Disposition,
     query: &DeliverQuery,
     peer: &Peer,
     request: &Parts,
-) -> Ask {
+) -> DeliveryRequest {
     let headers = &request.headers;
     let redirects = config.delivery_mode() == DeliveryMode::Redirect;
-    Ask {
+    DeliveryRequest {
         disposition,
         head: request.method == Method::HEAD,
         range: header(headers, RANGE),
@@ -172,47 +182,54 @@ fn context(
 }
 
 /// A 416 says how long the whole is.
-async fn failed(app: &App, id: &AttachmentId, error: Error) -> Response {
-    let size = match error.kind() {
-        ErrorKind::BadRange => app.attache.find(id).await.ok().map(|found| found.size),
-        _ => None,
-    };
+fn failed(error: Error, size: u64) -> Response {
+    let unsatisfied = error.kind() == ErrorKind::BadRange;
     let mut response = ErrorResponse(error).into_response();
-    if let Some(size) = size {
+    if unsatisfied {
         let headers = response.headers_mut();
         headers.insert(CONTENT_RANGE, respond::unsatisfied(size));
     }
     response
 }
 
-/// Lets a reader have an attachment: by a link, by who it is, or because the application says so. Who it was, for the
-/// audit log.
+/// A reader who may have an attachment, if there is one.
+struct Admitted {
+    /// For the audit log.
+    who: Arc<str>,
+    /// What the catalog says, if it was asked: nobody asks it twice.
+    found: Option<attache::Result<Attachment>>,
+}
+
+/// Lets a reader have an attachment: by a link, by who it is, or because the application says so. The catalog is asked
+/// only where the decision depends on its answer.
 async fn admit(
     app: &App,
     id: &AttachmentId,
-    disposition: Disposition,
+    wanted: &DeliveryRequest,
     query: &DeliverQuery,
     request: &Parts,
-) -> attache::Result<Arc<str>> {
+) -> attache::Result<Admitted> {
     let (method, headers) = (&request.method, &request.headers);
+    let admitted = |who, found| Admitted { who, found };
     let auth = app.auth()?;
     // A link that says it is temporary must be valid, even where none is needed.
-    if check_link(app, id, disposition, query)? {
+    if check_link(app, id, wanted.disposition, query)? {
         if query.via.is_some() && !auth.is_open() {
             return Err(Error::new(
                 ErrorKind::Forbidden,
                 "a temporary link does not choose how it is delivered",
             ));
         }
-        return Ok("link".into());
+        return Ok(admitted("link".into(), None));
     }
     let refused = match app.caller(&auth, request).await {
         Ok(caller) => {
             caller.need(Scope::Read)?;
-            if !caller.owners.are_all() {
-                caller.visible(app.attache.find(id).await)?;
-            }
-            return Ok(caller.name);
+            let found = match caller.owners.are_all() {
+                true => None,
+                false => Some(Ok(caller.visible(app.attache.find_for(id, wanted).await)?)),
+            };
+            return Ok(admitted(caller.name, found));
         }
         Err(error) => error,
     };
@@ -224,24 +241,27 @@ async fn admit(
         return Err(refused);
     };
     // The application is asked for what is not there, too.
-    let owner = match app.attache.find(id).await {
-        Ok(attachment) => attachment.owner,
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+    let found = match app.attache.find_for(id, wanted).await {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        found => found,
     };
-    let folder = match disposition {
+    let owner = found
+        .as_ref()
+        .ok()
+        .and_then(|attachment| attachment.owner.as_ref());
+    let folder = match wanted.disposition {
         Disposition::Inline => "attachment",
         Disposition::Attachment => "download",
     };
     let question = Question {
         id,
-        owner: owner.as_ref(),
+        owner,
         method,
         path: &format!("/{folder}/{id}"),
         headers,
     };
     forward.admit(&question).await?;
-    Ok("forward".into())
+    Ok(admitted("forward".into(), Some(found)))
 }
 
 /// Whether there is a temporary link at all.
@@ -287,3 +307,6 @@ fn listed(headers: &HeaderMap, name: HeaderName) -> Option<String> {
         .collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

@@ -438,6 +438,19 @@ fn a_typo_in_the_configuration_names_the_nearest_key() {
 }
 
 #[test]
+fn config_prints_the_example_file_whatever_is_configured() {
+    let place = Place::new();
+    let run = place
+        .run(&["--config", "missing.toml", "config", "--example"])
+        .expect(0);
+    let example = include_str!("../../attache.example.toml");
+    assert!(
+        run.text() == example,
+        "write it again: `cargo run -- config --example > attache.example.toml`"
+    );
+}
+
+#[test]
 fn config_shows_what_is_in_effect_and_redacts_secrets() {
     let mut place = Place::new();
     place.write("attache.toml", b"[server]\nlisten = \"127.0.0.1:7777\"\n");

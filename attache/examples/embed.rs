@@ -13,7 +13,7 @@ use attache::attachment::filename::Disposition;
 use attache::attachment::filename::Filename;
 use attache::attachment::{NewAttachment, Owner};
 use attache::catalog::config::CatalogUrl;
-use attache::delivery::Ask;
+use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
 use attache::{Attache, Config, Delivery, ErrorKind};
 use bytes::Bytes;
@@ -54,13 +54,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // What a request asks for goes in, what is to be answered comes out. `via` is for this example; without it the
     // configuration decides between relay, redirect and delegate.
-    let ask = Ask {
+    let request = DeliveryRequest {
         disposition: Disposition::Attachment,
         range: Some("bytes=-25".to_owned()),
         via: Some(DeliveryMode::Relay),
-        ..Ask::default()
+        ..DeliveryRequest::default()
     };
-    match attache.deliver(&attachment.id, &ask).await? {
+    match attache.deliver(&attachment, &request).await? {
         Delivery::Relay {
             representation,
             body: Some(mut body),

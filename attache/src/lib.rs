@@ -22,6 +22,6 @@ pub mod transfer;
 
 pub use attachment::{Attachment, AttachmentId, NewAttachment};
 pub use config::Config;
-pub use delivery::{Ask, Delivery};
+pub use delivery::{Delivery, DeliveryRequest};
 pub use error::{Error, ErrorKind, Result};
 pub use service::Attache;

@@ -34,7 +34,7 @@ const ARROWS: &str = "
     config/load -> config/key config/value error
     config/server -> config/load config/value delivery/embedding network secret
     config/value -> secret
-    delivery -> attachment attachment/filename attachment/media config delivery/conditions delivery/config error secret storage transfer/body transfer/ranges
+    delivery -> attachment attachment/filename attachment/media config delivery/conditions delivery/config delivery/lifetime delivery/representation delivery/request error secret storage transfer/body transfer/ranges
     delivery/conditions -> delivery/representation delivery/request error transfer/ranges
     delivery/config -> config/load config/value delivery/embedding delivery/lifetime
     delivery/embedding ->

@@ -11,7 +11,7 @@ use attache::catalog::config::CatalogUrl;
 use attache::delivery::config::DeliveryMode;
 use attache::delivery::lifetime::UrlLifetime;
 use attache::storage::config::Backend;
-use attache::{Ask, Attache, AttachmentId, Config, Delivery};
+use attache::{Attache, AttachmentId, Config, Delivery, DeliveryRequest};
 use bytes::Bytes;
 use futures::StreamExt;
 
@@ -28,8 +28,9 @@ async fn store(attache: &Attache) -> AttachmentId {
 async fn ask(attache: &Attache, id: &AttachmentId, number: usize) {
     match number % 4 {
         0 | 1 => {
+            let found = attache.find(id).await.expect("found");
             let delivery = attache
-                .deliver(id, &Ask::default())
+                .deliver(&found, &DeliveryRequest::default())
                 .await
                 .expect("delivered");
             assert!(
@@ -44,13 +45,14 @@ async fn ask(attache: &Attache, id: &AttachmentId, number: usize) {
             url.expect("signed");
         }
         _ => {
-            let ask = Ask {
+            let request = DeliveryRequest {
                 via: Some(DeliveryMode::Relay),
-                ..Ask::default()
+                ..DeliveryRequest::default()
             };
+            let found = attache.find(id).await.expect("found");
             let Ok(Delivery::Relay {
                 body: Some(body), ..
-            }) = attache.deliver(id, &ask).await
+            }) = attache.deliver(&found, &request).await
             else {
                 panic!("no relay");
             };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use attache::attachment::filename::Disposition;
 use attache::delivery::config::DeliveryMode;
 use attache::transfer::body::{Body, Expected};
-use attache::{Ask, Attache, Attachment, AttachmentId, Delivery, Error};
+use attache::{Attache, Attachment, AttachmentId, Delivery, DeliveryRequest, Error};
 use clap::Args;
 use indicatif::HumanBytes;
 use tokio::fs::File;
@@ -104,12 +104,12 @@ impl Get {
 
 /// The bytes; an error in place of their end if they are not the ones that were uploaded.
 async fn open(store: &Attache, attachment: &Attachment) -> Result<Body, CommandError> {
-    let ask = Ask {
+    let request = DeliveryRequest {
         via: Some(DeliveryMode::Relay),
         disposition: Disposition::Attachment,
-        ..Ask::default()
+        ..DeliveryRequest::default()
     };
-    match store.deliver(&attachment.id, &ask).await? {
+    match store.deliver(attachment, &request).await? {
         Delivery::Relay {
             body: Some(body), ..
         } => Ok(body.expecting(Expected {

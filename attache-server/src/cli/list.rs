@@ -7,7 +7,7 @@ use attache::access::Owners;
 use attache::attachment::Owner;
 use attache::attachment::media;
 use attache::catalog::Page;
-use attache::service::MAX_PAGE;
+use attache::service::{Listing, MAX_PAGE};
 use attache::{Attache, Attachment};
 use clap::Args;
 use indicatif::HumanBytes;
@@ -42,22 +42,17 @@ impl Ls {
         };
         let mut heading = !self.json && io::stdout().is_terminal();
         loop {
-            let found = store.list(&page).await?;
-            page.after = found.last().map(|last| {
-                let millis = last.created_at.unix_timestamp_nanos() / 1_000_000;
-                let millis = i64::try_from(millis).unwrap_or(i64::MAX);
-                (millis, last.id.clone())
-            });
-            let last = found.len() < MAX_PAGE as usize;
+            let Listing { attachments, next } = store.list(&page).await?;
             let text = if self.json {
-                lines(found)?
+                lines(attachments)?
             } else {
-                table(&found, std::mem::take(&mut heading))
+                table(&attachments, std::mem::take(&mut heading))
             };
             print(&text)?;
-            if last {
-                return Ok(Exit::Done);
-            }
+            page.after = Some(match next {
+                Some(next) => next,
+                None => return Ok(Exit::Done),
+            });
         }
     }
 }

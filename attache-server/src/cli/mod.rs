@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use attache::Config;
+use attache::config::load;
 use clap::{Args, Parser, Subcommand};
 
 use crate::reload::Source;
@@ -59,7 +60,7 @@ A short tour, with nothing configured (files in ./attache-data):
   attache rm ID                            delete it
   attache serve                            the HTTP API and the web page, http://127.0.0.1:8080
 
-`attache config` shows every setting and its value; any of them can be set by a variable, such as \
+`attache config` shows every setting and its value, `attache config --example` what each means; any of them can be set by a variable, such as \
 ATTACHE_STORAGE__BACKEND=azure. `attache check` reports whether the settings work, and what to do if not.
 
 Exit codes: 0 done, 1 failed, 2 used or configured wrongly, 3 no such attachment.
@@ -90,9 +91,17 @@ SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or
     ///
     /// Secrets are redacted; apart from them, the output can be used as a configuration file.
     #[command(after_help = "\
-Example:
-  attache config --config attache.toml")]
-    Config,
+Examples:
+  attache config --config attache.toml
+  attache config --example > attache.toml    every setting, with its default and what it means")]
+    Config(Show),
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// Print every key with its default and what it means instead, as a file to begin with.
+    #[arg(long)]
+    example: bool,
 }
 
 #[derive(Debug, Args)]
@@ -156,8 +165,11 @@ fn run(cli: Cli) -> Outcome {
                 Ok(Exit::Done)
             })
         }
-        Command::Config => {
-            print(&Config::load(file, &[])?.to_toml())?;
+        Command::Config(show) => {
+            print(&match show.example {
+                true => load::example::<Config>(),
+                false => Config::load(file, &[])?.to_toml(),
+            })?;
             Ok(Exit::Done)
         }
         Command::Check(check) => block_on(check.run(file)),

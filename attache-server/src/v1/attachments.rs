@@ -3,8 +3,8 @@
 use attache::access::Scope;
 use attache::attachment::Owner;
 use attache::catalog::Page;
-use attache::service::{MAX_PAGE, UploadLimits, Uploaded};
-use attache::{Attachment, AttachmentId, Error, Result};
+use attache::service::{Listing, UploadLimits, Uploaded};
+use attache::{AttachmentId, Result};
 use axum::Json as Out;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -122,10 +122,6 @@ pub(crate) async fn list(
     Query(query): Query<ListQuery>,
 ) -> HttpResult<Out<PageJson>> {
     caller.need(Scope::Read)?;
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Error::bad_request(format!("limit is 1 to {MAX_PAGE}")).into());
-    }
     let owner: Option<Owner> = query
         .owner
         .filter(|owner| !owner.is_empty())
@@ -139,26 +135,13 @@ pub(crate) async fn list(
         owner: owner.clone(),
         visible: caller.owners,
         after,
-        // One more than asked for shows whether there is a next page.
-        limit: (limit + 1).min(MAX_PAGE),
+        limit: query.limit.unwrap_or(100),
     };
-    let found = app.attache.list(&page).await?;
-    Ok(Out(page_of(found, limit, owner.as_ref())))
-}
-
-/// The first `limit` of what was found, and where the next page begins if there is one.
-fn page_of(mut found: Vec<Attachment>, limit: u32, owner: Option<&Owner>) -> PageJson {
-    let more =
-        found.len() > limit as usize || (limit == MAX_PAGE && found.len() == MAX_PAGE as usize);
-    found.truncate(limit as usize);
-    let next = found
-        .last()
-        .filter(|_| more)
-        .map(|last| cursor::encode(last, owner));
-    PageJson {
-        items: found.into_iter().map(Into::into).collect(),
-        next,
-    }
+    let Listing { attachments, next } = app.attache.list(&page).await?;
+    Ok(Out(PageJson {
+        items: attachments.into_iter().map(Into::into).collect(),
+        next: next.map(|place| cursor::encode(&place, owner.as_ref())),
+    }))
 }
 
 /// Metadata of an attachment.

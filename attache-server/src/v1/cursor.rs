@@ -1,15 +1,14 @@
 //! Where the next page of a listing begins, as text that clients hand back.
 
 use attache::attachment::Owner;
-use attache::{Attachment, AttachmentId, Error, Result};
+use attache::{AttachmentId, Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// A cursor holds the listing it belongs to, so that one of another listing is not taken for a position in this one.
-pub(super) fn encode(last: &Attachment, owner: Option<&Owner>) -> String {
-    let ms = last.created_at.unix_timestamp_nanos() / 1_000_000;
+pub(super) fn encode((ms, id): &(i64, AttachmentId), owner: Option<&Owner>) -> String {
     let owner = owner.map_or("", Owner::as_str);
-    URL_SAFE_NO_PAD.encode(format!("1 {ms} {} {owner}", last.id))
+    URL_SAFE_NO_PAD.encode(format!("1 {ms} {id} {owner}"))
 }
 
 pub(super) fn decode(cursor: &str, owner: Option<&Owner>) -> Result<(i64, AttachmentId)> {

@@ -1,6 +1,6 @@
 //! A key: its path, what it means, how it is read and shown, and whether it is read at start only, in one place.
 //!
-//! A section is a struct whose fields are written with [`section!`]. The macro makes the struct, its default and the table of
+//! A section is a struct whose fields are written with [`section!`](crate::section). The macro makes the struct, its default and the table of
 //! its keys, so that a new key is one item in the section that owns the decision.
 
 use std::any::Any;

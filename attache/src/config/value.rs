@@ -394,7 +394,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         })
 }
 
-/// As [`bytes`] reads it. Exact: the largest unit that divides.
+/// As [`bytes()`] reads it. Exact: the largest unit that divides.
 pub fn show_bytes(bytes: u64) -> String {
     [("GiB", 30), ("MiB", 20), ("KiB", 10)]
         .into_iter()

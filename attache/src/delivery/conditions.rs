@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use super::representation::Representation;
-use super::request::Ask;
+use super::request::DeliveryRequest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::ranges::{self, Part};
 
-/// What remains to do once the request is understood.
+/// What the conditions of a request leave to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum Evaluated {
     NotModified,
     Send(Part),
 }
@@ -24,9 +24,9 @@ impl Representation {
     /// # Errors
     ///
     /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
-    pub(crate) fn plan(&self, ask: &Ask) -> Result<Plan> {
+    pub(crate) fn evaluate(&self, request: &DeliveryRequest) -> Result<Evaluated> {
         let failed = |what: &str| Err(Error::new(ErrorKind::PreconditionFailed, what));
-        match (&ask.if_match, &ask.if_unmodified_since) {
+        match (&request.if_match, &request.if_unmodified_since) {
             // Strong comparison: a weak tag never matches (section 13.1.1).
             (Some(tags), _) if !self.is_listed(tags, false) => {
                 return failed("If-Match does not hold: the attachment has another entity tag");
@@ -36,33 +36,37 @@ impl Representation {
             }
             _ => {}
         }
-        match (&ask.if_none_match, &ask.if_modified_since) {
+        match (&request.if_none_match, &request.if_modified_since) {
             (Some(tags), _) => {
                 if self.is_listed(tags, true) {
-                    return Ok(Plan::NotModified);
+                    return Ok(Evaluated::NotModified);
                 }
             }
             (None, Some(date)) => {
                 if parse_date(date).is_some_and(|date| self.modified() <= date) {
-                    return Ok(Plan::NotModified);
+                    return Ok(Evaluated::NotModified);
                 }
             }
             (None, None) => {}
         }
-        let Some(range) = &ask.range else {
-            return Ok(Plan::Send(Part::Whole));
+        let Some(range) = &request.range else {
+            return Ok(Evaluated::Send(Part::Whole));
         };
         // Range is defined for GET alone (section 14.2).
-        if ask.head
-            || ask
+        if request.head
+            || request
                 .if_range
                 .as_deref()
                 .is_some_and(|value| !self.is_same(value))
         {
-            return Ok(Plan::Send(Part::Whole));
+            return Ok(Evaluated::Send(Part::Whole));
         }
         let ranges = ranges::parse(range, self.size)?;
-        Ok(Plan::Send(Part::of(ranges, &self.content_type, self.size)))
+        Ok(Evaluated::Send(Part::of(
+            ranges,
+            &self.content_type,
+            self.size,
+        )))
     }
 
     /// Whether `tags` (`*`, or a list of entity tags) name this one.
@@ -115,54 +119,67 @@ mod tests {
         }
     }
 
-    fn plan(change: impl FnOnce(&mut Ask)) -> std::result::Result<Plan, ErrorKind> {
-        let mut ask = Ask::default();
-        change(&mut ask);
-        representation().plan(&ask).map_err(|error| error.kind())
+    fn plan(
+        change: impl FnOnce(&mut DeliveryRequest),
+    ) -> std::result::Result<Evaluated, ErrorKind> {
+        let mut request = DeliveryRequest::default();
+        change(&mut request);
+        representation()
+            .evaluate(&request)
+            .map_err(|error| error.kind())
     }
 
     const SAME: &str = "Mon, 23 Nov 2026 20:00:00 GMT";
     const EARLIER: &str = "Mon, 23 Nov 2026 19:59:59 GMT";
-    const WHOLE: std::result::Result<Plan, ErrorKind> = Ok(Plan::Send(Part::Whole));
+    const WHOLE: std::result::Result<Evaluated, ErrorKind> = Ok(Evaluated::Send(Part::Whole));
 
     #[test]
     fn conditions_follow_rfc_9110() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            plan(|ask| ask.if_none_match = some("\"tag\"")),
-            Ok(Plan::NotModified)
+            plan(|request| request.if_none_match = some("\"tag\"")),
+            Ok(Evaluated::NotModified)
         );
         assert_eq!(
-            plan(|ask| ask.if_none_match = some("\"x\", W/\"tag\"")),
-            Ok(Plan::NotModified)
+            plan(|request| request.if_none_match = some("\"x\", W/\"tag\"")),
+            Ok(Evaluated::NotModified)
         );
         assert_eq!(
-            plan(|ask| ask.if_none_match = some("*")),
-            Ok(Plan::NotModified)
+            plan(|request| request.if_none_match = some("*")),
+            Ok(Evaluated::NotModified)
         );
-        assert_eq!(plan(|ask| ask.if_none_match = some("\"x\"")), WHOLE);
+        assert_eq!(plan(|request| request.if_none_match = some("\"x\"")), WHOLE);
         assert_eq!(
-            plan(|ask| ask.if_modified_since = some(SAME)),
-            Ok(Plan::NotModified)
+            plan(|request| request.if_modified_since = some(SAME)),
+            Ok(Evaluated::NotModified)
         );
-        assert_eq!(plan(|ask| ask.if_modified_since = some(EARLIER)), WHOLE);
-        assert_eq!(plan(|ask| ask.if_modified_since = some("yesterday")), WHOLE);
+        assert_eq!(
+            plan(|request| request.if_modified_since = some(EARLIER)),
+            WHOLE
+        );
+        assert_eq!(
+            plan(|request| request.if_modified_since = some("yesterday")),
+            WHOLE
+        );
         // If-None-Match outranks If-Modified-Since.
         assert_eq!(
-            plan(|ask| {
-                ask.if_none_match = some("\"x\"");
-                ask.if_modified_since = some(SAME);
+            plan(|request| {
+                request.if_none_match = some("\"x\"");
+                request.if_modified_since = some(SAME);
             }),
             WHOLE
         );
-        assert_eq!(plan(|ask| ask.if_match = some("\"tag\"")), WHOLE);
+        assert_eq!(plan(|request| request.if_match = some("\"tag\"")), WHOLE);
         assert_eq!(
-            plan(|ask| ask.if_match = some("W/\"tag\"")),
+            plan(|request| request.if_match = some("W/\"tag\"")),
             Err(ErrorKind::PreconditionFailed)
         );
-        assert_eq!(plan(|ask| ask.if_unmodified_since = some(SAME)), WHOLE);
         assert_eq!(
-            plan(|ask| ask.if_unmodified_since = some(EARLIER)),
+            plan(|request| request.if_unmodified_since = some(SAME)),
+            WHOLE
+        );
+        assert_eq!(
+            plan(|request| request.if_unmodified_since = some(EARLIER)),
             Err(ErrorKind::PreconditionFailed)
         );
     }
@@ -170,12 +187,12 @@ mod tests {
     #[test]
     fn ranges_need_their_condition_and_a_get() {
         let some = |text: &str| Some(text.to_owned());
-        let part = Ok(Plan::Send(Part::One(ByteRange { start: 0, end: 10 })));
+        let part = Ok(Evaluated::Send(Part::One(ByteRange { start: 0, end: 10 })));
         let ranged = |if_range: Option<&str>, head: bool| {
-            plan(|ask| {
-                ask.range = some("bytes=0-9");
-                ask.if_range = if_range.map(str::to_owned);
-                ask.head = head;
+            plan(|request| {
+                request.range = some("bytes=0-9");
+                request.if_range = if_range.map(str::to_owned);
+                request.head = head;
             })
         };
         assert_eq!(ranged(None, false), part);
@@ -186,7 +203,7 @@ mod tests {
         assert_eq!(ranged(Some(EARLIER), false), WHOLE);
         assert_eq!(ranged(None, true), WHOLE);
         assert_eq!(
-            plan(|ask| ask.range = some("bytes=100-")),
+            plan(|request| request.range = some("bytes=100-")),
             Err(ErrorKind::BadRange)
         );
     }

@@ -5,6 +5,7 @@ mod conditions;
 pub mod config;
 pub mod embedding;
 pub mod lifetime;
+pub(crate) mod plan;
 mod representation;
 mod request;
 
@@ -12,21 +13,16 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use config::DeliveryMode;
+use plan::{Elsewhere, Sending};
 
-use crate::attachment::Attachment;
-use crate::attachment::filename::Disposition;
-use crate::attachment::media::{self, Guarded};
-use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::secret::SignedUrl;
 use crate::storage::Offer;
 use crate::transfer::body::Body;
 use crate::transfer::ranges::Part;
 
-pub(crate) use conditions::Plan;
 pub use representation::{Representation, cache_control};
-pub use request::Ask;
+pub use request::DeliveryRequest;
 
 /// How a client gets an attachment.
 #[derive(Debug)]
@@ -60,67 +56,37 @@ pub enum Delivery {
     },
 }
 
-/// How to deliver: what the request asks for, as far as the operator lets it, or the configured way.
-pub(crate) fn mode(config: &Config, ask: &Ask) -> DeliveryMode {
-    let configured = config.delivery_mode();
-    let wanted = match (ask.via, configured) {
-        // A signed URL works without us for as long as it lives; where the operator chose that every byte passes through
-        // attache, or through the web server in front, no reader can choose otherwise.
-        (Some(DeliveryMode::Redirect), configured) => configured,
-        (Some(via), _) => via,
-        (None, DeliveryMode::Redirect) if ask.authorization => DeliveryMode::Relay,
-        (None, configured) => configured,
-    };
-    match wanted {
-        // Whoever is not the web server in front would be shown the path, and get no bytes.
-        DeliveryMode::Delegate if !ask.through_proxy => DeliveryMode::Relay,
-        mode => mode,
+impl Delivery {
+    /// What `offer` of the store makes of a plan that goes elsewhere; `None` if it is not of the kind that is needed, and
+    /// the bytes have to pass through us.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the store signs what is not a URL.
+    pub(crate) fn elsewhere(
+        elsewhere: &Elsewhere,
+        sending: &Sending,
+        offer: Offer,
+        now: OffsetDateTime,
+    ) -> Result<Option<Self>> {
+        Ok(match (elsewhere, offer) {
+            (Elsewhere::Redirect(lifetime), Offer::SignedUrl { url, expires_at }) => {
+                let max_age = redirect_max_age(expires_at, now, lifetime.need);
+                Some(Self::Redirect { url, max_age })
+            }
+            (Elsewhere::Redirect(_), Offer::InternalPath(_)) => None,
+            (Elsewhere::Delegate { prefix, .. }, offer) => Some(Self::Delegate {
+                representation: sending.representation.clone(),
+                part: sending.part.clone(),
+                internal: internal(prefix, offer)?,
+            }),
+        })
     }
-}
-
-/// How to deliver this attachment: what may be shown only under our policy does not come from the store, which sends none,
-/// unless that was asked for.
-pub(crate) fn mode_for(
-    mode: DeliveryMode,
-    ask: &Ask,
-    attachment: &Attachment,
-    inline_types: &[String],
-) -> DeliveryMode {
-    let elsewhere = mode == DeliveryMode::Redirect && ask.via.is_none();
-    let shown = ask.disposition == Disposition::Inline
-        && media::needs_policy(&attachment.content_type, inline_types);
-    match elsewhere && shown {
-        true => DeliveryMode::Relay,
-        false => mode,
-    }
-}
-
-/// Whether our policy comes with what is delivered in this way.
-pub(crate) fn guarded(mode: DeliveryMode) -> Guarded {
-    match mode {
-        DeliveryMode::Redirect => Guarded::No,
-        DeliveryMode::Relay | DeliveryMode::Delegate => Guarded::Yes,
-    }
-}
-
-/// Whether the web server in front comes to the same answer as we did.
-///
-/// It reads the request once more and knows nothing of ours: nginx compares `If-Match` and `If-Unmodified-Since` with the
-/// file's own tag and time, and ranges that we refuse to serve as such, or that `If-Range` switched off, it would serve.
-/// Such requests are rare; we answer them ourselves.
-pub(crate) fn may_delegate(ask: &Ask, part: &Part) -> bool {
-    let ranges_agree = match part {
-        Part::Whole => ask.range.is_none(),
-        // It may be what is left of several.
-        Part::One(_) => ask.range.as_ref().is_some_and(|range| !range.contains(',')),
-        Part::Several(_) => false,
-    };
-    ranges_agree && ask.if_match.is_none() && ask.if_unmodified_since.is_none()
 }
 
 /// Where the web server in front finds what the store offers, below its internal location: the path of a file, or
 /// `azure` and then path and query of a signed URL, whose host the web server knows.
-pub(crate) fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
+fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
     Ok(SignedUrl::new(match offer {
         Offer::InternalPath(path) => format!("{prefix}{path}"),
         Offer::SignedUrl { url, .. } => {
@@ -136,11 +102,7 @@ pub(crate) fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
 
 /// How long a redirect to a URL that expires at `expires_at` may be kept, by a client that needs the URL for `need` when it
 /// follows it.
-pub(crate) fn redirect_max_age(
-    expires_at: OffsetDateTime,
-    now: OffsetDateTime,
-    need: Duration,
-) -> Duration {
+fn redirect_max_age(expires_at: OffsetDateTime, now: OffsetDateTime, need: Duration) -> Duration {
     let left: Duration = (expires_at - now).try_into().unwrap_or(Duration::ZERO);
     left.saturating_sub(need)
 }
@@ -150,8 +112,6 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::attachment::ByteRange;
-    use crate::transfer::ranges;
 
     #[test]
     fn a_redirect_is_forgotten_before_its_url_dies() {
@@ -162,77 +122,6 @@ mod tests {
             Duration::from_secs(46)
         );
         assert_eq!(redirect_max_age(now, now, need), Duration::ZERO);
-    }
-
-    #[test]
-    fn nothing_is_delegated_that_the_web_server_would_answer_otherwise() {
-        let one = Part::One(ByteRange { start: 0, end: 10 });
-        let some = || Some("x".to_owned());
-        let plain = Ask::default();
-        let ranged = Ask {
-            range: some(),
-            ..Ask::default()
-        };
-        assert!(may_delegate(&plain, &Part::Whole));
-        assert!(may_delegate(&ranged, &one));
-        assert!(!may_delegate(&ranged, &Part::Whole));
-        let joined = Ask {
-            range: Some("bytes=0-4,5-9".to_owned()),
-            ..Ask::default()
-        };
-        assert!(!may_delegate(&joined, &one));
-        let several = ranges::parse("bytes=0-1,5-6", 100).expect("satisfiable");
-        assert!(!may_delegate(&ranged, &Part::of(several, "a/b", 100)));
-        for change in [
-            |ask: &mut Ask| ask.if_match = Some(String::new()),
-            |ask: &mut Ask| ask.if_unmodified_since = Some(String::new()),
-        ] {
-            let mut ask = Ask::default();
-            change(&mut ask);
-            assert!(!may_delegate(&ask, &Part::Whole));
-        }
-        let mut config = Config::default();
-        config.delivery.mode = Some(DeliveryMode::Delegate);
-        assert_eq!(mode(&config, &plain), DeliveryMode::Relay);
-        let proxied = Ask {
-            through_proxy: true,
-            ..Ask::default()
-        };
-        assert_eq!(mode(&config, &proxied), DeliveryMode::Delegate);
-    }
-
-    #[test]
-    fn who_brings_its_own_authorization_is_relayed_and_nobody_redirects_against_the_operator() {
-        use DeliveryMode::{Delegate, Redirect, Relay};
-        let chosen = |configured, via, authorization| {
-            let mut config = Config::default();
-            config.delivery.mode = Some(configured);
-            let ask = Ask {
-                via,
-                authorization,
-                through_proxy: true,
-                ..Ask::default()
-            };
-            mode(&config, &ask)
-        };
-        for (configured, via, authorization, expected) in [
-            (Redirect, None, false, Redirect),
-            (Redirect, None, true, Relay),
-            (Redirect, Some(Redirect), true, Redirect),
-            (Redirect, Some(Relay), false, Relay),
-            (Relay, Some(Redirect), false, Relay),
-            (Relay, Some(Redirect), true, Relay),
-            (Delegate, Some(Redirect), false, Delegate),
-            (Delegate, Some(Relay), false, Relay),
-            // The web server in front asks the store with a request of its own.
-            (Delegate, None, true, Delegate),
-        ] {
-            let outcome = chosen(configured, via, authorization);
-            assert_eq!(
-                outcome, expected,
-                "{configured:?}, {via:?}, {authorization}"
-            );
-        }
     }
 
     #[test]

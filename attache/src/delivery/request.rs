@@ -5,7 +5,7 @@ use crate::attachment::filename::Disposition;
 
 /// What a request asks for. The values of headers as they came.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct DeliveryRequest {
     /// Shown or saved.
     pub disposition: Disposition,
     /// Only the head is wanted.

@@ -9,10 +9,11 @@ use super::{Attache, Parts};
 use crate::access::links::LinkProof;
 use crate::attachment::filename::Disposition;
 use crate::attachment::media;
-use crate::attachment::{AttachmentId, ObjectKey};
-use crate::delivery::config::{DeliveryMode, MAX_URL_LIFETIME, MIN_URL_LIFETIME};
-use crate::delivery::lifetime::{Lifetime, UrlLifetime};
-use crate::delivery::{self, Ask, Delivery, Plan, Representation};
+use crate::attachment::{Attachment, AttachmentId, ObjectKey};
+use crate::delivery::config::{MAX_URL_LIFETIME, MIN_URL_LIFETIME};
+use crate::delivery::lifetime::Lifetime;
+use crate::delivery::plan::{Plan, Sending};
+use crate::delivery::{self, Delivery, DeliveryRequest, Representation};
 use crate::error::{Error, Result};
 use crate::secret::SignedUrl;
 use crate::storage::Offer;
@@ -27,103 +28,118 @@ pub struct TemporaryUrl {
 }
 
 impl Attache {
-    /// Decides how a client gets an attachment, and opens it if the bytes pass through us.
+    /// As [`find`](Self::find), for a delivery that begins with it: what ends here counts as a delivery that failed.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound), [`PreconditionFailed`](ErrorKind::PreconditionFailed),
-    /// [`BadRange`](ErrorKind::BadRange), [`Busy`](ErrorKind::Busy), and the errors of the store.
-    pub async fn deliver(&self, id: &AttachmentId, ask: &Ask) -> Result<Delivery> {
+    /// [`NotFound`](crate::ErrorKind::NotFound).
+    pub async fn find_for(
+        &self,
+        id: &AttachmentId,
+        request: &DeliveryRequest,
+    ) -> Result<Attachment> {
+        let started = Instant::now();
+        let found = self.find(id).await;
+        if found.is_err() {
+            let parts = self.parts();
+            let mode = delivery::plan::mode(&parts.config, request);
+            self.count(mode.as_str(), &parts, started, &found);
+        }
+        found
+    }
+
+    /// Decides how a client gets an attachment that was [found](Self::find), and opens it if the bytes pass through us. The
+    /// catalog is not asked again, unless the bytes are not there.
+    ///
+    /// # Errors
+    ///
+    /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed), [`BadRange`](crate::ErrorKind::BadRange),
+    /// [`Busy`](crate::ErrorKind::Busy), [`NotFound`](crate::ErrorKind::NotFound) if it was deleted since, and the errors of
+    /// the store.
+    pub async fn deliver(
+        &self,
+        attachment: &Attachment,
+        request: &DeliveryRequest,
+    ) -> Result<Delivery> {
         let (parts, started) = (self.parts(), self.start("deliver"));
-        let mode = delivery::mode(&parts.config, ask);
-        let outcome = self.plan_delivery(&parts, mode, id, ask, started).await;
+        let outcome = match Plan::of(&parts.config, attachment, request) {
+            Ok(plan) => {
+                self.carry_out(&parts, plan, attachment, request.head, started)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
         // A relay that streams is counted when its last byte has passed.
         if !matches!(outcome, Ok(Delivery::Relay { body: Some(_), .. })) {
+            let mode = delivery::plan::mode(&parts.config, request);
             self.count(mode.as_str(), &parts, started, &outcome);
         }
         outcome
     }
 
-    async fn plan_delivery(
+    /// `head`: only the head is wanted.
+    async fn carry_out(
         &self,
         parts: &Arc<Parts>,
-        mode: DeliveryMode,
-        id: &AttachmentId,
-        ask: &Ask,
+        plan: Plan,
+        attachment: &Attachment,
+        head: bool,
         started: Instant,
     ) -> Result<Delivery> {
-        let attachment = self.0.catalog.find(id).await?;
-        let inline_types = &parts.config.delivery.inline_types;
-        let mode = delivery::mode_for(mode, ask, &attachment, inline_types);
-        let guarded = delivery::guarded(mode);
-        let representation =
-            Representation::new(&attachment, ask.disposition, inline_types, guarded);
-        let part = match representation.plan(ask)? {
-            Plan::NotModified => return Ok(Delivery::NotModified(representation)),
-            Plan::Send(part) => part,
-        };
-        let elsewhere = match mode {
-            DeliveryMode::Relay => false,
-            DeliveryMode::Redirect => true,
-            DeliveryMode::Delegate => delivery::may_delegate(ask, &part),
+        let sending = match plan {
+            Plan::NotModified(representation) => return Ok(Delivery::NotModified(representation)),
+            Plan::Send(sending) => sending,
         };
         // Neither reads anything; what is known to be out of reach is looked at again, in case it is back.
-        if (elsewhere || ask.head) && self.unreadable().get(id).is_some() {
-            self.read(parts, &attachment, None).await?;
+        if (head || !sending.elsewhere.is_empty())
+            && self.unreadable().get(&attachment.id).is_some()
+        {
+            self.read(parts, attachment, None).await?;
         }
-        if elsewhere {
-            let config = &parts.config.delivery;
-            let lifetime = match mode {
-                // The web server in front opens it at once, and shows it to nobody.
-                DeliveryMode::Delegate => Lifetime::fixed(config.url_lifetime.or_default()),
-                _ => {
-                    let (content_type, size) = (&attachment.content_type, attachment.size);
-                    Lifetime::for_redirect(config.url_lifetime, content_type, size)
-                }
-            };
-            let wished = self
-                .offer(parts, &attachment.key, &representation, lifetime)
-                .await;
-            let (offer, lifetime) = match wished {
-                // What signs may be shorter than that, in the last hours of an outage: a short URL is better than none.
-                Err(error) if config.url_lifetime == UrlLifetime::Auto => {
-                    tracing::debug!(%id, error = error.report(), "signing for a shorter time");
-                    let short = Lifetime::fixed(config.url_lifetime.or_default());
-                    let offer = self
-                        .offer(parts, &attachment.key, &representation, short)
-                        .await;
-                    (offer?, short)
-                }
-                wished => (wished?, lifetime),
-            };
-            match (mode, offer) {
-                (DeliveryMode::Redirect, Some(Offer::SignedUrl { url, expires_at })) => {
-                    let now = OffsetDateTime::now_utc();
-                    let max_age = delivery::redirect_max_age(expires_at, now, lifetime.need);
-                    return Ok(Delivery::Redirect { url, max_age });
-                }
-                (DeliveryMode::Delegate, Some(offer)) => {
-                    return Ok(Delivery::Delegate {
-                        representation,
-                        part,
-                        internal: delivery::internal(&config.internal_prefix, offer)?,
-                    });
-                }
-                // The store has nothing of that kind to offer.
-                _ => {}
-            }
+        if let Some(delivery) = self.send_elsewhere(parts, &sending, attachment).await? {
+            return Ok(delivery);
         }
-        let body = if ask.head {
+        let part = sending.part;
+        let body = if head {
             None
         } else {
-            let body = self.relay(parts, &attachment, part.clone(), started);
+            let body = self.relay(parts, attachment, part.clone(), started);
             Some(Box::new(body.await?))
         };
         Ok(Delivery::Relay {
-            representation,
+            representation: sending.representation,
             part,
             body,
         })
+    }
+
+    /// The first of the plan's ways for which the store has an offer; `None` if it has nothing of that kind. The error is
+    /// the last way's.
+    async fn send_elsewhere(
+        &self,
+        parts: &Parts,
+        sending: &Sending,
+        attachment: &Attachment,
+    ) -> Result<Option<Delivery>> {
+        let mut failed = None;
+        for elsewhere in &sending.elsewhere {
+            let (key, lifetime) = (&attachment.key, elsewhere.lifetime());
+            match self
+                .offer(parts, key, &sending.representation, lifetime)
+                .await
+            {
+                Ok(Some(offer)) => {
+                    let now = OffsetDateTime::now_utc();
+                    return Delivery::elsewhere(elsewhere, sending, offer, now);
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    tracing::debug!(id = %attachment.id, error = error.report(), "the store signs nothing");
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(None), Err)
     }
 
     async fn offer(
@@ -155,7 +171,7 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound); [`BadRequest`](ErrorKind::BadRequest) if the lifetime is out of bounds.
+    /// [`NotFound`](crate::ErrorKind::NotFound); [`BadRequest`](crate::ErrorKind::BadRequest) if the lifetime is out of bounds.
     pub async fn url(
         &self,
         id: &AttachmentId,
@@ -211,7 +227,7 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Forbidden`].
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden).
     pub fn check_link(
         &self,
         id: &AttachmentId,

@@ -68,7 +68,7 @@ pub enum Finding {
     Archived,
     /// The bytes cannot be read to their end.
     Unreadable {
-        /// The [code](ErrorKind::code) of the error.
+        /// The [code](crate::ErrorKind::code) of the error.
         code: &'static str,
     },
 }

@@ -7,6 +7,7 @@ mod beginning;
 mod deliver;
 mod finding;
 mod limits;
+mod listing;
 mod locks;
 mod parts;
 mod presence;
@@ -23,6 +24,7 @@ pub mod verify;
 
 pub use deliver::TemporaryUrl;
 pub use limits::UploadLimits;
+pub use listing::{Listing, MAX_PAGE};
 pub use parts::Parts;
 pub use remove::{MAX_BULK, MAX_OWNED};
 pub use upload::Uploaded;
@@ -45,8 +47,8 @@ use crate::access::links::LinkKey;
 use crate::access::tokens::TokenStore;
 use crate::attachment::{Attachment, AttachmentId};
 use crate::bounded::Bounded;
+use crate::catalog::Catalog;
 use crate::catalog::open;
-use crate::catalog::{Catalog, Page};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::observe::history::History;
@@ -58,9 +60,6 @@ use crate::storage::Storage;
 use crate::transfer::budget::RELAY_BYTES;
 use locks::RemovalLocks;
 use unsettled::Unsettled;
-
-/// Most attachments of one page of a listing.
-pub const MAX_PAGE: u32 = 1000;
 
 /// Attachments of which it is remembered that they could not be read.
 const REMEMBERED_UNREADABLE: usize = 1024;
@@ -105,7 +104,7 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Misconfigured`], naming what to change.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), naming what to change.
     pub async fn open(config: Config) -> Result<Self> {
         let database = open::open(&config.catalog.url).await?;
         let links = LinkKey::new(database.keys.key(keys::LINKS).await?);
@@ -140,7 +139,7 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Misconfigured`] if the key of links can be neither read nor made.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the key of links can be neither read nor made.
     pub async fn with(
         config: Config,
         storage: Arc<dyn Storage>,
@@ -217,24 +216,9 @@ impl Attache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotFound`].
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
     pub async fn find(&self, id: &AttachmentId) -> Result<Attachment> {
         self.0.catalog.find(id).await
-    }
-
-    /// Attachments, newest first.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::BadRequest`] if the page is larger than [`MAX_PAGE`] or empty.
-    pub async fn list(&self, page: &Page) -> Result<Vec<Attachment>> {
-        if !(1..=MAX_PAGE).contains(&page.limit) {
-            return Err(Error::bad_request(format!("limit is 1 to {MAX_PAGE}")));
-        }
-        let (parts, started) = (self.parts(), self.start("list"));
-        let outcome = self.0.catalog.list(page).await;
-        self.count("list", &parts, started, &outcome);
-        outcome
     }
 
     /// Compares the store with the catalog: one item for every key that either knows, in ascending order, with what is

@@ -167,7 +167,8 @@ impl World {
             after: None,
             limit: attache::service::MAX_PAGE,
         };
-        let rows = process.service.list(&page).await.expect("list");
+        let listing = process.service.list(&page).await.expect("list");
+        let rows = listing.attachments;
         let options = VerifyOptions {
             deep: true,
             repair: false,

@@ -6,7 +6,7 @@ use attache::attachment::filename::Disposition;
 use attache::delivery::config::DeliveryMode;
 use attache::secret::SignedUrl;
 use attache::storage::config::Backend;
-use attache::{Ask, Attache, AttachmentId, Delivery, Error, ErrorKind};
+use attache::{Attache, AttachmentId, Delivery, DeliveryRequest, Error, ErrorKind};
 use bytes::Bytes;
 
 use super::sheet::{SKIPPED, Sheet};
@@ -115,13 +115,14 @@ fn same(bytes: &[u8]) -> attache::Result<()> {
 }
 
 async fn read_back(store: &Attache, id: &AttachmentId) -> attache::Result<()> {
-    let ask = Ask {
+    let request = DeliveryRequest {
         via: Some(DeliveryMode::Relay),
-        ..Ask::default()
+        ..DeliveryRequest::default()
     };
+    let attachment = store.find(id).await?;
     let Delivery::Relay {
         body: Some(body), ..
-    } = store.deliver(id, &ask).await?
+    } = store.deliver(&attachment, &request).await?
     else {
         return Err(Error::internal(
             "a relay was asked for, and something else came",
