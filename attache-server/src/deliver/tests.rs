@@ -5,6 +5,7 @@ mod counting;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use attache::access::tokens::Token;
 use attache::access::{Owners, Scopes};
 use attache::attachment::NewAttachment;
 use attache::catalog::config::CatalogUrl;
@@ -56,23 +57,24 @@ impl World {
         let bytes = futures::stream::iter([Ok(Bytes::from_static(b"0123456789"))]);
         let uploaded = attache.upload(new, bytes).await.expect("stored");
 
-        let tokens = Tokens::open(folder.path()).expect("opened");
-        let token = |owners: Owners| {
+        let url = CatalogUrl(folder.path().join("tokens-of-the-server.db"));
+        let database = attache::catalog::open::open(&url).await.expect("opened");
+        let token = async |owners: Owners| {
             let read: Scopes = [Scope::Read].into_iter().collect();
-            let made = tokens.create("reader", read, owners, None);
-            made.expect("made").1.expose().to_owned()
+            let (stored, text) = Token::generate("reader", read, owners, None).expect("few");
+            database.tokens.insert(&stored).await.expect("kept");
+            text.expose().to_owned()
         };
         let of = |pattern: &str| [pattern.parse().expect("a pattern")].into_iter().collect();
         let texts = [
-            token(Owners::all()),
-            token(of("page:*")),
-            token(of("user:*")),
+            token(Owners::all()).await,
+            token(of("page:*")).await,
+            token(of("user:*")).await,
         ];
         let loaded = Loaded { config, text: None };
         let bound = (Ipv4Addr::LOCALHOST, 1).into();
         let reloader = Reloader::new(Source::default(), loaded, bound).expect("no certificate");
-        // Opened again, as a server does that starts later.
-        let tokens = Tokens::open(folder.path()).expect("opened");
+        let tokens = Tokens::open(database.tokens).await.expect("read");
         let app = App::new(attache.clone(), reloader, Arc::new(tokens)).expect("an app");
         catalog.look_ups();
         Self {
