@@ -21,12 +21,9 @@ const ARROWS: &str = "
     catalog/cached -> attachment bounded catalog error storage
     catalog/config -> config/value
     catalog/sqlite -> access attachment attachment/media catalog error private storage
-    config -> catalog/config config/auth config/key config/limits config/load config/server config/value delivery/config delivery/embedding error inspect/config network storage/config transfer/config
-    config/auth -> config/load config/value
+    config -> catalog/config config/key config/load config/value delivery/config error inspect/config network storage/config transfer/config
     config/key -> config/value
-    config/limits -> config/value
     config/load -> config/key config/value error
-    config/server -> config/load config/value delivery/embedding network secret
     config/value -> secret
     delivery -> delivery/plan error secret storage transfer/body transfer/ranges
     delivery/conditions -> delivery/representation delivery/request error transfer/ranges

@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use attache::Config;
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
-use attache::config::auth::AuthMode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -13,6 +11,8 @@ use super::out::{columns, json, minute, note, print, print_json, timestamp};
 use super::outcome::{CommandError, Exit, Outcome};
 use crate::auth::token::{Token, TokenId};
 use crate::auth::tokens::Tokens;
+use crate::config::Settings;
+use crate::config::auth::AuthMode;
 
 /// Create, list and revoke API tokens, for auth.mode = "token". A running server notices within a second.
 #[derive(Debug, Args)]
@@ -103,10 +103,10 @@ impl<'a> TokenJson<'a> {
 }
 
 impl TokenCommand {
-    pub(super) fn run(self, config: &Config) -> Outcome {
-        let tokens = Tokens::open(&config.data_folder())?;
+    pub(super) fn run(self, settings: &Settings) -> Outcome {
+        let tokens = Tokens::open(&settings.store.data_folder())?;
         match self.command {
-            Command::Create(create) => create.run(config, &tokens),
+            Command::Create(create) => create.run(settings, &tokens),
             Command::List { json } => list(&tokens, json),
             Command::Revoke { ids } => revoke(&tokens, &ids),
         }
@@ -114,7 +114,7 @@ impl TokenCommand {
 }
 
 impl Create {
-    fn run(self, config: &Config, tokens: &Tokens) -> Outcome {
+    fn run(self, settings: &Settings, tokens: &Tokens) -> Outcome {
         let length = self.name.chars().count();
         if !(1..=64).contains(&length) || self.name.chars().any(char::is_control) {
             return Err(CommandError::Usage(
@@ -139,7 +139,7 @@ impl Create {
         let scopes: Scopes = self.scope.into_iter().collect();
         let owners: Owners = self.owner.into_iter().collect();
         let (token, text) = tokens.create(&self.name, scopes, owners, expires)?;
-        if !config.auth.accepts(AuthMode::Token) {
+        if !settings.auth.accepts(AuthMode::Token) {
             note(
                 "note: auth.mode does not include \"token\", so a server with this configuration accepts no tokens",
             );
