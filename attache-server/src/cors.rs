@@ -4,7 +4,7 @@
 //! The response names the origin itself and never `*`, so that a reader's cookies and a page's token may come along. So do
 //! errors: a page that cannot read why it was refused cannot show it.
 
-use attache::config::server::ServerConfig;
+use crate::config::server::ServerConfig;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{

@@ -23,6 +23,7 @@ use time::OffsetDateTime;
 
 use crate::audit::{self, Action};
 use crate::auth::forward::Question;
+use crate::config::Settings;
 use crate::cors;
 use crate::extract::TolerantQuery;
 use crate::net::outgoing::Backpressure;
@@ -102,8 +103,8 @@ async fn deliver(
         // An id that cannot exist is reported as not found.
         return ErrorResponse(Error::not_found("…")).into_response();
     };
-    let parts = app.attache.parts();
-    let wanted = wanted(&parts.config, disposition, &query, &peer, request);
+    let settings = app.settings();
+    let wanted = wanted(&settings, disposition, &query, &peer, request);
     let admitted = admit(app, &id, &wanted, &query, request).await;
     let who = admitted
         .as_ref()
@@ -120,7 +121,7 @@ async fn deliver(
         Ok(attachment) => attachment,
         Err(error) => return ErrorResponse(error).into_response(),
     };
-    let context = context(&parts.config, &query, peer, request);
+    let context = context(&settings, &query, peer, request);
     match app.attache.deliver(&attachment, &wanted).await {
         Ok(delivery) => respond::deliver(delivery, context),
         Err(error) => failed(error, attachment.size),
@@ -129,14 +130,14 @@ async fn deliver(
 
 /// What a request asks of the library, and how the configuration wants it delivered.
 fn wanted(
-    config: &attache::Config,
+    settings: &Settings,
     disposition: Disposition,
     query: &DeliverQuery,
     peer: &Peer,
     request: &Parts,
 ) -> DeliveryRequest {
     let headers = &request.headers;
-    let redirects = config.delivery_mode() == DeliveryMode::Redirect;
+    let redirects = settings.store.delivery_mode() == DeliveryMode::Redirect;
     DeliveryRequest {
         disposition,
         head: request.method == Method::HEAD,
@@ -150,31 +151,31 @@ fn wanted(
             Some(Via::Relay) => Some(DeliveryMode::Relay),
             Some(Via::Redirect) => Some(DeliveryMode::Redirect),
             // A script of a page that may read here may not read at the store, unless that has rules of its own.
-            None if redirects && cors::listed(&config.server, headers).is_some() => {
+            None if redirects && cors::listed(&settings.server, headers).is_some() => {
                 Some(DeliveryMode::Relay)
             }
             None => None,
         },
         authorization: headers.contains_key(AUTHORIZATION),
-        through_proxy: config.server.trusts(peer.address),
+        through_proxy: settings.server.trusts(peer.address),
     }
 }
 
 fn context(
-    config: &attache::Config,
+    settings: &Settings,
     query: &DeliverQuery,
     peer: Peer,
     request: &Parts,
 ) -> ResponseContext {
     ResponseContext {
-        embed: config.embed(),
+        embed: settings.embed(),
         access_expires_in: query.expires.map(|expires| {
             let left = expires - OffsetDateTime::now_utc().unix_timestamp();
             Duration::from_secs(left.try_into().unwrap_or(0))
         }),
         backpressure: match request.version {
             Version::HTTP_2 => Backpressure::Stream {
-                patience: config.download.idle_timeout,
+                patience: settings.store.download.idle_timeout,
             },
             _ => Backpressure::Socket(peer.valve),
         },

@@ -39,8 +39,8 @@ pub(crate) async fn pass(
     request: Request,
     next: Next,
 ) -> Response {
-    let parts = app.attache.parts();
-    cors::share(&parts.config.server, request, |request| {
+    let settings = app.settings();
+    cors::share(&settings.server, request, |request| {
         with_host(&app, peer, request, next)
     })
     .await
@@ -51,9 +51,8 @@ async fn with_host(app: &App, peer: Peer, request: Request, next: Next) -> Respo
     if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
         return ErrorResponse(Error::bad_request(what)).into_response();
     }
-    let parts = app.attache.parts();
-    let config = &parts.config;
-    let client = peer::client(&config.server, peer.address, request.headers());
+    let settings = app.settings();
+    let client = peer::client(&settings.server, peer.address, request.headers());
     audit::of_client(client, within_limits(app, client, request, next)).await
 }
 
@@ -62,9 +61,8 @@ async fn within_limits(app: &App, client: IpAddr, request: Request, next: Next) 
     if VITAL.contains(&request.uri().path()) {
         return framed(request, next).await;
     }
-    let parts = app.attache.parts();
-    let config = &parts.config;
-    if let Err(wait) = app.limits.client(&config.limits, client) {
+    let settings = app.settings();
+    if let Err(wait) = app.limits.client(&settings.limits, client) {
         return app
             .limited(LimitExceeded::ClientRate, Some(wait))
             .into_response();
@@ -81,7 +79,7 @@ async fn within_limits(app: &App, client: IpAddr, request: Request, next: Next) 
     let operator = OPERATORS.iter().any(|front| path.starts_with(front));
     let begun = app
         .limits
-        .begin(&config.limits, &config.server, client, operator);
+        .begin(&settings.limits, &settings.server, client, operator);
     match begun {
         Ok(_running) => framed(request, next).await,
         Err(exceeded) => app.limited(exceeded, None).into_response(),

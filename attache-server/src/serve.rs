@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attache::config::auth::AuthMode;
-use attache::{Attache, Config, Error, ErrorKind, Result};
+use crate::config::auth::AuthMode;
+use attache::{Attache, Error, ErrorKind, Result};
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::allocator::allocated_bytes;
 use crate::auth::tokens::Tokens;
+use crate::config::Settings;
 use crate::jobs;
 use crate::net::connection::Connection;
 use crate::net::refusal;
@@ -27,7 +28,7 @@ const REFUSALS: usize = 64;
 
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
 pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
-    let config = loaded.config.clone();
+    let config = loaded.settings.clone();
     for remark in config.remarks() {
         tracing::warn!("{remark}");
     }
@@ -37,7 +38,7 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
         .local_addr()
         .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
     let reloader = Reloader::new(source, loaded, address)?;
-    let attache = Attache::open(config.clone()).await?;
+    let attache = Attache::open(config.store.clone()).await?;
     let tokens = open_tokens(&attache, &config).await?;
     let app = App::new(attache, reloader, tokens)?;
     // Before anybody learns that it runs: an early SIGHUP would end the process.
@@ -50,7 +51,7 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
     outcome
 }
 
-async fn open_tokens(attache: &Attache, config: &Config) -> Result<Arc<Tokens>> {
+async fn open_tokens(attache: &Attache, config: &Settings) -> Result<Arc<Tokens>> {
     let store = attache
         .tokens()
         .ok_or_else(|| Error::internal("this catalog keeps no tokens"))?;
@@ -168,10 +169,9 @@ struct Connections<'a> {
 impl Connections<'_> {
     /// Serves a connection, or refuses it where there is no room.
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
-        let parts = self.app.attache.parts();
-        let config = &parts.config;
+        let settings = self.app.settings();
         let limits = &self.app.limits;
-        let admitted = match limits.connect(&config.limits, &config.server, address.ip()) {
+        let admitted = match limits.connect(&settings.limits, &settings.server, address.ip()) {
             Ok(admitted) => admitted,
             Err(exceeded) => {
                 self.app.attache.metrics().limited(exceeded.as_str());
@@ -183,8 +183,8 @@ impl Connections<'_> {
             stream,
             address: address.ip(),
             tls: self.app.reloader.tls.current(),
-            stall: config.download.idle_timeout,
-            head_timeout: config.limits.head_timeout,
+            stall: settings.store.download.idle_timeout,
+            head_timeout: settings.limits.head_timeout,
             stopping: self.app.stopping.clone(),
         };
         let serving = connection.serve(self.router.clone(), self.graceful.watcher());
@@ -209,7 +209,7 @@ impl Connections<'_> {
     /// Lets running transfers finish within the grace, and cuts them after it, or at a second signal.
     async fn stop(mut self, mut signals: Signals) {
         let attache = &self.app.attache;
-        let grace = attache.parts().config.server.shutdown_grace;
+        let grace = self.app.settings().server.shutdown_grace;
         tracing::info!(
             grace_s = grace.as_secs(),
             running = self.running.len(),

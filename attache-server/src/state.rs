@@ -18,7 +18,7 @@ use crate::auth::tokens::Tokens;
 use crate::auth::{Auth, Caller};
 use crate::net::limits::{self, LimitExceeded, Limits, Uploading};
 use crate::readiness::Readiness;
-use crate::reload::Reloader;
+use crate::reload::{Effective, Reloader};
 use crate::respond::ErrorResponse;
 
 /// What handlers share. Cheap to clone; clones share it.
@@ -49,8 +49,8 @@ impl App {
     ///
     /// [`ErrorKind::Misconfigured`](attache::ErrorKind::Misconfigured) if `[auth]` cannot be used.
     pub(crate) fn new(attache: Attache, reloader: Reloader, tokens: Arc<Tokens>) -> Result<Self> {
-        let parts = attache.parts();
-        let auth = Auth::build(&parts.config.auth, parts.generation, tokens.clone(), None)?;
+        let settings = reloader.settings();
+        let auth = Auth::build(&settings.auth, settings.generation, tokens.clone(), None)?;
         Ok(Self(Arc::new(Inner {
             attache,
             reloader,
@@ -64,15 +64,19 @@ impl App {
 }
 
 impl Inner {
+    /// The settings in effect. Keep them for one request, and no longer.
+    pub(crate) fn settings(&self) -> Arc<Effective> {
+        self.reloader.settings()
+    }
+
     /// Who sends this request, by the rules of `auth`; and whether it may send one now.
     ///
     /// # Errors
     ///
     /// As [`Auth::caller`]; [`ErrorKind::TooManyRequests`](attache::ErrorKind::TooManyRequests).
     pub(crate) async fn caller(&self, auth: &Auth, request: &request::Parts) -> Result<Caller> {
-        let parts = self.attache.parts();
-        let server = &parts.config.server;
-        let caller = auth.caller(self.attache.links(), server, request).await?;
+        let (links, settings) = (self.attache.links(), self.settings());
+        let caller = auth.caller(links, &settings.server, request).await?;
         // Those whom nobody knows have the rate of their address.
         if !caller.is_anybody() {
             self.pace(&caller)?;
@@ -92,9 +96,8 @@ impl Inner {
     ///
     /// [`ErrorKind::Busy`](attache::ErrorKind::Busy).
     pub(crate) fn begin_upload(&self, caller: &Caller) -> Result<Uploading> {
-        let parts = self.attache.parts();
         self.limits
-            .upload(&parts.config.limits, &caller.name)
+            .upload(&self.settings().limits, &caller.name)
             .map_err(|exceeded| self.limited(exceeded, None).0)
     }
 
@@ -104,23 +107,22 @@ impl Inner {
     ///
     /// [`ErrorKind::TooManyRequests`](attache::ErrorKind::TooManyRequests).
     fn pace(&self, caller: &Caller) -> Result<()> {
-        let parts = self.attache.parts();
         self.limits
-            .caller(&parts.config.limits, &caller.name)
+            .caller(&self.settings().limits, &caller.name)
             .map_err(|wait| self.limited(LimitExceeded::CallerRate, Some(wait)).0)
     }
 
     /// Who may do what, by the configuration that serves now.
     pub(crate) fn auth(&self) -> Result<Arc<Auth>> {
-        let parts = self.attache.parts();
+        let settings = self.settings();
         let auth = self.auth.load_full();
-        if auth.generation >= parts.generation {
+        if auth.generation >= settings.generation {
             return Ok(auth);
         }
         // The first request that notices builds; that costs no I/O, so two that notice at once may both do it.
         let fresh = Auth::build(
-            &parts.config.auth,
-            parts.generation,
+            &settings.auth,
+            settings.generation,
             self.tokens.clone(),
             Some(&auth),
         )?;

@@ -8,20 +8,20 @@ use test_support::layers::Layers;
 const ARROWS: &str = "
     allocator ->
     audit -> auth request_id
-    auth -> auth/caller auth/forward auth/jwt auth/origin auth/session auth/tokens net/peer
+    auth -> auth/caller auth/forward auth/jwt auth/origin auth/session auth/tokens config/auth config/server net/peer
     auth/caller ->
-    auth/forward -> client
-    auth/jwt -> auth/caller client
+    auth/forward -> client config/auth
+    auth/jwt -> auth/caller client config/auth
     auth/known -> auth/caller auth/session
-    auth/origin -> cors net/peer
+    auth/origin -> config/server cors net/peer
     auth/session ->
     auth/tokens -> auth/caller auth/known auth/session
     backup ->
-    cli -> cli/backup cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify otlp reload serve telemetry
+    cli -> cli/backup cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
     cli/backup -> backup cli/out cli/outcome cli/progress cli/store
-    cli/check -> cli/out cli/outcome cli/progress cli/store
+    cli/check -> cli/out cli/outcome cli/progress cli/store config
     cli/get -> cli/out cli/outcome cli/progress cli/stop
-    cli/health -> cli/out cli/outcome client
+    cli/health -> cli/out cli/outcome client config
     cli/list -> cli/out cli/outcome v1/json
     cli/out -> cli/outcome
     cli/outcome ->
@@ -29,13 +29,18 @@ const ARROWS: &str = "
     cli/put -> cli/out cli/outcome cli/progress cli/stop cli/store v1/json
     cli/remove -> cli/out cli/outcome
     cli/stop -> cli/outcome
-    cli/store -> allocator cli/out cli/outcome
-    cli/token -> cli/out cli/outcome cli/store
-    cli/url -> cli/out cli/outcome
+    cli/store -> allocator cli/out cli/outcome config
+    cli/token -> cli/out cli/outcome cli/store config config/auth
+    cli/url -> cli/out cli/outcome config/server
     cli/verify -> cli/out cli/outcome cli/progress cli/stop
     client ->
-    cors ->
-    deliver -> audit auth/forward cors extract net/outgoing net/peer respond state
+    config -> config/auth config/limits config/server
+    config/auth ->
+    config/limits ->
+    config/origin ->
+    config/server -> config/origin
+    cors -> config/server
+    deliver -> audit auth/forward config cors extract net/outgoing net/peer respond state
     extract -> respond
     framing -> respond upload
     gate -> audit cors framing net/limits net/peer respond state
@@ -43,26 +48,26 @@ const ARROWS: &str = "
     main -> allocator cli
     net ->
     net/connection -> net/peer net/stall net/streams net/tls net/valve net/version
-    net/limits -> net/rates net/sign_ins
+    net/limits -> config/limits config/server net/rates net/sign_ins
     net/outgoing -> net/valve
-    net/peer -> net/valve
-    net/rates ->
+    net/peer -> config/server net/valve
+    net/rates -> config/limits
     net/refusal ->
     net/sign_ins ->
     net/stall -> net/valve
     net/streams ->
-    net/tls ->
+    net/tls -> config/server
     net/valve ->
     net/version ->
     otlp -> client
     readiness ->
-    reload -> auth net/tls reload/allowed reload/source
-    reload/allowed -> reload/source
-    reload/source ->
+    reload -> auth config net/tls reload/allowed reload/source
+    reload/allowed -> config config/auth reload/source
+    reload/source -> config
     request_id -> otlp
     respond -> net/outgoing request_id
     router -> deliver gate request_id respond state v1 web
-    serve -> allocator auth/tokens jobs net/connection net/refusal reload router state
+    serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router state
     state -> audit auth auth/session auth/tokens net/limits readiness reload respond
     telemetry -> otlp
     upload -> upload/form upload/head upload/incoming

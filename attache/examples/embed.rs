@@ -13,6 +13,7 @@ use attache::attachment::filename::Disposition;
 use attache::attachment::filename::Filename;
 use attache::attachment::{NewAttachment, Owner};
 use attache::catalog::config::CatalogUrl;
+use attache::config::SERVER_SECTIONS;
 use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
 use attache::{Attache, Config, Delivery, ErrorKind};
@@ -23,8 +24,8 @@ use futures::StreamExt as _;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let config = match std::env::args().nth(1) {
-        // A file, then the environment, then these overrides.
-        Some(file) => Config::load(Some(Path::new(&file)), &[])?,
+        // A file, then the environment, then these overrides. The server's own sections may be in it.
+        Some(file) => Config::load_beside(Some(Path::new(&file)), &[], SERVER_SECTIONS)?,
         // Or plain values. Everything has a default.
         None => {
             let mut config = Config::default();

@@ -27,12 +27,9 @@ const ARROWS: &str = "
     catalog/partial -> attachment attachment/filename error storage/multipart
     catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
     catalog/workers ->
-    config -> catalog/config config/auth config/key config/limits config/load config/server config/value delivery/config delivery/embedding error inspect/config network storage/config transfer/config
-    config/auth -> config/load config/value
+    config -> catalog/config config/key config/load config/value delivery/config error inspect/config network storage/config transfer/config
     config/key -> config/value
-    config/limits -> config/value
     config/load -> config/key config/value error
-    config/server -> config/load config/value delivery/embedding network secret
     config/value -> secret
     delivery -> attachment attachment/filename attachment/media config delivery/conditions delivery/config delivery/lifetime delivery/representation delivery/request error secret storage transfer/body transfer/ranges
     delivery/conditions -> delivery/representation delivery/request error transfer/ranges

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::auth::ForwardConfig;
 use attache::attachment::Owner;
-use attache::config::auth::ForwardConfig;
 use attache::{AttachmentId, Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use moka::future::Cache;

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use crate::config::auth::{AuthConfig, AuthMode};
+use crate::config::server::ServerConfig;
 use attache::access::links::LinkKey;
 use attache::access::tokens::{TokenId, looks_like_one};
-use attache::config::auth::{AuthConfig, AuthMode};
-use attache::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};

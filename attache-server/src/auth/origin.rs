@@ -1,6 +1,6 @@
 //! Requests that a browser sends for another site (cross-site request forgery, DNS rebinding).
 
-use attache::config::server::ServerConfig;
+use crate::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
 use http::header::{HOST, ORIGIN};
 use http::request::Parts;

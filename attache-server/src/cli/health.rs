@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use attache::Config;
 use clap::Args;
 use http::{Request, StatusCode, Uri};
 
 use super::out::{note, print};
 use super::outcome::{CommandError, Exit, Outcome};
 use crate::client::{Client, NoAnswer};
+use crate::config::Settings;
 
 /// Check whether a running server is alive. Exit code 0: it is. 1: it is not.
 ///
@@ -107,8 +107,8 @@ fn explained(why: &NoAnswer) -> String {
 /// Where the configuration lets the server listen. A file with faults says nothing about a server that started before them,
 /// so what the environment and the defaults say is tried then; who may do what is of no interest here.
 fn configured(file: Option<&Path>) -> String {
-    let config = Config::load(file, &[])
-        .or_else(|_| Config::load(None, &[("auth.mode", "token".to_owned())]))
+    let config = Settings::load(file, &[])
+        .or_else(|_| Settings::load(None, &[("auth.mode", "token".to_owned())]))
         .unwrap_or_default();
     let scheme = match config.server.tls.certificate_file {
         Some(_) => "https",

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attache::Config;
 use attache::config::load;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Settings;
 use crate::reload::Source;
 use crate::{otlp, serve, telemetry};
 
@@ -31,7 +31,7 @@ mod verify;
 
 use out::{note, print};
 use outcome::{CommandError, Exit, Outcome};
-use store::{block_on, read_store, stored, with_store};
+use store::{block_on, read_store, read_store_of, stored, with_store};
 
 /// Attachment store for web applications: stores files, delivers them, and creates temporary URLs for them.
 #[derive(Debug, Parser)]
@@ -155,7 +155,7 @@ fn run(cli: Cli) -> Outcome {
                 listen: typed.listen,
             };
             let loaded = source.load()?;
-            start("info", loaded.config.telemetry.otlp_endpoint.as_deref())?;
+            start("info", loaded.settings.telemetry.otlp_endpoint.as_deref())?;
             block_on(async {
                 otlp::send_from_here();
                 let outcome = serve::serve(loaded, source).await;
@@ -167,25 +167,28 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Config(show) => {
             print(&match show.example {
-                true => load::example::<Config>(),
-                false => Config::load(file, &[])?.to_toml(),
+                true => load::example::<Settings>(),
+                false => load::to_toml(&Settings::load(file, &[])?),
             })?;
             Ok(Exit::Done)
         }
         Command::Check(check) => block_on(check.run(file)),
         Command::Health(health) => block_on(health.run(file)),
         Command::Put(put) => {
-            let config = put::without_network_timeouts(stored(file)?);
+            let config = put::without_network_timeouts(stored(file)?.store);
             with_store(config, async |store| put.run(store).await)
         }
         Command::Get(get) => read_store(file, async |store| get.run(store).await),
-        Command::Url(url) => read_store(file, async |store| url.run(store).await),
+        Command::Url(url) => {
+            let Settings { server, store, .. } = stored(file)?;
+            read_store_of(store, async |store| url.run(store, &server).await)
+        }
         Command::Ls(ls) => read_store(file, async |store| ls.run(store).await),
         Command::Rm(rm) => read_store(file, async |store| rm.run(store).await),
         Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
-        Command::Backup(backup) => backup.run(&stored(file)?),
-        Command::Restore(restore) => restore.run(stored(file)?),
-        Command::Token(token) => token.run(Config::load(file, &[])?),
+        Command::Backup(backup) => backup.run(&stored(file)?.store),
+        Command::Restore(restore) => restore.run(stored(file)?.store),
+        Command::Token(token) => token.run(Settings::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }
 }

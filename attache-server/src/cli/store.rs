@@ -8,21 +8,22 @@ use attache::{Attache, Config};
 
 use super::out::note;
 use super::outcome::{CommandError, Outcome};
+use crate::config::Settings;
 
 /// How long a command waits for what it started itself before it aborts it.
 pub(super) const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// The configuration of a store that outlives a process.
-pub(super) fn stored(file: Option<&Path>) -> Result<Config, CommandError> {
-    let config = Config::load(file, &[])?;
-    if config.storage.backend == Backend::Memory {
+pub(super) fn stored(file: Option<&Path>) -> Result<Settings, CommandError> {
+    let settings = Settings::load(file, &[])?;
+    if settings.store.storage.backend == Backend::Memory {
         return Err(CommandError::Usage(
             "storage.backend is \"memory\": its attachments live in the server's process alone, and no other command \
              can see them; use the HTTP API of `attache serve`, or another storage.backend"
                 .to_owned(),
         ));
     }
-    Ok(config)
+    Ok(settings)
 }
 
 /// Runs a command on a store that should exist already.
@@ -30,7 +31,14 @@ pub(super) fn read_store(
     file: Option<&Path>,
     command: impl AsyncFnOnce(&Attache) -> Outcome,
 ) -> Outcome {
-    let config = stored(file)?;
+    read_store_of(stored(file)?.store, command)
+}
+
+/// As [`read_store`], for a command that has loaded the configuration.
+pub(super) fn read_store_of(
+    config: Config,
+    command: impl AsyncFnOnce(&Attache) -> Outcome,
+) -> Outcome {
     if !config.catalog.url.0.exists() {
         note(format_args!(
             "note: there is no catalog at {} yet, so a new one is made; is this the right folder, or is --config \

@@ -2,12 +2,10 @@
 
 use std::fmt::Write as _;
 
-use attache::Config;
 use attache::access::keys;
 use attache::access::tokens::{Token, TokenId, TokenStore};
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
 use attache::catalog::open::{Database, open};
-use attache::config::auth::AuthMode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -15,6 +13,8 @@ use time::OffsetDateTime;
 use super::out::{columns, json, minute, note, print, print_json, timestamp};
 use super::outcome::{CommandError, Exit, Outcome};
 use super::store::block_on;
+use crate::config::Settings;
+use crate::config::auth::AuthMode;
 
 /// Create, list and revoke API tokens, for auth.mode = "token". A running server notices within a second.
 #[derive(Debug, Args)]
@@ -109,15 +109,15 @@ impl<'a> TokenJson<'a> {
 }
 
 impl TokenCommand {
-    pub(super) fn run(self, config: Config) -> Outcome {
-        let exists = config.catalog.url.0.exists();
+    pub(super) fn run(self, settings: Settings) -> Outcome {
+        let exists = settings.store.catalog.url.0.exists();
         block_on(async {
             // Nothing is made before the first token is.
             if !exists && !matches!(self.command, Command::Create(_)) {
                 return self.command.without_database();
             }
-            let database = open(&config.catalog.url).await?;
-            let outcome = self.command.run(&config, &database).await;
+            let database = open(&settings.store.catalog.url).await?;
+            let outcome = self.command.run(&settings, &database).await;
             database.catalog.close().await;
             outcome
         })
@@ -125,9 +125,9 @@ impl TokenCommand {
 }
 
 impl Command {
-    async fn run(self, config: &Config, database: &Database) -> Outcome {
+    async fn run(self, settings: &Settings, database: &Database) -> Outcome {
         match self {
-            Self::Create(create) => create.run(config, &*database.tokens).await,
+            Self::Create(create) => create.run(settings, &*database.tokens).await,
             Self::List { json } => list(&all(&*database.tokens).await?, json),
             Self::Revoke { ids } => revoke(&*database.tokens, &ids).await,
             Self::EndSessions => {
@@ -167,7 +167,7 @@ async fn all(store: &dyn TokenStore) -> attache::Result<Vec<Token>> {
 }
 
 impl Create {
-    async fn run(self, config: &Config, store: &dyn TokenStore) -> Outcome {
+    async fn run(self, settings: &Settings, store: &dyn TokenStore) -> Outcome {
         let length = self.name.chars().count();
         if !(1..=64).contains(&length) || self.name.chars().any(char::is_control) {
             return Err(CommandError::Usage(
@@ -194,7 +194,7 @@ impl Create {
         let (stored, text) = Token::generate(&self.name, scopes, owners, expires)?;
         store.insert(&stored).await?;
         let token = stored.token;
-        if !config.auth.accepts(AuthMode::Token) {
+        if !settings.auth.accepts(AuthMode::Token) {
             note(
                 "note: auth.mode does not include \"token\", so a server with this configuration accepts no tokens",
             );

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::out::{self, note, print, print_json};
 use super::outcome::{Exit, Outcome};
+use crate::config::server::ServerConfig;
 
 /// Print a URL that opens one attachment, read-only, for a while.
 ///
@@ -46,12 +47,11 @@ struct UrlJson<'a> {
 }
 
 impl Url {
-    pub(super) async fn run(self, store: &Attache) -> Outcome {
+    pub(super) async fn run(self, store: &Attache, server: &ServerConfig) -> Outcome {
         let disposition = match self.download {
             true => Disposition::Attachment,
             false => Disposition::Inline,
         };
-        let server = &store.parts().config.server;
         let base = match &server.public_url {
             Some(url) => url.clone(),
             None => format!("http://{}", server.listen),

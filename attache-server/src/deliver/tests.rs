@@ -5,13 +5,13 @@ mod counting;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use attache::Attache;
 use attache::access::tokens::Token;
 use attache::access::{Owners, Scopes};
 use attache::attachment::NewAttachment;
 use attache::catalog::config::CatalogUrl;
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::storage::memory::MemoryStorage;
-use attache::{Attache, Config};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -41,8 +41,9 @@ struct World {
 impl World {
     async fn new(settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut config: Config =
+        let mut settings: Settings =
             attache::config::load::from_parts(Some(settings), []).expect("valid");
+        let config = &mut settings.store;
         config.catalog.url = CatalogUrl(folder.path().join("attache.db"));
         let catalog = SqliteCatalog::open(&config.catalog.url.0).expect("a catalog");
         let catalog = Arc::new(Counting::over(catalog));
@@ -71,7 +72,10 @@ impl World {
             token(of("page:*")).await,
             token(of("user:*")).await,
         ];
-        let loaded = Loaded { config, text: None };
+        let loaded = Loaded {
+            settings,
+            text: None,
+        };
         let bound = (Ipv4Addr::LOCALHOST, 1).into();
         let reloader = Reloader::new(Source::default(), loaded, bound).expect("no certificate");
         let tokens = Tokens::open(database.tokens).await.expect("read");

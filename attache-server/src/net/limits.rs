@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use attache::config::limits::LimitsConfig;
-use attache::config::server::ServerConfig;
+use crate::config::limits::LimitsConfig;
+use crate::config::server::ServerConfig;
 use attache::{Error, ErrorKind, Result};
 
 use super::rates::Rates;
@@ -298,7 +298,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use attache::Config;
+    use crate::config::Settings;
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_for_all_and_for_each_and_given_back() {
-        let mut config = Config::default();
+        let mut config = Settings::default();
         config.limits.connections = 3;
         config.limits.connections_per_client = 2;
         config.server.trusted_proxies = vec!["10.0.0.1".parse().expect("a network")];
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_for_all_and_for_each_and_some_places_are_kept_for_operators() {
-        let mut config = Config::default();
+        let mut config = Settings::default();
         config.limits.requests = 128;
         config.limits.requests_per_client = 127;
         let limits = Arc::new(Limits::default());
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_rate_holds_for_each_client_and_says_how_long_to_wait() {
-        let mut config = Config::default().limits;
+        let mut config = Settings::default().limits;
         config.client_rate = Some("60/m, burst 3".parse().expect("a rate"));
         let limits = Limits::default();
         let client = |text: &str| limits.client(&config, address(text));

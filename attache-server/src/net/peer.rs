@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use attache::config::server::ServerConfig;
+use crate::config::server::ServerConfig;
 use http::header::HOST;
 use http::{HeaderMap, Uri};
 
@@ -98,12 +98,13 @@ fn forwarded_address(entry: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use attache::Config;
 
     #[test]
     fn only_proxies_that_are_trusted_say_who_asks() {
-        let mut server = Config::default().server;
-        server.trusted_proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+        let server = ServerConfig {
+            trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+            ..ServerConfig::default()
+        };
         let asks = |peer: &str, lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for line in lines {

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::server::TlsConfig;
 use arc_swap::ArcSwapOption;
-use attache::config::server::TlsConfig;
 use attache::{Error, ErrorKind, Result};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;

@@ -6,11 +6,12 @@
 
 use std::net::SocketAddr;
 
-use attache::config::auth::AuthMode;
+use crate::config::auth::AuthMode;
 use attache::config::load::keys_set_in;
-use attache::{Config, Error, ErrorKind, Result};
+use attache::{Error, ErrorKind, Result};
 
 use super::source::Loaded;
+use crate::config::Settings;
 
 /// Why a configuration is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +29,12 @@ pub(super) enum Trigger {
 /// [`ErrorKind::Misconfigured`], saying what is not done and how to do it all the same.
 pub(super) fn check(
     trigger: Trigger,
-    (config, text): (&Config, Option<&str>),
+    (settings, text): (&Settings, Option<&str>),
     new: &Loaded,
     bound: SocketAddr,
 ) -> Result<()> {
-    let opens = new.config.auth.accepts(AuthMode::Open);
-    if opens && !config.auth.accepts(AuthMode::Open) {
+    let opens = new.settings.auth.accepts(AuthMode::Open);
+    if opens && !settings.auth.accepts(AuthMode::Open) {
         return Err(refusal(
             "auth.mode would become \"open\", so that everybody could read and delete everything; a reload does not do \
              that: restart attache if you mean it"
@@ -69,7 +70,11 @@ pub(super) fn check(
             )));
         }
     }
-    if let Some(key) = config.storage().moved(&new.config.storage()) {
+    if let Some(key) = settings
+        .store
+        .storage()
+        .moved(&new.settings.store.storage())
+    {
         return Err(refusal(format!(
             "{key} has changed: attachments that are stored now would not be found; {confirm}"
         )));
@@ -90,7 +95,7 @@ mod tests {
 
     fn loaded(text: &str) -> Result<Loaded> {
         Ok(Loaded {
-            config: attache::config::load::from_parts(Some(text), [])?,
+            settings: attache::config::load::from_parts(Some(text), [])?,
             text: Some(text.to_owned()),
         })
     }
@@ -100,7 +105,7 @@ mod tests {
         let bound = bound.parse().expect("an address");
         check(
             trigger,
-            (&whole.config, whole.text.as_deref()),
+            (&whole.settings, whole.text.as_deref()),
             &loaded(text)?,
             bound,
         )
@@ -128,7 +133,7 @@ mod tests {
                     continue;
                 };
                 if judged(Trigger::Asked, &WHOLE[..cut], bound).is_ok() {
-                    assert_eq!(loaded.config.auth.mode, [AuthMode::Token], "cut at {cut}");
+                    assert_eq!(loaded.settings.auth.mode, [AuthMode::Token], "cut at {cut}");
                 }
             }
         }

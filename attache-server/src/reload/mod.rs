@@ -1,14 +1,18 @@
 //! Loading the configuration again: on SIGHUP, on request, and when its file or a file that it names has changed.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use attache::config::load;
 use attache::observe::status::ReloadReport;
 use attache::{Attache, Error, Result};
 use tokio::time::Instant;
 
 use crate::auth::Auth;
+use crate::config::Settings;
 use crate::net::tls::{self, Certificate, Tls};
 
 mod allowed;
@@ -38,7 +42,26 @@ pub(crate) struct Reloader {
     bound: SocketAddr,
     /// The certificate in use.
     pub(crate) tls: Tls,
+    settings: ArcSwap<Effective>,
+    /// One reload at a time, so that the server's settings and the library's change in the same order.
+    reloading: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+}
+
+/// The settings in effect.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    settings: Settings,
+    /// Counts up with every reload.
+    pub(crate) generation: u64,
+}
+
+impl Deref for Effective {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 #[derive(Debug)]
@@ -67,13 +90,23 @@ impl Reloader {
         Ok(Self {
             source,
             bound,
-            tls: Tls::new(&loaded.config.server.tls)?,
+            tls: Tls::new(&loaded.settings.server.tls)?,
+            settings: ArcSwap::from_pointee(Effective {
+                settings: loaded.settings.clone(),
+                generation: 1,
+            }),
+            reloading: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
                 in_effect: loaded.text.clone(),
                 tried: Ok(loaded),
                 failing: None,
             }),
         })
+    }
+
+    /// The settings in effect. Keep them for one request, and no longer.
+    pub(crate) fn settings(&self) -> Arc<Effective> {
+        self.settings.load_full()
     }
 
     /// Loads and swaps in, for somebody who asked for it; the old configuration serves on if anything is wrong.
@@ -135,9 +168,9 @@ impl Reloader {
         loaded: Result<Loaded>,
         trigger: Trigger,
     ) -> Result<ReloadReport> {
+        let _turn = self.reloading.lock().await;
         let (in_effect, again) = self.begin(&loaded);
-        let checked =
-            loaded.and_then(|loaded| self.check(attache, in_effect.as_deref(), loaded, trigger));
+        let checked = loaded.and_then(|loaded| self.check(in_effect.as_deref(), loaded, trigger));
         let (tls, loaded) = match checked {
             Ok(checked) => checked,
             // It would say the same again: only another file, or somebody who asks, makes a difference.
@@ -146,10 +179,24 @@ impl Reloader {
                 return Err(error);
             }
         };
-        match attache.reload(loaded.config).await {
+        let Loaded { mut settings, text } = loaded;
+        let old = self.settings();
+        let mut beside = ReloadReport {
+            start_only: load::keep_start_only(&mut settings, &old.settings),
+            ..ReloadReport::default()
+        };
+        if old.server.tls != settings.server.tls {
+            beside.rebuilt.push("tls");
+        }
+        match attache.reload_with(settings.store.clone(), beside).await {
             Ok(report) => {
+                // Nobody is waited for in between: what the library took, the server takes, too.
+                self.settings.store(Arc::new(Effective {
+                    settings,
+                    generation: report.generation,
+                }));
                 self.tls.replace(tls);
-                self.state().in_effect = loaded.text;
+                self.state().in_effect = text;
                 Ok(report)
             }
             Err(error) => {
@@ -180,15 +227,13 @@ impl Reloader {
     /// and keys.
     fn check(
         &self,
-        attache: &Attache,
         in_effect: Option<&str>,
         loaded: Loaded,
         trigger: Trigger,
     ) -> Result<(Option<Certificate>, Loaded)> {
-        let parts = attache.parts();
-        allowed::check(trigger, (&parts.config, in_effect), &loaded, self.bound)?;
-        Auth::check(&loaded.config.auth)?;
-        Ok((tls::load(&loaded.config.server.tls)?, loaded))
+        allowed::check(trigger, (&self.settings(), in_effect), &loaded, self.bound)?;
+        Auth::check(&loaded.settings.auth)?;
+        Ok((tls::load(&loaded.settings.server.tls)?, loaded))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

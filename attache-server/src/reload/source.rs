@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use attache::{Config, Result};
+use attache::Result;
+
+use crate::config::Settings;
 
 /// Where the configuration comes from, besides the environment.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +19,7 @@ pub(crate) struct Source {
 /// A configuration, and the text of its file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Loaded {
-    pub(crate) config: Config,
+    pub(crate) settings: Settings,
     /// `None` without a file.
     pub(crate) text: Option<String>,
 }
@@ -33,7 +35,7 @@ impl Source {
             .as_deref()
             .map(attache::config::load::read_file)
             .transpose()?;
-        let config = attache::config::load::load(text.as_deref(), listen.as_slice())?;
-        Ok(Loaded { config, text })
+        let settings = attache::config::load::load(text.as_deref(), listen.as_slice())?;
+        Ok(Loaded { settings, text })
     }
 }

@@ -23,7 +23,7 @@ use crate::state::App;
 #[utoipa::path(get, path = "/v1/status", tag = "operation", responses((status = 200, description = "What the status page shows")))]
 pub(crate) async fn status(State(app): State<App>, caller: Caller) -> HttpResult<Response> {
     caller.need(Scope::Admin)?;
-    let status = Out(app.attache.status().await);
+    let status = Out(app.attache.status(app.settings().open_on()).await);
     Ok(([(CACHE_CONTROL, "no-store")], status).into_response())
 }
 

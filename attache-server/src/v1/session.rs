@@ -66,7 +66,7 @@ pub(crate) async fn sign_in(
 ) -> HttpResult<Response> {
     let (head, body) = request.into_parts();
     // A page of another site could sign its reader in as somebody else.
-    origin::check(&app.attache.parts().config.server, &head, false)?;
+    origin::check(&app.settings().server, &head, false)?;
     refuse_other_types(&head.headers)?;
     let SignInJson { token } = json_of_stranger(body, MAX_SIGN_IN).await?;
     let outcome = app.auth()?.token(&token);
@@ -101,7 +101,7 @@ pub(crate) async fn sign_out(
     request: Request,
 ) -> HttpResult<Response> {
     let (head, _) = request.into_parts();
-    origin::check(&app.attache.parts().config.server, &head, false)?;
+    origin::check(&app.settings().server, &head, false)?;
     app.sign_out(auth::sessions(app.attache.links(), &head.headers))
         .await?;
     let cookie = session::no_cookie(is_secure(&app, &peer, &head.uri, &head.headers));
@@ -110,7 +110,6 @@ pub(crate) async fn sign_out(
 
 /// Whether the client asks over https, as far as we can tell.
 fn is_secure(app: &App, peer: &Peer, uri: &Uri, headers: &HeaderMap) -> bool {
-    let parts = app.attache.parts();
-    peer.base_url(&parts.config.server, uri, headers)
+    peer.base_url(&app.settings().server, uri, headers)
         .starts_with("https://")
 }

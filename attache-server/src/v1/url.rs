@@ -59,7 +59,7 @@ pub(crate) async fn url(
 ) -> HttpResult<Response> {
     caller.need(Scope::Read)?;
     let lifetime = wish.lifetime.map(duration).transpose()?;
-    let base = peer.base_url(&app.attache.parts().config.server, &uri, &headers);
+    let base = peer.base_url(&app.settings().server, &uri, &headers);
     let disposition = wish.disposition.unwrap_or_default();
     let id = known(&id)?;
     if !caller.owners.are_all() {

@@ -58,6 +58,20 @@ pub fn read_file(path: &Path) -> Result<String> {
 ///
 /// [`ErrorKind::Misconfigured`], with every fault on a line of its own.
 pub fn load<C: Configuration>(text: Option<&str>, overrides: &[(&str, String)]) -> Result<C> {
+    load_beside(text, overrides, &[])
+}
+
+/// As [`load`], where other programs have sections of the same file: `beside` are their names, such as `["server"]`. What is
+/// in them, and what the environment says of them, is not looked at.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_beside<C: Configuration>(
+    text: Option<&str>,
+    overrides: &[(&str, String)],
+    beside: &'static [&'static str],
+) -> Result<C> {
     let environment = std::env::vars_os()
         // A variable that is not text is not ours.
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -65,7 +79,7 @@ pub fn load<C: Configuration>(text: Option<&str>, overrides: &[(&str, String)]) 
         let name = format!("ATTACHE_{}", key.to_ascii_uppercase().replace('.', "__"));
         (name, value.clone())
     });
-    from_parts(text, environment.chain(overrides))
+    read(text, environment.chain(overrides), beside)
 }
 
 /// Loads the text of a file, and an environment.
@@ -77,12 +91,24 @@ pub fn from_parts<C: Configuration>(
     file: Option<&str>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<C> {
+    read(file, environment, &[])
+}
+
+fn read<C: Configuration>(
+    file: Option<&str>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    beside: &'static [&'static str],
+) -> Result<C> {
     let mut config = C::default();
     let keys: Vec<&'static Key> = sections(&config)
         .into_iter()
         .flat_map(Section::keys)
         .collect();
-    let mut faults = Faults::new(keys.iter().map(|key| key.path).collect());
+    let mut faults = Faults {
+        found: Vec::new(),
+        known: keys.iter().map(|key| key.path).collect(),
+        beside,
+    };
     let mut given = Given::new();
     if let Some(text) = file {
         match text.parse::<toml::Table>() {
@@ -228,22 +254,21 @@ fn read_named(path: &Path, key: &str, faults: &mut Faults) -> Option<String> {
 pub struct Faults {
     found: Vec<String>,
     known: Vec<&'static str>,
+    /// Sections of somebody else.
+    beside: &'static [&'static str],
 }
 
 impl Faults {
-    fn new(known: Vec<&'static str>) -> Self {
-        Self {
-            found: Vec::new(),
-            known,
-        }
-    }
-
     /// A sentence that begins with the key.
     pub fn add(&mut self, fault: impl Into<String>) {
         self.found.push(fault.into());
     }
 
     fn unknown(&mut self, path: &str, origin: &str) {
+        let section = path.split('.').next().unwrap_or(path);
+        if self.beside.contains(&section) {
+            return;
+        }
         let nearest = self
             .known
             .iter()

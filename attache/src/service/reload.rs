@@ -17,9 +17,22 @@ impl Attache {
     ///
     /// What is wrong with the new configuration; the old one serves on.
     pub async fn reload(&self, config: Config) -> Result<ReloadReport> {
+        self.reload_with(config, ReloadReport::default()).await
+    }
+
+    /// As [`reload`](Self::reload), for a program that has settings of its own: `beside` is what it builds anew, keeps, or
+    /// does not change before a restart, together with this, and becomes a part of the report.
+    ///
+    /// Once this has returned, or failed, the program swaps its own settings, or does not. Dropping the future before that
+    /// leaves the old configuration in effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`reload`](Self::reload).
+    pub async fn reload_with(&self, config: Config, beside: ReloadReport) -> Result<ReloadReport> {
         // One at a time; requests do not wait for it.
         let _turn = self.0.reloading.lock().await;
-        let outcome = self.swap(config).await;
+        let outcome = self.swap(config, beside).await;
         let word = match &outcome {
             Ok(_) => "ok",
             Err(_) => "failed",
@@ -52,10 +65,9 @@ impl Attache {
         *self.last_reload() = Some(last);
     }
 
-    async fn swap(&self, mut config: Config) -> Result<ReloadReport> {
+    async fn swap(&self, mut config: Config, beside: ReloadReport) -> Result<ReloadReport> {
         let old = self.parts();
         let start_only = load::keep_start_only(&mut config, &old.config);
-        let tls_changed = old.config.server.tls != config.server.tls;
         let metrics = self.0.metrics.clone();
         let built = tokio::task::spawn_blocking({
             let old = old.clone();
@@ -64,10 +76,10 @@ impl Attache {
         let (parts, mut report) = built.await.map_err(|error| {
             Error::internal("building the new parts failed").with_source(error)
         })??;
-        report.start_only = start_only;
-        if tls_changed {
-            report.rebuilt.push("tls");
-        }
+        report.start_only = beside.start_only;
+        report.start_only.extend(start_only);
+        report.rebuilt.extend(beside.rebuilt);
+        report.kept.extend(beside.kept);
         if report.rebuilt.contains(&"storage") {
             parts.storage.probe().await?;
         }

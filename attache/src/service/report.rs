@@ -6,7 +6,6 @@ use std::time::Instant;
 use time::OffsetDateTime;
 
 use super::{Attache, Before};
-use crate::config::auth::AuthMode;
 use crate::observe::health;
 use crate::observe::history::{Sample, Window};
 use crate::observe::metrics::{Reading, resident_bytes};
@@ -16,8 +15,9 @@ use crate::observe::status::{
 };
 
 impl Attache {
-    /// Everything about the state of the service, for the status page.
-    pub async fn status(&self) -> Status {
+    /// Everything about the state of the service, for the status page. `open_on` is where the program around it lets everybody
+    /// in who connects, if it does.
+    pub async fn status(&self, open_on: Option<String>) -> Status {
         let reading = self.reading().await;
         let parts = self.parts();
         let in_place = self.in_place(&parts).await.is_ok();
@@ -85,11 +85,7 @@ impl Attache {
             configuration: ConfigurationStatus {
                 generation: parts.generation,
                 last_reload: self.last_reload().clone(),
-                open_on: parts
-                    .config
-                    .auth
-                    .accepts(AuthMode::Open)
-                    .then(|| parts.config.server.listen.to_string()),
+                open_on,
             },
             storage: StorageStatus { in_place },
             catalog: CatalogStatus {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config::auth::JwtConfig;
 use arc_swap::ArcSwapOption;
-use attache::config::auth::JwtConfig;
 use attache::lease::{Granted, Lease};
 use attache::{Error, ErrorKind, Result};
 use jsonwebtoken::jwk::{

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::auth::JwtConfig;
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
-use attache::config::auth::JwtConfig;
 use attache::{Error, ErrorKind, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use super::outcome::{CommandError, Exit, Outcome};
 use super::store::{CLOSE_GRACE, stored};
 use super::{out, progress};
+use crate::config::Settings;
 
 mod sheet;
 mod trial;
@@ -49,19 +50,19 @@ impl Check {
     pub(super) async fn run(self, file: Option<&Path>) -> Outcome {
         let mut sheet = Sheet::new(self.json);
         let exit = match stored(file) {
-            Ok(config) => {
-                sheet.ok("configuration", source(file, &config))?;
-                for remark in config.remarks() {
+            Ok(settings) => {
+                sheet.ok("configuration", source(file, &settings.store))?;
+                for remark in settings.remarks() {
                     sheet.ok("configuration", format!("note: {remark}"))?;
                 }
-                if let Some(address) = embedded_by_address(&config) {
+                if let Some(address) = embedded_by_address(&settings) {
                     out::note(format_args!(
                         "note: {address} is an IP address, and in Chromium two ports of one address are not the same site: \
                          pages that are not served from there cannot show pictures, film or sound of it. Set \
                          server.public_url to a name, or delivery.embed = \"cross-origin\""
                     ));
                 }
-                examine(&mut sheet, config).await?;
+                examine(&mut sheet, settings.store).await?;
                 Exit::Done
             }
             Err(CommandError::Error(error)) => {
@@ -90,13 +91,13 @@ fn source(file: Option<&Path>, config: &Config) -> String {
 }
 
 /// The IP address under which pages would embed attachments, if they may only do so on the same site.
-fn embedded_by_address(config: &Config) -> Option<String> {
-    let address = match &config.server.public_url {
+fn embedded_by_address(settings: &Settings) -> Option<String> {
+    let address = match &settings.server.public_url {
         Some(url) => url.parse::<http::Uri>().ok()?.host()?.to_owned(),
-        None => config.server.listen.ip().to_string(),
+        None => settings.server.listen.ip().to_string(),
     };
     let is_ip = address.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    (config.embed() == Embed::SameSite && is_ip).then_some(address)
+    (settings.embed() == Embed::SameSite && is_ip).then_some(address)
 }
 
 async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), CommandError> {

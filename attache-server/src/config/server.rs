@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::load::Faults;
-use super::value::{
+use super::origin::Origin;
+use attache::config::load::Faults;
+use attache::config::value::{
     FilePath, Format, HttpUrl, List, Optional, Own, Quoted, Raw, Time, has_user, quoted,
 };
-use crate::delivery::embedding::Origin;
-use crate::network::Network;
-use crate::secret::Secret;
-use crate::section;
+use attache::network::Network;
+use attache::secret::Secret;
+use attache::section;
 
 section! {
     /// `[server]`
@@ -74,7 +74,7 @@ section! {
 
 impl ServerConfig {
     /// Whether what connects from `address` is a web server in front.
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.trusted_proxies
             .iter()
             .any(|network| network.contains(address))

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::value::{Count, Own, Time, or_unlimited};
-use crate::section;
+use attache::config::value::{Count, Own, Time, or_unlimited};
+use attache::section;
 
 section! {
     /// `[limits]`: how much clients may ask for.
@@ -35,11 +35,11 @@ section! {
 
 /// A limit of requests: one each `period`, and `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Time that one request costs.
-    pub period: Duration,
+    pub(crate) period: Duration,
     /// Requests that may come at once.
-    pub burst: u32,
+    pub(crate) burst: u32,
     /// As it was written: how many, in which time.
     written: (u32, Duration),
 }

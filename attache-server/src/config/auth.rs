@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::load::Faults;
-use super::value::{
+use attache::config::load::Faults;
+use attache::config::value::{
     FilePath, Format, HttpUrl, List, Optional, Raw, SomeText, Time, TimeOrZero, Words,
     is_loopback_url,
 };
-use crate::section;
+use attache::section;
 
 section! {
     /// `[auth]`: who may do what.
@@ -33,7 +33,7 @@ section! {
 
 /// `auth.mode`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthMode {
+pub(crate) enum AuthMode {
     /// Everybody who can connect may do everything; only on loopback.
     Open,
     /// API tokens that `attache token create` made.
@@ -53,7 +53,7 @@ const MODES: Words<AuthMode> = Words(&[
 
 impl AuthMode {
     /// Its word in the configuration.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         MODES.of(self)
     }
 }
@@ -123,7 +123,7 @@ impl Format<String> for HeaderName {
     }
 
     fn show(&self, value: &String) -> Option<String> {
-        super::value::quoted(value)
+        attache::config::value::quoted(value)
     }
 }
 
@@ -149,7 +149,7 @@ impl Format<String> for GuardedUrl {
 
 impl AuthConfig {
     /// Whether callers may prove themselves this way.
-    pub fn accepts(&self, mode: AuthMode) -> bool {
+    pub(crate) fn accepts(&self, mode: AuthMode) -> bool {
         self.mode.contains(&mode)
     }
 
