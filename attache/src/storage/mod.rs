@@ -1,6 +1,6 @@
 //! Where bytes lie. [`Storage`] moves bytes and knows nothing of ids, limits, owners or HTTP.
 //!
-//! Promises are stated on the trait; each has one named case in the suite (`tests/storage.rs`) that every
+//! Promises are stated on the trait; each has one named case in the suite (`testing/storage/`) that every
 //! implementation runs.
 
 use std::fmt;
