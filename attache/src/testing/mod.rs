@@ -1,4 +1,5 @@
-//! The promises of [`Storage`] and [`Multipart`](crate::storage::Multipart), as tests for a backend of your own (feature `testing`).
+//! The promises of [`Storage`], [`Multipart`](crate::storage::Multipart) and [`Catalog`], as tests for a backend of your own (feature
+//! `testing`).
 //!
 //! A trait of attache states what every implementation promises; here each promise is a case, named as the promise. Bind a backend
 //! with a function that opens it, and one line:
@@ -42,11 +43,16 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::catalog::Catalog;
 use crate::storage::Storage;
 
+pub mod catalog;
 pub mod objects;
+pub mod rows;
 pub mod storage;
 
+#[doc(inline)]
+pub use crate::__catalog_suite as catalog_suite;
 #[doc(inline)]
 pub use crate::__storage_suite as storage_suite;
 
@@ -63,8 +69,16 @@ impl Fresh<dyn Storage> {
     }
 }
 
+impl Fresh<dyn Catalog> {
+    /// An empty catalog.
+    pub fn catalog(catalog: impl Catalog) -> Self {
+        Self::new(Arc::new(catalog))
+    }
+}
+
 impl<T: ?Sized> Fresh<T> {
-    fn new(subject: Arc<T>) -> Self {
+    /// As [`storage`](Fresh::storage) and [`catalog`](Fresh::catalog), for what is shared already.
+    pub fn new(subject: Arc<T>) -> Self {
         let ground = Vec::new();
         Self { subject, ground }
     }
