@@ -9,15 +9,13 @@ use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
 use attache::storage::multipart::Part;
 use attache::storage::{Blocks, Content, Grant, ObjectInfo, Offer, Storage};
-use attache::testing::objects::{
-    BLOCK, body, content, eventually, facts, failing_body, fresh_key, get, interrupt_put, list,
-    pattern, put,
-};
 use attache::transfer::budget::Budget;
 use attache::{Error, ErrorKind};
 use bytes::Bytes;
 use common::{
-    CONTAINER, Reply, SECRET, ask, fake, open, open_with, with_account_key, with_client_secret,
+    BLOCK, CONTAINER, Reply, SECRET, ask, body, content, eventually, facts, failing_body, fake,
+    fresh_key, get, interrupt_put, list, open, open_with, pattern, put, with_account_key,
+    with_client_secret,
 };
 use fake_azure::{FakeAzure, Guard, Op};
 use futures::StreamExt as _;

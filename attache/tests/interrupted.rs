@@ -12,9 +12,8 @@ use attache::observe::status::SweepReport;
 use attache::service::verify::{Finding, VerifyOptions};
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
-use attache::testing::objects::{Store, facts, fresh_key, get, pattern, put};
 use attache::{Attache, Config};
-use common::{fake, open, with_client_secret};
+use common::{Store, facts, fake, fresh_key, open, pattern, put, with_client_secret};
 use futures::TryStreamExt as _;
 
 /// A service on `store`, over the catalog of a process that died with these uploads pending.
@@ -85,7 +84,7 @@ async fn completes_what_is_whole(store: Store) {
     assert_eq!(found.size, 300_000);
     assert_eq!(find(&empty).await.expect("it is, too").size, 0);
     assert!(find(&absent).await.is_err());
-    let got = get(&*store, &whole, None).await.expect("read");
+    let got = common::get(&*store, &whole, None).await.expect("read");
     assert!(got.bytes == bytes);
     assert_eq!(Some(found.sha256), got.info.sha256);
     let verified: Vec<_> = attache

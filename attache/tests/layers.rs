@@ -70,7 +70,7 @@ const ARROWS: &str = "
     storage/local -> attachment config/value error private storage storage/multipart transfer/body transfer/budget transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
-    testing -> access attachment attachment/filename catalog error storage storage/multipart transfer/body transfer/budget
+    testing -> access access/keys access/tokens attachment attachment/filename catalog error storage storage/multipart transfer/body transfer/budget
     transfer ->
     transfer/block_sizes -> error storage
     transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget

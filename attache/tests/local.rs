@@ -11,12 +11,11 @@ use attache::attachment::ObjectKey;
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::multipart::Part;
 use attache::storage::{Grant, Offer, Storage};
-use attache::testing::objects::{
-    BLOCK, body, content, eventually, facts, failing_body, fresh_key, get, interrupt_put, list,
-    pattern, put, stalling_body,
-};
-use common::SmallDisk;
 use common::child::{self, Child};
+use common::{
+    BLOCK, SmallDisk, content, eventually, facts, fresh_key, get, interrupt_put, list, pattern,
+    put, stalling_body,
+};
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -46,7 +45,7 @@ async fn an_upload_in_parts_survives_its_process_and_leaves_nothing_when_it_is_o
                 size: bytes.len() as u64,
             };
             let upload = upload.as_ref().expect("begun");
-            let put = parts.put_part(upload, part, &content.blocks, body(bytes));
+            let put = parts.put_part(upload, part, &content.blocks, common::body(bytes));
             receipts.push(put.await.expect("a part"));
         }
         let (store, upload) = (open(&root), upload.expect("begun"));
@@ -133,7 +132,7 @@ async fn what_fails_or_is_dropped_leaves_no_file() {
     let (folder, store) = fresh();
     let empty = files(folder.path());
     let told = attache::Error::new(ErrorKind::ClientGone, "gone");
-    let body = failing_body(&pattern(3 * BLOCK, 4), told);
+    let body = common::failing_body(&pattern(3 * BLOCK, 4), told);
     let key = fresh_key();
     store
         .put(&key, &content(facts(&key)), body)

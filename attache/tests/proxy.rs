@@ -9,8 +9,7 @@ use attache::ErrorKind;
 use attache::network::Route;
 use attache::storage::Storage as _;
 use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
-use attache::testing::objects::{fresh_key, get, pattern, put};
-use common::{CONTAINER, SECRET, with_client_secret};
+use common::{CONTAINER, SECRET, fresh_key, get, pattern, put, with_client_secret};
 use fake_azure::FakeAzure;
 use test_support::Tinyproxy;
 

@@ -1,5 +1,6 @@
-//! The promises of [`Storage`], [`Multipart`](crate::storage::Multipart) and [`Catalog`], as tests for a backend of your own (feature
-//! `testing`).
+//! The promises of [`Storage`], [`Multipart`](crate::storage::Multipart), [`Catalog`],
+//! [`TokenStore`](crate::access::tokens::TokenStore) and [`KeyStore`](crate::access::keys::KeyStore), as tests for a backend of your
+//! own (feature `testing`).
 //!
 //! A trait of attache states what every implementation promises; here each promise is a case, named as the promise. Bind a backend
 //! with a function that opens it, and one line:
@@ -45,12 +46,17 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::storage::Storage;
+use processes::Process;
 
+pub mod access;
 pub mod catalog;
 pub mod objects;
+pub mod processes;
 pub mod rows;
 pub mod storage;
 
+#[doc(inline)]
+pub use crate::__access_suite as access_suite;
 #[doc(inline)]
 pub use crate::__catalog_suite as catalog_suite;
 #[doc(inline)]
@@ -73,6 +79,13 @@ impl Fresh<dyn Catalog> {
     /// An empty catalog.
     pub fn catalog(catalog: impl Catalog) -> Self {
         Self::new(Arc::new(catalog))
+    }
+}
+
+impl Fresh<[Process]> {
+    /// An empty database of tokens and keys, as two processes or more have it open.
+    pub fn processes(processes: impl IntoIterator<Item = Process>) -> Self {
+        Self::new(processes.into_iter().collect())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the suites share: stores to put objects in, and a plain HTTP client.
+//! What the suites share: objects as the promises have them, stores to put them in, and a plain HTTP client.
 
 #![allow(dead_code, reason = "each suite uses its own part of this")]
 
@@ -10,6 +10,11 @@ use std::time::Duration;
 use attache::attachment::AttachmentId;
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind, TransportConfig};
+#[allow(unused_imports, reason = "each suite uses its own part of this")]
+pub(crate) use attache::testing::objects::{
+    BLOCK, Store, Whole, body, content, eventually, facts, failing_body, fresh_key, get,
+    interrupt_put, list, pattern, put, stalling_body,
+};
 use bytes::Bytes;
 use fake_azure::FakeAzure;
 use test_support::Azurite;
