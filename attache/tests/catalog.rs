@@ -2,6 +2,8 @@
 //! of the SQLite file alone: it survives a killed process, and is refused when it is newer than we are.
 
 mod common;
+#[path = "catalog/liars.rs"]
+mod liars;
 
 use std::path::Path;
 use std::sync::Arc;
