@@ -402,8 +402,12 @@ pub struct LeaseVitals {
     pub fetches_failed: u64,
 }
 
-/// Resolves what a reader asked for against the size of the object.
-pub(crate) fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteRange> {
+/// Resolves what a reader asked for against the size of the object, as [`Storage::get`] promises it.
+///
+/// # Errors
+///
+/// [`BadRange`](crate::ErrorKind::BadRange) if it starts behind the end.
+pub fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteRange> {
     match range {
         None => Ok(ByteRange {
             start: 0,
