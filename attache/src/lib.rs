@@ -1,4 +1,5 @@
 #![doc = include_str!("../../ARCHITECTURE.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base64;
 mod bounded;
@@ -18,6 +19,9 @@ pub mod private;
 pub mod secret;
 pub mod service;
 pub mod storage;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 pub mod transfer;
 
 pub use attachment::{Attachment, AttachmentId, NewAttachment};

@@ -69,6 +69,7 @@ const ARROWS: &str = "
     storage/local -> attachment config/value error private storage storage/multipart transfer/body transfer/budget transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
+    testing -> access access/keys access/tokens attachment attachment/filename catalog error storage storage/multipart transfer/body transfer/budget
     transfer ->
     transfer/block_sizes -> error storage
     transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget
@@ -158,4 +159,30 @@ fn rows_begin_and_end_in_one_place_each() {
         }
         assert!(found > 1, "{calls:?}");
     }
+}
+
+/// A promise that no macro names would be kept by nobody.
+#[test]
+fn every_promise_of_the_suites_is_bound() {
+    let testing = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a source");
+    let mut found = 0;
+    for suite in ["storage", "catalog", "access"] {
+        let folder = testing.join(suite);
+        let bound = read(&folder.join("mod.rs"));
+        let (_, bound) = bound.split_once("macro_rules!").expect("a macro");
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            for line in read(&path).lines() {
+                let Some(rest) = line.strip_prefix("pub async fn ") else {
+                    continue;
+                };
+                let name = rest.split('(').next().expect("a name");
+                let mut words = bound.split(|c: char| c != '_' && !c.is_alphanumeric());
+                assert!(words.any(|word| word == name), "{suite}: {name}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 60, "{found} promises");
 }

@@ -111,7 +111,13 @@ fn ci() -> Result<(), Failure> {
     step("deny", || deny::deny(&root))?;
     step("document", || {
         run(cargo(&root)
-            .args(["doc", "--workspace", "--no-deps", "--locked"])
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--all-features",
+                "--locked",
+            ])
             .env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     step("test", || test(&[]))?;

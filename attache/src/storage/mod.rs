@@ -1,6 +1,6 @@
 //! Where bytes lie. [`Storage`] moves bytes and knows nothing of ids, limits, owners or HTTP.
 //!
-//! Promises are stated on the trait; each has one named case in the suite (`tests/storage.rs`) that every
+//! Promises are stated on the trait; each has one named case in the suite (`testing/storage/`) that every
 //! implementation runs.
 
 use std::fmt;
@@ -402,8 +402,12 @@ pub struct LeaseVitals {
     pub fetches_failed: u64,
 }
 
-/// Resolves what a reader asked for against the size of the object.
-pub(crate) fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteRange> {
+/// Resolves what a reader asked for against the size of the object, as [`Storage::get`] promises it.
+///
+/// # Errors
+///
+/// [`BadRange`](crate::ErrorKind::BadRange) if it starts behind the end.
+pub fn resolve_range(range: Option<ByteRange>, size: u64) -> Result<ByteRange> {
     match range {
         None => Ok(ByteRange {
             start: 0,

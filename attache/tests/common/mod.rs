@@ -1,184 +1,29 @@
-//! What the suites share: objects to store, stores to put them in, and a plain HTTP client.
+//! What the suites share: objects as the promises have them, stores to put them in, and a plain HTTP client.
 
 #![allow(dead_code, reason = "each suite uses its own part of this")]
 
 pub(crate) mod child;
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attache::attachment::filename::Disposition;
-use attache::attachment::{AttachmentId, ByteRange, ObjectKey};
+use attache::attachment::AttachmentId;
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind, TransportConfig};
-use attache::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
-use attache::transfer::body::Body;
-use attache::transfer::budget::{Budget, MIN_BUDGET};
-use attache::{Error, Result};
+#[allow(unused_imports, reason = "each suite uses its own part of this")]
+pub(crate) use attache::testing::objects::{
+    BLOCK, Store, Whole, body, content, eventually, facts, failing_body, fresh_key, get,
+    interrupt_put, list, pattern, put, stalling_body,
+};
 use bytes::Bytes;
 use fake_azure::FakeAzure;
-use futures::{StreamExt as _, TryStreamExt as _};
 use test_support::Azurite;
-use time::OffsetDateTime;
-use tokio::sync::oneshot;
-
-/// Small, so that small objects have many blocks.
-pub(crate) const BLOCK: u64 = 64 * 1024;
 
 /// The only secret that a fresh [`FakeAzure`] takes.
 pub(crate) const SECRET: &str = "s3cret";
 
 /// The container of stores on a [`FakeAzure`].
 pub(crate) const CONTAINER: &str = "files";
-
-pub(crate) type Store = Arc<dyn Storage>;
-
-/// A store that is empty and that nobody else uses, with whatever it stands on.
-pub(crate) struct Backend {
-    pub(crate) storage: Store,
-    _ground: Box<dyn Any + Send>,
-}
-
-impl Backend {
-    pub(crate) fn new(storage: impl Storage, ground: impl Any + Send) -> Self {
-        Self {
-            storage: Arc::new(storage),
-            _ground: Box::new(ground),
-        }
-    }
-}
-
-// Objects.
-
-pub(crate) fn fresh_key() -> ObjectKey {
-    ObjectKey::new(&AttachmentId::generate(), true, Some("bin"))
-}
-
-/// Bytes that differ everywhere, so that no piece can stand in another's place unnoticed.
-pub(crate) fn pattern(len: u64, seed: u64) -> Bytes {
-    let mut bytes = Vec::with_capacity(len as usize + 8);
-    let mut word = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    while (bytes.len() as u64) < len {
-        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        bytes.extend_from_slice(&(word >> 16).to_le_bytes());
-    }
-    bytes.truncate(len as usize);
-    bytes.into()
-}
-
-/// Bytes as a network brings them: in chunks that fit no block.
-pub(crate) fn body(bytes: &Bytes) -> Body {
-    Body::new(futures::stream::iter(chunks(bytes))).hashed(true)
-}
-
-/// All of `bytes`, then an error instead of the end.
-pub(crate) fn failing_body(bytes: &Bytes, error: Error) -> Body {
-    let chunks = chunks(bytes).into_iter().chain([Err(error)]);
-    Body::new(futures::stream::iter(chunks)).hashed(true)
-}
-
-/// All of `bytes`, then nothing for ever; tells when more is asked for.
-pub(crate) fn stalling_body(bytes: &Bytes) -> (Body, oneshot::Receiver<()>) {
-    let (asked, wait) = oneshot::channel();
-    let stall = futures::stream::once(async move {
-        let _ = asked.send(());
-        std::future::pending().await
-    });
-    let body = Body::new(futures::stream::iter(chunks(bytes)).chain(stall)).hashed(true);
-    (body, wait)
-}
-
-fn chunks(bytes: &Bytes) -> Vec<Result<Bytes>> {
-    const CHUNK: usize = 10_007;
-    (0..bytes.len())
-        .step_by(CHUNK)
-        .map(|at| Ok(bytes.slice(at..bytes.len().min(at + CHUNK))))
-        .collect()
-}
-
-pub(crate) fn facts(key: &ObjectKey) -> Facts {
-    Facts {
-        id: key.id(),
-        owner: Some("page:42".parse().expect("an owner")),
-        filename: "file.bin".parse().expect("a file name"),
-        content_type: "application/octet-stream".to_owned(),
-        created_at: OffsetDateTime::now_utc(),
-        created_by: None,
-    }
-}
-
-pub(crate) fn content(facts: Facts) -> Content {
-    Content {
-        content_type: facts.content_type.clone(),
-        disposition: Disposition::Attachment.header(&facts.filename),
-        facts,
-        size: None,
-        blocks: Blocks {
-            bytes: BLOCK,
-            concurrency: 3,
-            budget: Budget::new(MIN_BUDGET),
-        },
-    }
-}
-
-// What one does with a store.
-
-pub(crate) async fn put(store: &dyn Storage, key: &ObjectKey, bytes: &Bytes) -> Result<Stored> {
-    let content = Content {
-        size: Some(bytes.len() as u64),
-        ..content(facts(key))
-    };
-    let stored = store.put(key, &content, body(bytes)).await;
-    assert_eq!(
-        content.blocks.budget.held(),
-        0,
-        "a put gives its memory back"
-    );
-    stored
-}
-
-/// An object, or a part of it, read to its end.
-pub(crate) struct Whole {
-    pub(crate) info: ObjectInfo,
-    pub(crate) range: ByteRange,
-    pub(crate) bytes: Bytes,
-}
-
-pub(crate) async fn get(
-    store: &dyn Storage,
-    key: &ObjectKey,
-    range: Option<ByteRange>,
-) -> Result<Whole> {
-    let object = store.get(key, range).await?;
-    Ok(Whole {
-        bytes: object.body.collect(usize::MAX).await?,
-        info: object.info,
-        range: object.range,
-    })
-}
-
-pub(crate) async fn list(
-    store: &dyn Storage,
-    after: Option<&ObjectKey>,
-) -> Result<Vec<ObjectInfo>> {
-    store.list(after.cloned()).try_collect().await
-}
-
-/// Starts a put of `bytes` and drops it when it waits for more.
-pub(crate) async fn interrupt_put(store: &dyn Storage, key: &ObjectKey, bytes: &Bytes) {
-    let content = content(facts(key));
-    let (body, asked) = stalling_body(bytes);
-    tokio::select! {
-        outcome = store.put(key, &content, body) => panic!("the body never ends, but: {outcome:?}"),
-        asked = asked => asked.expect("the body is alive"),
-    }
-    assert_eq!(
-        content.blocks.budget.held(),
-        0,
-        "a dropped put frees its memory"
-    );
-}
 
 // Stores on Azure.
 
@@ -264,17 +109,6 @@ pub(crate) fn open_with(
 }
 
 // The world outside.
-
-/// Waits for what another task or process brings about.
-pub(crate) async fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let outcome = tokio::time::timeout(limit, wait).await;
-    outcome.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"));
-}
 
 /// Whether a test may be left out for want of `what`. Says so, and panics where CI forbids it.
 #[expect(clippy::print_stderr, reason = "a test that skips must say so")]

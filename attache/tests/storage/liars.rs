@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use attache::attachment::{ByteRange, ObjectKey};
 use attache::storage::memory::MemoryStorage;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::testing::objects::Store;
+use attache::testing::storage::{get, list, metadata, put};
 use attache::transfer::body::Body;
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-
-use crate::common::Store;
-use crate::promises;
 
 /// One way to lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -209,13 +208,13 @@ impl Storage for Liar {
 
 /// `$lie` breaks `$promise`, and its test says so.
 macro_rules! caught {
-    ($($lie:ident by $promise:ident;)*) => {$(
+    ($($lie:ident by $about:ident::$promise:ident;)*) => {$(
         #[tokio::test]
         #[allow(non_snake_case)]
         async fn $lie() {
             let honest = MemoryStorage::new();
             let liar: Store = Arc::new(Liar { lie: Lie::$lie, honest });
-            let judged = tokio::spawn(async move { promises::$promise(&liar).await });
+            let judged = tokio::spawn(async move { attache::testing::storage::$about::$promise(&liar).await });
             let verdict = judged.await.expect_err("the lie goes through");
             assert!(verdict.is_panic());
         }
@@ -223,30 +222,30 @@ macro_rules! caught {
 }
 
 caught! {
-    ProbesFail by probe_succeeds;
-    CutsLongObjects by get_returns_what_was_put_whole_and_any_range;
-    SwapsBlocks by get_returns_what_was_put_whole_and_any_range;
-    IgnoresRanges by get_returns_what_was_put_whole_and_any_range;
-    ServesEmptyRanges by a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut;
-    InventsAbsentObjects by get_of_an_absent_object_is_not_found;
-    RefusesEmptyObjects by an_empty_object_can_be_put_listed_read_and_deleted;
-    TrustsDeclaredSize by a_body_of_unknown_length_is_stored_whole;
-    CommitsFailedBodies by put_commits_nothing_when_the_body_fails;
-    RewordsBodyErrors by put_commits_nothing_when_the_body_fails;
-    Overwrites by put_refuses_to_overwrite_and_leaves_the_first_object_alone;
-    ShowsUnfinishedPuts by dropping_a_put_leaves_nothing_visible;
-    DeletesSilently by delete_removes_one_object_for_good;
-    MissesDeletes by delete_of_an_absent_object_is_success;
-    DiscardsNothing by discard_removes_an_object_and_nothing_is_success;
-    ListsBackwards by list_is_ascending_complete_each_once_and_resumes_after_a_key;
-    ListsTwice by list_is_ascending_complete_each_once_and_resumes_after_a_key;
-    ListsFromTheStart by list_is_ascending_complete_each_once_and_resumes_after_a_key;
-    ForgetsFacts by facts_digests_and_unusual_names_travel_with_the_object;
-    ManglesNames by facts_digests_and_unusual_names_travel_with_the_object;
-    ForgetsDigests by facts_digests_and_unusual_names_travel_with_the_object;
-    ForgetsCharsets by the_charset_of_a_text_travels_with_it_once_all_of_it_has_passed;
-    HeadsInventObjects by head_tells_what_get_tells_and_is_nothing_for_an_absent_object;
-    WritesNoFacts by facts_can_be_written_again_and_the_bytes_stay;
+    ProbesFail by metadata::probe_succeeds;
+    CutsLongObjects by get::get_returns_what_was_put_whole_and_any_range;
+    SwapsBlocks by get::get_returns_what_was_put_whole_and_any_range;
+    IgnoresRanges by get::get_returns_what_was_put_whole_and_any_range;
+    ServesEmptyRanges by get::a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut;
+    InventsAbsentObjects by get::get_of_an_absent_object_is_not_found;
+    RefusesEmptyObjects by put::an_empty_object_can_be_put_listed_read_and_deleted;
+    TrustsDeclaredSize by put::a_body_of_unknown_length_is_stored_whole;
+    CommitsFailedBodies by put::put_commits_nothing_when_the_body_fails;
+    RewordsBodyErrors by put::put_commits_nothing_when_the_body_fails;
+    Overwrites by put::put_refuses_to_overwrite_and_leaves_the_first_object_alone;
+    ShowsUnfinishedPuts by put::dropping_a_put_leaves_nothing_visible;
+    DeletesSilently by delete::delete_removes_one_object_for_good;
+    MissesDeletes by delete::delete_of_an_absent_object_is_success;
+    DiscardsNothing by delete::discard_removes_an_object_and_nothing_is_success;
+    ListsBackwards by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ListsTwice by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ListsFromTheStart by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ForgetsFacts by metadata::facts_digests_and_unusual_names_travel_with_the_object;
+    ManglesNames by metadata::facts_digests_and_unusual_names_travel_with_the_object;
+    ForgetsDigests by metadata::facts_digests_and_unusual_names_travel_with_the_object;
+    ForgetsCharsets by metadata::the_charset_of_a_text_travels_with_it_once_all_of_it_has_passed;
+    HeadsInventObjects by metadata::head_tells_what_get_tells_and_is_nothing_for_an_absent_object;
+    WritesNoFacts by metadata::facts_can_be_written_again_and_the_bytes_stay;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.
@@ -258,9 +257,9 @@ async fn a_liar_without_a_chance_to_lie_passes() {
         let lie = Lie::ProbesFail;
         Arc::new(Liar { lie, honest })
     };
-    promises::get_returns_what_was_put_whole_and_any_range(&store()).await;
-    promises::put_commits_nothing_when_the_body_fails(&store()).await;
-    promises::dropping_a_put_leaves_nothing_visible(&store()).await;
-    promises::facts_digests_and_unusual_names_travel_with_the_object(&store()).await;
-    promises::list_is_ascending_complete_each_once_and_resumes_after_a_key(&store()).await;
+    get::get_returns_what_was_put_whole_and_any_range(&store()).await;
+    put::put_commits_nothing_when_the_body_fails(&store()).await;
+    put::dropping_a_put_leaves_nothing_visible(&store()).await;
+    metadata::facts_digests_and_unusual_names_travel_with_the_object(&store()).await;
+    list::list_is_ascending_complete_each_once_and_resumes_after_a_key(&store()).await;
 }

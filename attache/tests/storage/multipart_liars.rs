@@ -7,13 +7,12 @@ use attache::attachment::{ByteRange, ObjectKey};
 use attache::storage::memory::MemoryStorage;
 use attache::storage::multipart::{Multipart, Part, PartLimits, PartReceipt, UploadRef};
 use attache::storage::{Blocks, Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::testing::objects::{Store, content, facts};
+use attache::testing::storage::multipart;
 use attache::transfer::body::Body;
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
-
-use crate::common::Store;
-use crate::multipart;
 
 /// One way to lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,7 +118,7 @@ impl Multipart for Liar {
             });
         }
         if self.lies(Lie::ShowsParts) {
-            let content = crate::common::content(crate::common::facts(upload.key()));
+            let content = content(facts(upload.key()));
             let body = Body::from_bytes(bytes.clone());
             let _ = self.honest.put(upload.key(), &content, body).await;
         }
@@ -226,12 +225,12 @@ impl Storage for Liar {
 
 /// `$lie` breaks `$promise`, and its test says so.
 macro_rules! caught {
-    ($($lie:ident by $promise:ident;)*) => {$(
+    ($($lie:ident by $about:ident::$promise:ident;)*) => {$(
         #[tokio::test]
         #[allow(non_snake_case)]
         async fn $lie() {
             let liar: Store = Arc::new(Liar::new(Lie::$lie));
-            let judged = tokio::spawn(async move { multipart::$promise(&liar).await });
+            let judged = tokio::spawn(async move { attache::testing::storage::$about::$promise(&liar).await });
             let verdict = judged.await.expect_err("the lie goes through");
             assert!(verdict.is_panic());
         }
@@ -239,23 +238,23 @@ macro_rules! caught {
 }
 
 caught! {
-    ShowsParts by parts_that_came_in_any_order_become_one_object;
-    LosesTheLastPart by parts_that_came_in_any_order_become_one_object;
-    ForgetsTheCrc by parts_that_came_in_any_order_become_one_object;
-    HoldsMemory by parts_that_came_in_any_order_become_one_object;
-    RefusesToBeEmpty by an_upload_without_parts_is_an_empty_object;
-    ForgetsWhatItGave by what_names_an_upload_and_its_parts_survives_as_text;
-    KeepsTheFirstWrite by a_part_that_is_put_again_replaces_the_first;
-    KeepsFailedParts by a_part_whose_body_fails_or_has_another_length_is_not_there;
-    RewordsBodyErrors by a_part_whose_body_fails_or_has_another_length_is_not_there;
-    TrustsTheLength by a_part_whose_body_fails_or_has_another_length_is_not_there;
-    CompletesOnce by what_was_completed_can_be_completed_again;
-    Overwrites by completing_leaves_an_object_alone_that_is_there_already;
-    AbortsNothing by an_aborted_upload_is_gone_and_its_key_free;
-    AbortsTwiceIsAnError by an_aborted_upload_is_gone_and_its_key_free;
-    AbortsObjects by aborting_what_was_completed_leaves_the_object;
-    TidiesUploads by tidy_leaves_an_upload_alone;
-    SortsParts by numbers_that_do_not_ascend_are_refused;
+    ShowsParts by multipart::parts_that_came_in_any_order_become_one_object;
+    LosesTheLastPart by multipart::parts_that_came_in_any_order_become_one_object;
+    ForgetsTheCrc by multipart::parts_that_came_in_any_order_become_one_object;
+    HoldsMemory by multipart::parts_that_came_in_any_order_become_one_object;
+    RefusesToBeEmpty by multipart::an_upload_without_parts_is_an_empty_object;
+    ForgetsWhatItGave by multipart::what_names_an_upload_and_its_parts_survives_as_text;
+    KeepsTheFirstWrite by multipart::a_part_that_is_put_again_replaces_the_first;
+    KeepsFailedParts by multipart::a_part_whose_body_fails_or_has_another_length_is_not_there;
+    RewordsBodyErrors by multipart::a_part_whose_body_fails_or_has_another_length_is_not_there;
+    TrustsTheLength by multipart::a_part_whose_body_fails_or_has_another_length_is_not_there;
+    CompletesOnce by multipart::what_was_completed_can_be_completed_again;
+    Overwrites by multipart::completing_leaves_an_object_alone_that_is_there_already;
+    AbortsNothing by multipart::an_aborted_upload_is_gone_and_its_key_free;
+    AbortsTwiceIsAnError by multipart::an_aborted_upload_is_gone_and_its_key_free;
+    AbortsObjects by multipart::aborting_what_was_completed_leaves_the_object;
+    TidiesUploads by multipart::tidy_leaves_an_upload_alone;
+    SortsParts by multipart::numbers_that_do_not_ascend_are_refused;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.

@@ -1,19 +1,19 @@
-//! One function per promise of `Multipart`. Each gets an empty store of its own.
+//! Uploads in parts, which outlive a request and a process.
 
-use attache::attachment::ObjectKey;
-use attache::storage::multipart::{Multipart, Part, PartReceipt, UploadRef};
-use attache::storage::{Blocks, Content};
-use attache::transfer::body::{Body, crc64};
-use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::common::{
-    BLOCK, Store, body, content, facts, failing_body, fresh_key, get, pattern, put,
+use crate::attachment::ObjectKey;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::multipart::{Multipart, Part, PartReceipt, UploadRef};
+use crate::storage::{Blocks, Content, Stored};
+use crate::testing::objects::{
+    BLOCK, Store, assert_absent, body, content, facts, failing_body, fresh_key, get, pattern,
+    poll_at_most, put,
 };
-use crate::promises::{assert_absent, poll_at_most};
+use crate::transfer::body::{Body, crc64};
 
-pub(crate) async fn parts_that_came_in_any_order_become_one_object(store: &Store) {
+pub async fn parts_that_came_in_any_order_become_one_object(store: &Store) {
     // Of no block, of less than one, of one, and of more than may be on their way at a time.
     let sizes = [7 * BLOCK + 3, 1, BLOCK, 0, 2 * BLOCK + 17];
     let bytes: Vec<Bytes> = (0..).zip(sizes).map(|(n, size)| pattern(size, n)).collect();
@@ -50,7 +50,7 @@ pub(crate) async fn parts_that_came_in_any_order_become_one_object(store: &Store
     assert_eq!(stored.store_tag, found.info.store_tag);
 }
 
-pub(crate) async fn an_upload_without_parts_is_an_empty_object(store: &Store) {
+pub async fn an_upload_without_parts_is_an_empty_object(store: &Store) {
     let upload = Upload::begin(store).await;
     let stored = upload.complete(store, &[]).await.expect("completed");
     assert_eq!(stored.size, 0);
@@ -58,7 +58,7 @@ pub(crate) async fn an_upload_without_parts_is_an_empty_object(store: &Store) {
     assert_eq!((found.bytes.len(), found.info.size), (0, 0));
 }
 
-pub(crate) async fn what_names_an_upload_and_its_parts_survives_as_text(store: &Store) {
+pub async fn what_names_an_upload_and_its_parts_survives_as_text(store: &Store) {
     let upload = Upload::begin(store).await;
     let (one, two) = (pattern(2 * BLOCK, 1), pattern(10, 2));
     let receipts = [
@@ -75,7 +75,7 @@ pub(crate) async fn what_names_an_upload_and_its_parts_survives_as_text(store: &
     assert!(found.bytes == [one, two].concat());
 }
 
-pub(crate) async fn a_part_that_is_put_again_replaces_the_first(store: &Store) {
+pub async fn a_part_that_is_put_again_replaces_the_first(store: &Store) {
     // Longer and shorter ones, so that what is mixed cannot be whole.
     let (first, second, end) = (pattern(5 * BLOCK, 1), pattern(3 * BLOCK, 2), pattern(9, 3));
     for with_old in [false, true] {
@@ -104,7 +104,7 @@ pub(crate) async fn a_part_that_is_put_again_replaces_the_first(store: &Store) {
     }
 }
 
-pub(crate) async fn a_part_whose_body_fails_or_has_another_length_is_not_there(store: &Store) {
+pub async fn a_part_whose_body_fails_or_has_another_length_is_not_there(store: &Store) {
     let upload = Upload::begin(store).await;
     let bytes = pattern(4 * BLOCK + 1, 1);
     let receipt = upload.put(store, 1, &bytes).await.expect("a part");
@@ -129,7 +129,7 @@ pub(crate) async fn a_part_whose_body_fails_or_has_another_length_is_not_there(s
     assert!(found.bytes == bytes, "other bytes");
 }
 
-pub(crate) async fn a_part_dropped_at_any_moment_does_no_harm(store: &Store) {
+pub async fn a_part_dropped_at_any_moment_does_no_harm(store: &Store) {
     let upload = Upload::begin(store).await;
     let (before, bytes) = (pattern(BLOCK + 1, 1), pattern(2 * BLOCK + 9, 2));
     upload.put(store, 1, &before).await.expect("a part");
@@ -148,7 +148,7 @@ pub(crate) async fn a_part_dropped_at_any_moment_does_no_harm(store: &Store) {
     assert!(found.bytes == bytes, "other bytes");
 }
 
-pub(crate) async fn what_was_completed_can_be_completed_again(store: &Store) {
+pub async fn what_was_completed_can_be_completed_again(store: &Store) {
     let (upload, receipts) = Upload::with_two_parts(store).await;
     let first = upload.complete(store, &receipts).await.expect("completed");
     let before = get(&**store, &upload.key, None).await.expect("get");
@@ -161,7 +161,7 @@ pub(crate) async fn what_was_completed_can_be_completed_again(store: &Store) {
     assert!(after.bytes == before.bytes);
 }
 
-pub(crate) async fn completing_leaves_an_object_alone_that_is_there_already(store: &Store) {
+pub async fn completing_leaves_an_object_alone_that_is_there_already(store: &Store) {
     let (upload, receipts) = Upload::with_two_parts(store).await;
     let other = pattern(2 * BLOCK, 7);
     put(&**store, &upload.key, &other).await.expect("put");
@@ -175,7 +175,7 @@ pub(crate) async fn completing_leaves_an_object_alone_that_is_there_already(stor
     assert!(found.bytes == other, "the object was changed");
 }
 
-pub(crate) async fn an_aborted_upload_is_gone_and_its_key_free(store: &Store) {
+pub async fn an_aborted_upload_is_gone_and_its_key_free(store: &Store) {
     let (upload, receipts) = Upload::with_two_parts(store).await;
     for _ in 0..2 {
         upload.abort(store).await.expect("aborted, and again");
@@ -191,20 +191,20 @@ pub(crate) async fn an_aborted_upload_is_gone_and_its_key_free(store: &Store) {
     assert!(found.bytes == bytes);
 }
 
-pub(crate) async fn aborting_what_was_completed_leaves_the_object(store: &Store) {
+pub async fn aborting_what_was_completed_leaves_the_object(store: &Store) {
     let (upload, receipts) = Upload::with_two_parts(store).await;
     upload.complete(store, &receipts).await.expect("completed");
     upload.abort(store).await.expect("nothing to abort");
     get(&**store, &upload.key, None).await.expect("it is there");
 }
 
-pub(crate) async fn tidy_leaves_an_upload_alone(store: &Store) {
+pub async fn tidy_leaves_an_upload_alone(store: &Store) {
     let (upload, receipts) = Upload::with_two_parts(store).await;
     assert_eq!(store.tidy().await.expect("tidy"), 0);
     upload.complete(store, &receipts).await.expect("completed");
 }
 
-pub(crate) async fn numbers_that_do_not_ascend_are_refused(store: &Store) {
+pub async fn numbers_that_do_not_ascend_are_refused(store: &Store) {
     let (upload, mut receipts) = Upload::with_two_parts(store).await;
     receipts.reverse();
     let error = upload.complete(store, &receipts).await;
@@ -266,11 +266,7 @@ impl Upload {
             .await
     }
 
-    async fn complete(
-        &self,
-        store: &Store,
-        receipts: &[PartReceipt],
-    ) -> Result<attache::storage::Stored> {
+    async fn complete(&self, store: &Store, receipts: &[PartReceipt]) -> Result<Stored> {
         parts_of(store)
             .complete(&self.name, &self.content, receipts)
             .await

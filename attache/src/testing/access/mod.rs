@@ -1,0 +1,35 @@
+//! The promises of [`TokenStore`](crate::access::tokens::TokenStore) and [`KeyStore`](crate::access::keys::KeyStore), a function
+//! each.
+//!
+//! Each gets an empty database that several processes have open, and panics if it breaks what the function is named for.
+#![allow(missing_docs, reason = "a promise is its name")]
+
+pub mod keys;
+pub mod tokens;
+
+/// Binds tokens and keys to the promises of [`TokenStore`](crate::access::tokens::TokenStore) and [`KeyStore`](crate::access::keys::KeyStore): makes a module with a test for each of them.
+///
+/// `access_suite!(name: open)` makes `mod name`. `open` is an async function or closure that opens an empty database as two
+/// processes or more would, and returns [`Fresh::processes`](crate::testing::Fresh::processes), or an `Option` of it: `None` skips
+/// the test. It is called once a test. Items beside the macro can be named in it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __access_suite {
+    ($suite:ident: $open:expr) => {
+        #[cfg(test)]
+        mod $suite {
+            #[allow(unused_imports)]
+            use super::*;
+            $crate::__promises! { access $open;
+                tokens {
+                    tokens_are_found_as_they_were_made_until_they_are_revoked
+                    the_version_changes_with_what_any_process_makes_revokes_or_ends_and_not_with_use
+                    ended_sessions_are_known_until_they_would_have_ended_by_themselves
+                }
+                keys {
+                    a_key_is_the_same_for_everybody_until_it_is_replaced
+                }
+            }
+        }
+    };
+}
