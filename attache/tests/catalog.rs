@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use attache::ErrorKind;
 use attache::attachment::AttachmentId;
-use attache::catalog::cached::{BELIEVED, Recent};
+use attache::catalog::cached::{CachedCatalog, MAX_STALENESS};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Draft};
 use attache::testing::rows::{Shared, draft, fill, newest, stored, totals, unfinished};
@@ -33,7 +33,7 @@ mod open {
 
     pub(crate) async fn recent() -> Fresh<dyn Catalog> {
         let (catalog, folder) = file();
-        Fresh::catalog(Recent::over(Arc::new(catalog))).on(folder)
+        Fresh::catalog(CachedCatalog::over(Arc::new(catalog))).on(folder)
     }
 
     pub(crate) fn file() -> (SqliteCatalog, tempfile::TempDir) {
@@ -265,15 +265,15 @@ async fn child_commits_until_it_is_killed() {
 async fn what_another_process_retires_is_believed_for_a_moment_and_no_longer() {
     let (theirs, _folder) = open::file();
     let theirs: Shared = Arc::new(theirs);
-    let ours: Shared = Arc::new(Recent::over(theirs.clone()));
+    let ours: Shared = Arc::new(CachedCatalog::over(theirs.clone()));
     let draft = draft();
     ours.begin(&draft).await.expect("begin");
     ours.commit(&draft.id, &stored(7)).await.expect("commit");
     let found = ours.find(&draft.id).await.expect("it is there");
     theirs.retire(&draft.id).await.expect("retire");
-    tokio::time::advance(BELIEVED / 2).await;
+    tokio::time::advance(MAX_STALENESS / 2).await;
     assert_eq!(ours.find(&draft.id).await.expect("remembered"), found);
-    tokio::time::advance(BELIEVED / 2).await;
+    tokio::time::advance(MAX_STALENESS / 2).await;
     let error = ours.find(&draft.id).await.expect_err("long enough");
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
@@ -282,13 +282,13 @@ async fn what_another_process_retires_is_believed_for_a_moment_and_no_longer() {
 async fn whoever_asks_for_now_is_told_and_corrects_what_is_remembered() {
     let (theirs, _folder) = open::file();
     let theirs: Shared = Arc::new(theirs);
-    let ours: Shared = Arc::new(Recent::over(theirs.clone()));
+    let ours: Shared = Arc::new(CachedCatalog::over(theirs.clone()));
     let draft = draft();
     ours.begin(&draft).await.expect("begin");
     ours.commit(&draft.id, &stored(7)).await.expect("commit");
     ours.find(&draft.id).await.expect("it is there");
     theirs.retire(&draft.id).await.expect("retire");
-    ours.find_now(&draft.id).await.expect_err("retired");
+    ours.find_uncached(&draft.id).await.expect_err("retired");
     ours.find(&draft.id).await.expect_err("known now");
 }
 
@@ -296,7 +296,7 @@ async fn whoever_asks_for_now_is_told_and_corrects_what_is_remembered() {
 async fn a_retirement_that_is_not_awaited_to_its_end_is_known_all_the_same() {
     let (theirs, _folder) = open::file();
     let theirs: Shared = Arc::new(theirs);
-    let ours: Shared = Arc::new(Recent::over(theirs.clone()));
+    let ours: Shared = Arc::new(CachedCatalog::over(theirs.clone()));
     let draft = draft();
     ours.begin(&draft).await.expect("begin");
     ours.commit(&draft.id, &stored(7)).await.expect("commit");

@@ -34,7 +34,7 @@ async fn an_upload_in_parts_survives_its_process_and_leaves_nothing_when_it_is_o
         for (number, bytes) in [(1, &one), (2, &two)] {
             // Each part by a process of its own, and somebody tidies in between.
             let store = open(&root);
-            store.tidy().await.expect("tidy");
+            store.remove_temporary_files().await.expect("removed");
             let parts = store.multipart().expect("it takes parts");
             if upload.is_none() {
                 upload = Some(parts.begin(&key, &content).await.expect("begun"));
@@ -232,7 +232,7 @@ async fn facts_without_bytes_are_tidied_once_no_put_can_be_between_the_two() {
     for key in [&orphan, &young] {
         fs::remove_file(folder.path().join(key.as_str())).expect("bytes");
     }
-    assert_eq!(store.tidy().await.expect("tidy"), 1);
+    assert_eq!(store.remove_temporary_files().await.expect("removed"), 1);
     let left = [&kept, &orphan, &young].map(|key| sidecar(key).exists());
     assert_eq!(left, [true, false, true]);
     assert!(
@@ -250,12 +250,12 @@ async fn files_of_a_living_writer_survive_tidy_and_those_of_a_dead_one_go() {
     let (folder, store) = fresh();
     let mut child = Child::start("child_writes_until_it_is_killed", folder.path());
     assert_eq!(child.line(), "writing");
-    assert_eq!(store.tidy().await.expect("tidy"), 0);
+    assert_eq!(store.remove_temporary_files().await.expect("removed"), 0);
     assert_eq!(in_progress(folder.path()).len(), 1, "it is being written");
     child.kill();
-    assert_eq!(store.tidy().await.expect("tidy"), 1);
+    assert_eq!(store.remove_temporary_files().await.expect("removed"), 1);
     assert_eq!(in_progress(folder.path()), [] as [PathBuf; 0]);
-    assert_eq!(store.tidy().await.expect("tidy"), 0);
+    assert_eq!(store.remove_temporary_files().await.expect("removed"), 0);
 }
 
 /// The other side of the test above: runs only as its child.
@@ -295,7 +295,7 @@ async fn whatever_a_killed_process_acknowledged_is_whole() {
         );
         assert!(whole.info.facts.is_some() && whole.info.sha256.is_some());
     }
-    store.tidy().await.expect("tidy");
+    store.remove_temporary_files().await.expect("removed");
     assert_eq!(in_progress(folder.path()), [] as [PathBuf; 0]);
 }
 
@@ -351,7 +351,7 @@ async fn files_that_are_no_attachments_are_left_out_and_left_alone() {
         listed.iter().map(|info| &info.key).collect::<Vec<_>>(),
         [&key]
     );
-    store.tidy().await.expect("tidy");
+    store.remove_temporary_files().await.expect("removed");
     for name in foreign {
         assert!(folder.path().join(name).exists(), "{name}");
     }

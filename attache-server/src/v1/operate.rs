@@ -118,10 +118,10 @@ fn not_ready(error: &Error, operator: bool) -> Error {
 }
 
 /// The metrics, as Prometheus text.
-#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The figures", content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses((status = 200, description = "The metrics", content_type = "text/plain")))]
 pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> HttpResult<Response> {
     caller.need(Scope::Admin)?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let text = app.attache.figures().await;
+    let text = app.attache.metrics_text().await;
     Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }

@@ -4,9 +4,9 @@
 //! a thread that may block costs two switches of threads, which was more than half of the CPU of a redirect.
 //!
 //! Deletions by this process are known at once. Those of another process on the same database are not, so nothing is
-//! believed for longer than [`BELIEVED`]: for that long, a redirect of another process may still lead to an object that is
+//! believed for longer than [`MAX_STALENESS`]: for that long, a redirect of another process may still lead to an object that is
 //! gone, as every URL does that was signed before. Whoever finds an object missing asks with
-//! [`find_now`](Catalog::find_now), so a relay of it is "not found" and never a fault.
+//! [`find_uncached`](Catalog::find_uncached), so a relay of it is "not found" and never a fault.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,14 +25,14 @@ use crate::storage::Stored;
 ///
 /// Long enough that what many ask for costs one read a second; so short that nobody who deletes through one process and
 /// looks through another will notice.
-pub const BELIEVED: Duration = Duration::from_secs(1);
+pub const MAX_STALENESS: Duration = Duration::from_secs(1);
 
 /// Rows that are remembered. A row takes about half a kilobyte, two if its name is long.
 const ROWS: usize = 4096;
 
-/// A catalog that remembers what it found for [`BELIEVED`]. Everything else goes to the catalog behind it.
+/// A catalog that remembers what it found for [`MAX_STALENESS`]. Everything else goes to the catalog behind it.
 #[derive(Debug)]
-pub struct Recent {
+pub struct CachedCatalog {
     behind: Arc<dyn Catalog>,
     known: Mutex<Known>,
 }
@@ -50,7 +50,7 @@ struct Row {
     read: Instant,
 }
 
-impl Recent {
+impl CachedCatalog {
     /// Remembers what `behind` finds.
     pub fn over(behind: Arc<dyn Catalog>) -> Self {
         Self {
@@ -68,12 +68,12 @@ impl Recent {
 
     fn remembered(&self, id: &AttachmentId) -> Option<Arc<Attachment>> {
         let row = self.known().rows.get(id)?.clone();
-        (row.read.elapsed() < BELIEVED).then_some(row.attachment)
+        (row.read.elapsed() < MAX_STALENESS).then_some(row.attachment)
     }
 }
 
 /// Forgets an attachment when it is dropped: after its retirement, and also if that was not awaited to its end.
-struct Retirement<'a>(&'a Recent, &'a AttachmentId);
+struct Retirement<'a>(&'a CachedCatalog, &'a AttachmentId);
 
 impl Drop for Retirement<'_> {
     fn drop(&mut self) {
@@ -84,7 +84,7 @@ impl Drop for Retirement<'_> {
 }
 
 #[async_trait]
-impl Catalog for Recent {
+impl Catalog for CachedCatalog {
     fn name(&self) -> &'static str {
         self.behind.name()
     }
@@ -128,8 +128,8 @@ impl Catalog for Recent {
         Ok(attachment)
     }
 
-    async fn find_now(&self, id: &AttachmentId) -> Result<Attachment> {
-        let found = self.behind.find_now(id).await;
+    async fn find_uncached(&self, id: &AttachmentId) -> Result<Attachment> {
+        let found = self.behind.find_uncached(id).await;
         if found.is_err() {
             self.known().rows.remove(id);
         }
@@ -157,12 +157,12 @@ impl Catalog for Recent {
         self.behind.unfinished(after, limit).await
     }
 
-    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
-        self.behind.walk(after, limit).await
+    async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+        self.behind.list_by_key(after, limit).await
     }
 
-    async fn names(&self, key: &ObjectKey) -> Result<bool> {
-        self.behind.names(key).await
+    async fn is_referenced(&self, key: &ObjectKey) -> Result<bool> {
+        self.behind.is_referenced(key).await
     }
 
     async fn restore(&self, attachment: &Attachment) -> Result<()> {

@@ -61,7 +61,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment>;
 
     /// An attachment that is ready. One that this catalog retires is gone when that returns; one that another process
-    /// retires may be found for [`BELIEVED`](cached::BELIEVED) longer.
+    /// retires may be found for [`MAX_STALENESS`](cached::MAX_STALENESS) longer.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     async fn find(&self, id: &AttachmentId) -> Result<Attachment>;
 
     /// As [`find`](Self::find), and never from what is remembered: for whoever has found something that does not fit.
-    async fn find_now(&self, id: &AttachmentId) -> Result<Attachment> {
+    async fn find_uncached(&self, id: &AttachmentId) -> Result<Attachment> {
         self.find(id).await
     }
 
@@ -96,11 +96,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
 
     /// Ready attachments whose object key follows `after`, in ascending order of their keys (of their bytes, as
     /// [`Storage::list`](crate::storage::Storage::list) has it), at most `limit`.
-    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>>;
+    async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>>;
 
     /// Whether any row names this object: that of an attachment, of an upload that runs or was interrupted, of a
     /// deletion that is not finished.
-    async fn names(&self, key: &ObjectKey) -> Result<bool>;
+    async fn is_referenced(&self, key: &ObjectKey) -> Result<bool>;
 
     /// Brings back the row of an attachment that the catalog lost and whose bytes are there. It counts in the totals
     /// like any other; the quota does not refuse it, because its bytes are in use anyway. Idempotency keys do not come

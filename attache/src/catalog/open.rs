@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Catalog;
-use super::cached::Recent;
+use super::cached::CachedCatalog;
 use super::config::CatalogUrl;
 use super::sqlite::SqliteCatalog;
 use crate::access::keys::KeyStore;
@@ -33,7 +33,7 @@ pub async fn open(url: &CatalogUrl) -> Result<Database> {
         .map_err(|error| Error::internal("opening the catalog failed").with_source(error))??;
     let sqlite = Arc::new(sqlite);
     Ok(Database {
-        catalog: Arc::new(Recent::over(sqlite.clone())),
+        catalog: Arc::new(CachedCatalog::over(sqlite.clone())),
         tokens: sqlite.clone(),
         keys: sqlite,
     })

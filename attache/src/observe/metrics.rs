@@ -1,4 +1,4 @@
-//! Every figure that attache exports: names, labels, units. Names are fixed, because dashboards call them.
+//! Every metric that attache exports: names, labels, units. Names are fixed, because dashboards call them.
 //!
 //! Counters are moved where things happen. What other parts know about themselves (leases, connections, memory) is read
 //! when somebody asks; see [`Metrics::encode`].
@@ -30,7 +30,7 @@ const SECONDS: [f64; 14] = [
 
 type Seconds = Family<OperationLabels, Histogram>;
 
-/// All figures of one [`Attache`](crate::Attache).
+/// All metrics of one [`Attache`](crate::Attache).
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -110,7 +110,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All figures at zero.
+    /// All metrics at zero.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let operations = Family::default();

@@ -1,4 +1,4 @@
-//! The product: [`Attache`] owns ids, limits, hashing, order and figures. Storage only moves bytes, the catalog only
+//! The product: [`Attache`] owns ids, limits, hashing, order and metrics. Storage only moves bytes, the catalog only
 //! remembers.
 //!
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
@@ -197,7 +197,7 @@ impl Attache {
         self.0.parts.load_full()
     }
 
-    /// The figures.
+    /// The metrics.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }

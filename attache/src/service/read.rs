@@ -120,7 +120,7 @@ impl Attache {
         let object = match parts.storage.get(&attachment.key, range).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
-                self.0.catalog.find_now(&attachment.id).await?;
+                self.0.catalog.find_uncached(&attachment.id).await?;
                 return Err(lost(error, attachment));
             }
             // The catalog knows that the range lies within the attachment.

@@ -1,4 +1,4 @@
-//! What the service says of itself: its state, its figures, and what it remembers of the last hour and day.
+//! What the service says of itself: its state, its metrics, and what it remembers of the last hour and day.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -164,8 +164,8 @@ impl Attache {
         let _ = self.0.heap.set(heap);
     }
 
-    /// The figures as Prometheus text.
-    pub async fn figures(&self) -> String {
+    /// The metrics as Prometheus text.
+    pub async fn metrics_text(&self) -> String {
         self.0.metrics.encode(&self.reading().await)
     }
 

@@ -40,7 +40,7 @@ impl Attache {
         let mut report = SweepReport::default();
         // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
         for id in self.0.unsettled.all() {
-            let done = match self.0.catalog.find_now(&id).await {
+            let done = match self.0.catalog.find_uncached(&id).await {
                 // One that turned out to be stored may have been seen, and stays.
                 Ok(_) => true,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -69,7 +69,7 @@ impl Attache {
             }
         }
         self.sweep_expired(&parts, &mut report).await?;
-        match parts.storage.tidy().await {
+        match parts.storage.remove_temporary_files().await {
             Ok(removed) => report.litter_removed = removed,
             Err(error) => {
                 report.failed += 1;

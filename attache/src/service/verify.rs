@@ -100,7 +100,7 @@ impl Walk<'_> {
         let start = (VecDeque::new(), None, false);
         stream::try_unfold(start, async |(mut page, mut after, mut last)| {
             if page.is_empty() && !last {
-                page = self.catalog.walk(after.as_ref(), PAGE).await?.into();
+                page = self.catalog.list_by_key(after.as_ref(), PAGE).await?.into();
                 last = page.len() < PAGE as usize;
             }
             let Some(row): Option<Attachment> = page.pop_front() else {
@@ -250,8 +250,8 @@ impl Walk<'_> {
     async fn without_row(&self, object: &ObjectInfo) -> Result<Option<Verified>> {
         // Bytes come after their row and go before it, so the row is looked for first: if there is none and the bytes are
         // there even afterwards, nothing names them.
-        if self.catalog.names(&object.key).await? {
-            return match self.catalog.find_now(&object.key.id()).await {
+        if self.catalog.is_referenced(&object.key).await? {
+            return match self.catalog.find_uncached(&object.key.id()).await {
                 Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
                 Ok(_) => Ok(None),
                 Err(error) if error.kind() == ErrorKind::NotFound => self.unfinished(object).await,
@@ -310,7 +310,7 @@ impl Walk<'_> {
             after = page.last().map(|last| last.id.clone());
         }
         // A sweep may have completed it since.
-        match self.catalog.find_now(&id).await {
+        match self.catalog.find_uncached(&id).await {
             Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
             Ok(_) => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Verified {
@@ -395,7 +395,7 @@ impl Walk<'_> {
             Ok(()) => Ok(Some(Finding::Restored)),
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 // Two objects of one id: only one of them can be its attachment.
-                let named = self.catalog.names(&object.key).await?;
+                let named = self.catalog.is_referenced(&object.key).await?;
                 Ok((!named).then_some(Finding::Unknown { restorable: false }))
             }
             Err(error) => Err(error.during("verify", object.key.as_str())),
@@ -403,7 +403,7 @@ impl Walk<'_> {
     }
 
     async fn is_ready(&self, row: &Attachment) -> Result<bool> {
-        match self.catalog.find_now(&row.id).await {
+        match self.catalog.find_uncached(&row.id).await {
             Ok(now) => Ok(now == *row),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),

@@ -131,7 +131,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Removes temporary files left by crashed processes; returns the count.
-    async fn tidy(&self) -> Result<u64> {
+    async fn remove_temporary_files(&self) -> Result<u64> {
         Ok(0)
     }
 

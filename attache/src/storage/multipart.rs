@@ -19,7 +19,7 @@ use crate::transfer::digests::{Digests, crc64_of_two};
 ///
 /// One upload at a time writes one key. An upload that was begun belongs to nobody: it stays, with all its parts, through
 /// crashes and restarts, until it is completed or [aborted](Self::abort), or for as long as the store itself keeps it (Azure:
-/// a week after its last part). [`Storage::tidy`](super::Storage::tidy) leaves it alone.
+/// a week after its last part). [`Storage::remove_temporary_files`](super::Storage::remove_temporary_files) leaves it alone.
 ///
 /// Every operation may be repeated, and its future may be dropped at any time: that frees connections and buffers at once,
 /// and leaves the operation either done or not done.

@@ -270,20 +270,20 @@ impl Catalog for Liar {
         Ok(rows)
     }
 
-    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
-        let mut rows = self.honest.walk(after, limit).await?;
+    async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+        let mut rows = self.honest.list_by_key(after, limit).await?;
         if self.lies(Lie::WalksBackwards) {
             rows.reverse();
         }
         Ok(rows)
     }
 
-    async fn names(&self, key: &ObjectKey) -> Result<bool> {
+    async fn is_referenced(&self, key: &ObjectKey) -> Result<bool> {
         if self.lies(Lie::NamesWhatIsReadyAlone) {
-            let rows = self.honest.walk(None, 1000).await?;
+            let rows = self.honest.list_by_key(None, 1000).await?;
             return Ok(rows.iter().any(|row| row.key == *key));
         }
-        self.honest.names(key).await
+        self.honest.is_referenced(key).await
     }
 
     async fn restore(&self, attachment: &Attachment) -> Result<()> {

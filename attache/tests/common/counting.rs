@@ -52,9 +52,9 @@ impl Catalog for Counting {
         self.inner.find(id).await
     }
 
-    async fn find_now(&self, id: &AttachmentId) -> Result<Attachment> {
+    async fn find_uncached(&self, id: &AttachmentId) -> Result<Attachment> {
         self.looked_up.fetch_add(1, Ordering::SeqCst);
-        self.inner.find_now(id).await
+        self.inner.find_uncached(id).await
     }
 
     async fn list(&self, page: &Page) -> Result<Vec<Attachment>> {
@@ -77,12 +77,12 @@ impl Catalog for Counting {
         self.inner.unfinished(after, limit).await
     }
 
-    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
-        self.inner.walk(after, limit).await
+    async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+        self.inner.list_by_key(after, limit).await
     }
 
-    async fn names(&self, key: &ObjectKey) -> Result<bool> {
-        self.inner.names(key).await
+    async fn is_referenced(&self, key: &ObjectKey) -> Result<bool> {
+        self.inner.is_referenced(key).await
     }
 
     async fn restore(&self, attachment: &Attachment) -> Result<()> {

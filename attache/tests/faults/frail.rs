@@ -92,8 +92,13 @@ impl Storage for FrailStorage {
         self.fuse.pass("discard", discard).await
     }
 
-    async fn tidy(&self) -> Result<u64> {
-        self.fuse.pass("tidy", self.inner.tidy()).await
+    async fn remove_temporary_files(&self) -> Result<u64> {
+        self.fuse
+            .pass(
+                "remove_temporary_files",
+                self.inner.remove_temporary_files(),
+            )
+            .await
     }
 }
 
@@ -192,12 +197,12 @@ impl Catalog for FrailCatalog {
         self.fuse.pass("unfinished", unfinished).await
     }
 
-    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
-        self.inner.walk(after, limit).await
+    async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+        self.inner.list_by_key(after, limit).await
     }
 
-    async fn names(&self, key: &ObjectKey) -> Result<bool> {
-        self.inner.names(key).await
+    async fn is_referenced(&self, key: &ObjectKey) -> Result<bool> {
+        self.inner.is_referenced(key).await
     }
 
     async fn restore(&self, attachment: &Attachment) -> Result<()> {

@@ -208,7 +208,7 @@ impl Storage for Liar {
         Some(self)
     }
 
-    async fn tidy(&self) -> Result<u64> {
+    async fn remove_temporary_files(&self) -> Result<u64> {
         if self.lies(Lie::TidiesUploads) {
             let begun = std::mem::take(&mut *self.begun.lock().expect("not poisoned"));
             for upload in begun {

@@ -325,18 +325,20 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
-    async fn walk(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
+    async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
         let after = after.map_or_else(String::new, ToString::to_string);
-        self.read_many("walk", move |connection| {
-            queries::walk(connection, &after, limit)
+        self.read_many("list_by_key", move |connection| {
+            queries::list_by_key(connection, &after, limit)
         })
         .await
     }
 
-    async fn names(&self, key: &ObjectKey) -> Result<bool> {
+    async fn is_referenced(&self, key: &ObjectKey) -> Result<bool> {
         let key = key.clone();
-        self.read("names", move |connection| queries::names(connection, &key))
-            .await
+        self.read("is_referenced", move |connection| {
+            queries::is_referenced(connection, &key)
+        })
+        .await
     }
 
     async fn restore(&self, lost: &Attachment) -> Result<()> {

@@ -201,7 +201,7 @@ pub(super) fn unfinished(
 }
 
 /// Attachments in the order of their object keys.
-pub(super) fn walk(
+pub(super) fn list_by_key(
     connection: &Connection,
     after: &str,
     limit: u32,
@@ -221,7 +221,7 @@ pub(super) fn walk(
 }
 
 /// Whether any row names an object.
-pub(super) fn names(connection: &Connection, key: &ObjectKey) -> Result<bool, Failure> {
+pub(super) fn is_referenced(connection: &Connection, key: &ObjectKey) -> Result<bool, Failure> {
     let row: Option<i64> = connection
         .prepare_cached("SELECT 1 FROM attachments WHERE object_key = ?1")?
         .query_row([key.as_str()], |row| row.get(0))

@@ -14,13 +14,13 @@ struct Known {
 }
 
 /// How long it is believed. Policies are set by people.
-const BELIEVED: Duration = Duration::from_secs(5 * 60);
+const MAX_STALENESS: Duration = Duration::from_secs(5 * 60);
 
 impl Retention {
     pub(super) fn known(&self) -> Option<bool> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
-            .filter(|known| known.at.elapsed() < BELIEVED)
+            .filter(|known| known.at.elapsed() < MAX_STALENESS)
             .map(|known| known.keeps)
     }
 

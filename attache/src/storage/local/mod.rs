@@ -2,7 +2,7 @@
 //!
 //! An object is two files: its bytes under its key, where a web server can serve them, and its facts in
 //! `.facts/` beside them. An object *exists* when its bytes do; they appear by a rename after they and the
-//! facts were flushed to disk, so a crash leaves either the whole object or litter that [`Storage::tidy`] removes.
+//! facts were flushed to disk, so a crash leaves either the whole object or litter that [`Storage::remove_temporary_files`] removes.
 
 use std::io;
 use std::path::PathBuf;
@@ -133,7 +133,7 @@ impl Storage for LocalStorage {
         tidy::is_in_place(&self.place, begin).await
     }
 
-    async fn tidy(&self) -> Result<u64> {
+    async fn remove_temporary_files(&self) -> Result<u64> {
         tidy::tidy(&self.place).await
     }
 }

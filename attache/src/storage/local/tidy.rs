@@ -102,7 +102,9 @@ mod tests {
                 let runtime = tokio::runtime::Builder::new_current_thread().build();
                 let runtime = runtime.expect("a runtime");
                 while !done.load(Ordering::Relaxed) {
-                    runtime.block_on(storage.tidy()).expect("tidied");
+                    runtime
+                        .block_on(storage.remove_temporary_files())
+                        .expect("tidied");
                 }
             };
             scope.spawn(tidy);

@@ -106,8 +106,11 @@ pub async fn nothing_works_after_close(catalog: &Shared) {
         ("list", catalog.list(&page).await.err()),
         ("totals", catalog.totals().await.err()),
         ("unfinished", catalog.unfinished(None, 1).await.err()),
-        ("walk", catalog.walk(None, 1).await.err()),
-        ("names", catalog.names(&draft.key).await.err()),
+        ("list_by_key", catalog.list_by_key(None, 1).await.err()),
+        (
+            "is_referenced",
+            catalog.is_referenced(&draft.key).await.err(),
+        ),
     ];
     for (method, error) in outcomes {
         let error = error.unwrap_or_else(|| panic!("{method} works on"));

@@ -55,7 +55,12 @@ pub async fn unfinished_names_what_is_retired_and_nothing_that_is_worked_on(cata
 
 pub async fn names_knows_the_objects_of_rows_in_every_state(catalog: &Shared) {
     let draft = draft();
-    let named = async || catalog.names(&draft.key).await.expect("names");
+    let named = async || {
+        catalog
+            .is_referenced(&draft.key)
+            .await
+            .expect("is_referenced")
+    };
     assert!(!named().await);
     catalog.begin(&draft).await.expect("begin");
     assert!(named().await, "pending");

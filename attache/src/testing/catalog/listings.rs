@@ -111,7 +111,10 @@ pub async fn a_walk_holds_every_ready_attachment_once_in_the_order_of_keys(catal
     keys.sort();
     for limit in [1, 7, 1000] {
         let mut walked: Vec<ObjectKey> = Vec::new();
-        while let page = catalog.walk(walked.last(), limit).await.expect("walk")
+        while let page = catalog
+            .list_by_key(walked.last(), limit)
+            .await
+            .expect("list_by_key")
             && !page.is_empty()
         {
             assert!(page.len() <= limit as usize);

@@ -88,7 +88,7 @@ pub async fn what_the_store_calls_a_version_is_kept_until_another_is_noted(catal
         catalog.note_store_tag(&ready.id, tag).await.expect("noted");
         let now = catalog.find(&ready.id).await.expect("find");
         assert_eq!(now.store_tag.as_deref(), tag);
-        let walked = catalog.walk(None, 10).await.expect("walk");
+        let walked = catalog.list_by_key(None, 10).await.expect("list_by_key");
         assert_eq!(walked, [now]);
     }
     // What is not ready has no version yet.

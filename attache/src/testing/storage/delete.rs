@@ -71,12 +71,12 @@ pub async fn tidy_takes_nothing_that_is_in_use(store: &Store) {
     );
     let tidier = async {
         written_so_far.await.expect("the writer asks for more");
-        assert_eq!(store.tidy().await.expect("tidy"), 0);
+        assert_eq!(store.remove_temporary_files().await.expect("removed"), 0);
         resume.send(rest.clone()).expect("the writer waits");
     };
     let (written, ()) = futures::future::join(writer, tidier).await;
     written.expect("put");
-    assert_eq!(store.tidy().await.expect("tidy"), 0);
+    assert_eq!(store.remove_temporary_files().await.expect("removed"), 0);
     assert!(get(&**store, &old, None).await.expect("get").bytes == bytes);
     let whole = get(&**store, &new, None).await.expect("get");
     assert!(whole.bytes == [bytes, rest].concat());

@@ -200,7 +200,7 @@ pub async fn aborting_what_was_completed_leaves_the_object(store: &Store) {
 
 pub async fn tidy_leaves_an_upload_alone(store: &Store) {
     let (upload, receipts) = Upload::with_two_parts(store).await;
-    assert_eq!(store.tidy().await.expect("tidy"), 0);
+    assert_eq!(store.remove_temporary_files().await.expect("removed"), 0);
     upload.complete(store, &receipts).await.expect("completed");
 }
 
