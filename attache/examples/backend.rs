@@ -143,9 +143,5 @@ mod promises {
 
     use super::*;
 
-    async fn empty() -> Fresh<dyn Storage> {
-        Fresh::storage(Shelf::default())
-    }
-
-    storage_suite!(shelf: empty);
+    storage_suite!(shelf: async || Fresh::storage(Shelf::default()));
 }

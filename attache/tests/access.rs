@@ -1,6 +1,9 @@
 //! The promises of tokens and keys, which are in [`attache::testing`], over the database that `catalog.url` names; and what becomes
 //! of the files in which earlier versions kept them.
 
+#[path = "access/liars.rs"]
+mod liars;
+
 use std::path::Path;
 
 use attache::access::keys;
@@ -18,12 +21,16 @@ access_suite!(sqlite: several_processes);
 
 async fn several_processes() -> Fresh<[Process]> {
     let folder = tempfile::tempdir().expect("a folder");
-    let databases = join_all((0..4).map(|_| database(folder.path()))).await;
+    Fresh::processes(processes(folder.path()).await).on(folder)
+}
+
+async fn processes(folder: &Path) -> Vec<Process> {
+    let databases = join_all((0..4).map(|_| database(folder))).await;
     let processes = databases.into_iter().map(|database| Process {
         tokens: database.tokens,
         keys: database.keys,
     });
-    Fresh::processes(processes).on(folder)
+    processes.collect()
 }
 
 async fn database(folder: &Path) -> Database {

@@ -136,7 +136,7 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// Whether the database answers and can be written.
     async fn probe(&self) -> Result<()>;
 
-    /// Waits for writes that run, and closes the database. Later calls fail.
+    /// Waits for writes that run, and closes the database. Later calls fail, saying that it is closed.
     async fn close(&self);
 }
 

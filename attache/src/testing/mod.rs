@@ -3,23 +3,18 @@
 //! own (feature `testing`).
 //!
 //! A trait of attache states what every implementation promises; here each promise is a case, named as the promise. Bind a backend
-//! with a function that opens it, and one line:
+//! with a closure or a function that opens an empty one, for each case another:
 //!
 //! ```
 //! # fn main() {}
 //! # use attache::storage::memory::MemoryStorage as Mine;
-//! use attache::testing::Fresh;
+//! use attache::testing::{Fresh, storage_suite};
 //!
-//! /// An empty store that no other test uses.
-//! async fn open() -> Fresh<dyn attache::storage::Storage> {
-//!     Fresh::storage(Mine::default())
-//! }
-//!
-//! attache::testing::storage_suite!(mine: open, multipart);
+//! storage_suite!(mine: async || Fresh::storage(Mine::default()), multipart);
 //! ```
 //!
 //! `cargo test` then says `mine::put_commits_nothing_when_the_body_fails ... ok`, and so on. A store that stands on something
-//! hands it to [`Fresh::on`], which keeps it until the case is over; one that needs what is not there today returns `None`, and is
+//! hands it to [`Fresh::on`], which keeps it until the case is over; one that needs what is not there today is `None`, and is
 //! skipped:
 //!
 //! ```
@@ -38,11 +33,15 @@
 //! storage_suite!(on_disk: open, multipart);
 //! ```
 //!
-//! Cases run on a runtime of Tokio with two threads, which they bring along.
+//! Cases run on a runtime of Tokio with two threads, which they bring along, and one that takes longer than [`LIMIT`] fails.
+//!
+//! [`storage_suite!`], [`catalog_suite!`] and [`access_suite!`] say more. Promises are plain functions, too: a test of your own can ask
+//! one of them of what is [`Fresh`] in another way. What they are written in is in [`objects`], [`rows`] and [`processes`].
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::storage::Storage;
@@ -61,6 +60,9 @@ pub use crate::__access_suite as access_suite;
 pub use crate::__catalog_suite as catalog_suite;
 #[doc(inline)]
 pub use crate::__storage_suite as storage_suite;
+
+/// How long one promise may take to be kept: far more than any needs, so that a case that hangs says which it is.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// What a promise is asked of: new, empty, and used by nobody else. With what it stands on.
 pub struct Fresh<T: ?Sized> {
@@ -126,9 +128,13 @@ pub fn keep<T: ?Sized, O: Into<Option<Fresh<T>>>>(
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        if let Some(fresh) = open().await.into() {
-            promise(&fresh.subject).await;
-        }
+        let case = async {
+            if let Some(fresh) = open().await.into() {
+                promise(&fresh.subject).await;
+            }
+        };
+        let kept = tokio::time::timeout(LIMIT, case).await;
+        assert!(kept.is_ok(), "not kept within {LIMIT:?}");
     });
 }
 

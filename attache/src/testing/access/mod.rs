@@ -12,6 +12,27 @@ pub mod tokens;
 /// `access_suite!(name: open)` makes `mod name`. `open` is an async function or closure that opens an empty database as two
 /// processes or more would, and returns [`Fresh::processes`](crate::testing::Fresh::processes), or an `Option` of it: `None` skips
 /// the test. It is called once a test. Items beside the macro can be named in it.
+///
+/// ```
+/// # fn main() {}
+/// # use attache::catalog::sqlite::SqliteCatalog as Mine;
+/// use std::sync::Arc;
+///
+/// use attache::testing::processes::Process;
+/// use attache::testing::{Fresh, access_suite};
+///
+/// async fn open() -> Fresh<[Process]> {
+///     let folder = tempfile::tempdir().expect("a temporary folder");
+///     let path = folder.path().join("mine.db");
+///     let processes = [(); 2].map(|()| {
+///         let mine = Arc::new(Mine::open(&path).expect("one database"));
+///         Process { tokens: mine.clone(), keys: mine }
+///     });
+///     Fresh::processes(processes).on(folder)
+/// }
+///
+/// access_suite!(mine: open);
+/// ```
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __access_suite {

@@ -15,6 +15,21 @@ pub mod uploads;
 /// `catalog_suite!(name: open)` makes `mod name`. `open` is an async function or closure that opens an empty catalog which nobody
 /// else uses, and returns a [`Fresh`](crate::testing::Fresh) catalog, or an `Option` of one: `None` skips the test. It is called
 /// once a test. Items beside the macro can be named in it.
+///
+/// ```
+/// # fn main() {}
+/// # use attache::catalog::sqlite::SqliteCatalog as Mine;
+/// use attache::catalog::Catalog;
+/// use attache::testing::{Fresh, catalog_suite};
+///
+/// async fn open() -> Fresh<dyn Catalog> {
+///     let folder = tempfile::tempdir().expect("a temporary folder");
+///     let catalog = Mine::open(&folder.path().join("mine.db")).expect("a new file");
+///     Fresh::catalog(catalog).on(folder)
+/// }
+///
+/// catalog_suite!(mine: open);
+/// ```
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __catalog_suite {
