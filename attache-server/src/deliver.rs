@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use attache::access::Scope;
 use attache::access::links::LinkProof;
+use attache::attachment::AttachmentId;
 use attache::attachment::filename::Disposition;
 use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
-use attache::{Attachment, AttachmentId, Error, ErrorKind};
+use attache::{Attachment, Error, ErrorKind};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};

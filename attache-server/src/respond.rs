@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use attache::delivery::Delivery;
 use attache::delivery::embedding::Embed;
 use attache::delivery::{Representation, cache_control};
 use attache::secret::SignedUrl;
 use attache::transfer::body::Body as BodyStream;
 use attache::transfer::ranges::Part;
-use attache::{Delivery, Error, ErrorKind};
+use attache::{Error, ErrorKind};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{

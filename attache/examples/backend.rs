@@ -12,12 +12,13 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use attache::attachment::NewAttachment;
 use attache::attachment::{ByteRange, ObjectKey};
 use attache::catalog::config::CatalogUrl;
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored, resolve_range};
 use attache::transfer::body::Body;
-use attache::{Attache, Config, Error, ErrorKind, NewAttachment, Result};
+use attache::{Attache, Config, Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};

@@ -14,9 +14,10 @@ use attache::attachment::filename::Filename;
 use attache::attachment::{NewAttachment, Owner};
 use attache::catalog::config::CatalogUrl;
 use attache::config::SERVER_SECTIONS;
+use attache::delivery::Delivery;
 use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
-use attache::{Attache, Config, Delivery, ErrorKind};
+use attache::{Attache, Config, ErrorKind};
 use bytes::Bytes;
 use futures::StreamExt as _;
 

@@ -9,12 +9,12 @@ pub mod attachment;
 pub mod catalog;
 pub mod config;
 pub mod delivery;
-pub mod error;
+mod error;
 pub mod http;
 pub mod inspect;
 pub mod lease;
-pub mod network;
 pub mod observe;
+#[doc(hidden)]
 pub mod private;
 pub mod secret;
 pub mod service;
@@ -24,8 +24,7 @@ pub mod storage;
 pub mod testing;
 pub mod transfer;
 
-pub use attachment::{Attachment, AttachmentId, NewAttachment};
+pub use attachment::Attachment;
 pub use config::Config;
-pub use delivery::{Delivery, DeliveryRequest};
 pub use error::{Error, ErrorKind, Result};
 pub use service::Attache;

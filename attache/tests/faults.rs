@@ -14,8 +14,9 @@ mod fuse;
 #[path = "faults/world.rs"]
 mod world;
 
+use attache::Attache;
+use attache::attachment::AttachmentId;
 use attache::observe::status::SweepReport;
-use attache::{Attache, AttachmentId};
 use bytes::Bytes;
 use frail::Lie;
 use fuse::{At, Fault};

@@ -27,7 +27,7 @@ const ARROWS: &str = "
     catalog/partial -> attachment attachment/filename error storage/multipart
     catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
     catalog/workers ->
-    config -> catalog/config config/key config/load config/value delivery/config error inspect/config network storage/config transfer/config
+    config -> catalog/config config/key config/load config/value delivery/config error http/network inspect/config storage/config transfer/config
     config/key -> config/value
     config/load -> config/key config/value error
     config/value -> secret
@@ -39,16 +39,16 @@ const ARROWS: &str = "
     delivery/representation -> attachment attachment/filename attachment/media delivery/lifetime storage
     delivery/request -> attachment/filename delivery/config
     error ->
-    http -> http/roots network observe/latency
-    http/client -> http http/roots network
+    http -> http/network http/roots observe/latency
+    http/client -> http http/network http/roots
+    http/network ->
+    http/network/proxy -> base64 config/value http/network secret
     http/roots -> error
     inspect -> error http inspect/config inspect/inspector observe/metrics storage
     inspect/config -> config/value
     inspect/inspector -> error storage
     lease -> error
     lib ->
-    network ->
-    network/proxy -> base64 config/value network secret
     observe ->
     observe/health -> observe/history observe/status
     observe/history ->
@@ -64,8 +64,8 @@ const ARROWS: &str = "
     service/finding -> attachment
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error http lease network observe/trace secret storage storage/multipart transfer/blocks transfer/body
-    storage/config -> config/load config/value error network secret storage storage/azure storage/local storage/memory
+    storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/multipart transfer/blocks transfer/body
+    storage/config -> config/load config/value error http/network secret storage storage/azure storage/local storage/memory
     storage/local -> attachment config/value error private storage storage/multipart transfer/body transfer/budget transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
@@ -185,4 +185,52 @@ fn every_promise_of_the_suites_is_bound() {
         }
     }
     assert!(found > 60, "{found} promises");
+}
+
+/// What a user of the library finds at its top: at most twenty names, each here on purpose.
+#[test]
+fn the_top_of_the_library_has_these_names() {
+    const NAMES: &str = "access attachment catalog config delivery http inspect lease observe secret service storage testing \
+                         transfer Attachment Config Error ErrorKind Result Attache";
+    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let lib = std::fs::read_to_string(lib).expect("our sources");
+    let mut hidden = false;
+    let mut found = Vec::new();
+    for line in lib.lines() {
+        if let Some(name) = line.strip_prefix("pub mod ") {
+            found.extend((!hidden).then(|| name.trim_end_matches(';').to_owned()));
+        } else if let Some(path) = line.strip_prefix("pub use ") {
+            let names = path.trim_end_matches(';').rsplit("::").next();
+            let names = names.expect("a path").trim_matches(['{', '}']);
+            found.extend(names.split(',').map(|name| name.trim().to_owned()));
+        }
+        hidden = line == "#[doc(hidden)]";
+    }
+    assert_eq!(found, NAMES.split_whitespace().collect::<Vec<_>>());
+    assert!(found.len() <= 20);
+}
+
+/// A file that has grown holds a second decision.
+#[test]
+fn no_file_has_more_than_500_lines() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The server's are beside ours, except in a package that was published.
+    let mut folders = vec![package.join("src"), package.join("../attache-server/src")];
+    folders.retain(|folder| folder.exists());
+    let mut lengths = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a source");
+                let lines = text.lines().count();
+                assert!(lines <= 500, "{}: {lines} lines", path.display());
+                lengths.push(lines);
+            }
+        }
+    }
+    lengths.sort_unstable();
+    assert!(lengths[lengths.len() / 2] <= 200, "the median file is long");
 }

@@ -5,13 +5,15 @@ mod common;
 
 use std::time::Duration;
 
+use attache::attachment::AttachmentId;
 use attache::attachment::NewAttachment;
 use attache::attachment::filename::Disposition;
 use attache::catalog::config::CatalogUrl;
 use attache::delivery::config::DeliveryMode;
 use attache::delivery::lifetime::UrlLifetime;
+use attache::delivery::{Delivery, DeliveryRequest};
 use attache::storage::config::Backend;
-use attache::{Attache, AttachmentId, Config, Delivery, DeliveryRequest};
+use attache::{Attache, Config};
 use bytes::Bytes;
 use futures::StreamExt;
 

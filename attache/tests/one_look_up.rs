@@ -9,8 +9,9 @@ use attache::attachment::NewAttachment;
 use attache::catalog::Catalog as _;
 use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::sqlite::SqliteCatalog;
+use attache::delivery::{Delivery, DeliveryRequest};
 use attache::storage::memory::MemoryStorage;
-use attache::{Attache, Config, Delivery, DeliveryRequest, ErrorKind};
+use attache::{Attache, Config, ErrorKind};
 use bytes::Bytes;
 use counting::Counting;
 

@@ -6,7 +6,7 @@
 mod common;
 
 use attache::ErrorKind;
-use attache::network::Route;
+use attache::http::network::Route;
 use attache::storage::Storage as _;
 use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
 use common::{CONTAINER, SECRET, fresh_key, get, pattern, put, with_client_secret};

@@ -7,8 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::auth::ForwardConfig;
+use attache::attachment::AttachmentId;
 use attache::attachment::Owner;
-use attache::{AttachmentId, Error, ErrorKind, Result};
+use attache::{Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};

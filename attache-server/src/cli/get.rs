@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use attache::attachment::AttachmentId;
 use attache::attachment::filename::Disposition;
 use attache::delivery::config::DeliveryMode;
+use attache::delivery::{Delivery, DeliveryRequest};
 use attache::transfer::body::{Body, Expected};
-use attache::{Attache, Attachment, AttachmentId, Delivery, DeliveryRequest, Error};
+use attache::{Attache, Attachment, Error};
 use clap::Args;
 use indicatif::HumanBytes;
 use tokio::fs::File;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
+use attache::attachment::NewAttachment;
 use attache::attachment::Owner;
 use attache::attachment::filename::Filename;
-use attache::{Attache, Attachment, Config, Error, ErrorKind, NewAttachment, Result};
+use attache::{Attache, Attachment, Config, Error, ErrorKind, Result};
 use clap::Args;
 use futures::StreamExt as _;
 use indicatif::ProgressBar;

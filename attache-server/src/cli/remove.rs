@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use attache::Attache;
+use attache::attachment::AttachmentId;
 use attache::observe::status::SweepReport;
 use attache::service::MAX_BULK;
-use attache::{Attache, AttachmentId};
 use clap::Args;
 use serde::Serialize;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use attache::Attache;
+use attache::attachment::AttachmentId;
 use attache::attachment::filename::Disposition;
-use attache::{Attache, AttachmentId};
 use clap::Args;
 use serde::Serialize;
 use time::OffsetDateTime;

@@ -14,7 +14,7 @@ use attache::config::key::Section;
 use attache::config::load::{self, Configuration, Faults, Given};
 use attache::delivery::config::DeliveryMode;
 use attache::delivery::embedding::Embed;
-use attache::network::Network;
+use attache::http::network::Network;
 
 use auth::{AuthConfig, AuthMode};
 use limits::LimitsConfig;

@@ -9,7 +9,7 @@ use attache::config::load::Faults;
 use attache::config::value::{
     FilePath, Format, HttpUrl, List, Optional, Own, Quoted, Raw, Time, has_user, quoted,
 };
-use attache::network::Network;
+use attache::http::network::Network;
 use attache::secret::Secret;
 use attache::section;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use attache::{Error, ErrorKind, NewAttachment, Result};
+use attache::attachment::NewAttachment;
+use attache::{Error, ErrorKind, Result};
 use bytes::{Bytes, BytesMut};
 use encoding_rs::Encoding;
 use futures::stream::{self, Stream, StreamExt};

@@ -1,6 +1,7 @@
 //! What the headers of an upload, or of a part of a form, say of the file.
 
-use attache::{Error, NewAttachment, Result};
+use attache::attachment::NewAttachment;
+use attache::{Error, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;

@@ -1,7 +1,8 @@
 //! Reading an upload from a request: a raw body, or one file of `multipart/form-data` (`form.rs`). Both are streams;
 //! nothing is written to a temporary file, nothing is collected in memory.
 
-use attache::{Error, ErrorKind, NewAttachment, Result};
+use attache::attachment::NewAttachment;
+use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use http::HeaderMap;

@@ -1,10 +1,11 @@
 //! `/v1/attachments`: store, list, find, delete; and whether a file may be stored.
 
+use attache::Result;
 use attache::access::Scope;
+use attache::attachment::AttachmentId;
 use attache::attachment::Owner;
 use attache::catalog::Page;
 use attache::service::{Listing, UploadLimits, Uploaded};
-use attache::{AttachmentId, Result};
 use axum::Json as Out;
 use axum::body::Body;
 use axum::extract::{Path, State};

@@ -1,9 +1,10 @@
 //! `/v1/attachments:delete`: several at a time.
 
 use attache::access::Scope;
+use attache::attachment::AttachmentId;
 use attache::attachment::Owner;
 use attache::service::{MAX_BULK, MAX_OWNED};
-use attache::{AttachmentId, Error, Result};
+use attache::{Error, Result};
 use axum::Json as Out;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! Where the next page of a listing begins, as text that clients hand back.
 
+use attache::attachment::AttachmentId;
 use attache::attachment::Owner;
-use attache::{AttachmentId, Error, Result};
+use attache::{Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 

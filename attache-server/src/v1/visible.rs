@@ -1,6 +1,7 @@
 //! What a caller may not see is, for that caller, not there.
 
-use attache::{AttachmentId, Error, ErrorKind, Result};
+use attache::attachment::AttachmentId;
+use attache::{Error, ErrorKind, Result};
 
 use crate::auth::Caller;
 use crate::state::App;

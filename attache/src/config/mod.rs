@@ -19,8 +19,8 @@ use value::Raw;
 use crate::catalog::config::CatalogConfig;
 use crate::delivery::config::{DeliveryConfig, DeliveryMode};
 use crate::error::Result;
+use crate::http::network::Route;
 use crate::inspect::config::HooksConfig;
-use crate::network::Route;
 use crate::storage::config::{Backend, ClientsConfig, Connections, StorageConfig, StorageSections};
 use crate::transfer::config::{DownloadConfig, MemoryConfig, UploadConfig};
 

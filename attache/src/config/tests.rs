@@ -1,5 +1,5 @@
 use super::*;
-use crate::network::Proxy;
+use crate::http::network::Proxy;
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config> {
     let environment = environment

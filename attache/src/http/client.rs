@@ -21,7 +21,7 @@ use super::answer::Answer;
 use super::connection::{CONNECT_TIMEOUT, Connector, connector, pulse_of};
 use super::counts::{Counts, Flight};
 use super::roots::Trust;
-use crate::network::{Proxy, Route};
+use crate::http::network::{Proxy, Route};
 
 /// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
 /// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as

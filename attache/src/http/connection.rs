@@ -21,7 +21,7 @@ use tower::Service;
 
 use super::counts::Counts;
 use super::roots::Trust;
-use crate::network::Route;
+use crate::http::network::Route;
 
 /// Until a connection stands, TLS included.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,9 +1,11 @@
-//! The HTTP client of everything that attache asks: the store, a webhook, the application, a collector.
+//! The HTTP client of everything that attache asks: the store, a webhook, the application, a collector; and the networks and
+//! proxies on the way.
 
 mod answer;
 pub mod client;
 pub(crate) mod connection;
 mod counts;
+pub mod network;
 pub mod retry;
 pub mod roots;
 

@@ -13,7 +13,7 @@ use super::memory::MemoryStorage;
 use crate::config::load::Faults;
 use crate::config::value::{Time, Words};
 use crate::error::Result;
-use crate::network::Route;
+use crate::http::network::Route;
 use crate::secret::SignedUrl;
 use crate::section;
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use attache::attachment::AttachmentId;
 use attache::attachment::ObjectKey;
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;
-use attache::{Attachment, AttachmentId, Result};
+use attache::{Attachment, Result};
 
 #[derive(Debug)]
 pub(crate) struct Counting {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use attache::attachment::AttachmentId;
 use attache::attachment::{ByteRange, ObjectKey};
 use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::memory::MemoryStorage;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
 use attache::transfer::blocks::{BlockLimits, BlockTarget};
 use attache::transfer::body::{Body, Digests};
-use attache::{Attachment, AttachmentId, Result};
+use attache::{Attachment, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use attache::attachment::AttachmentId;
 use attache::attachment::NewAttachment;
 use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::sqlite::SqliteCatalog;
@@ -12,7 +13,7 @@ use attache::service::verify::VerifyOptions;
 use attache::storage::Storage;
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
-use attache::{Attache, Attachment, AttachmentId, Config};
+use attache::{Attache, Attachment, Config};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::runtime::Runtime;

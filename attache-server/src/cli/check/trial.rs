@@ -1,12 +1,14 @@
 //! A small file goes the whole way of an attachment: written, read, signed, opened, deleted.
 
 use attache::access::links::LinkProof;
+use attache::attachment::AttachmentId;
 use attache::attachment::NewAttachment;
 use attache::attachment::filename::Disposition;
 use attache::delivery::config::DeliveryMode;
+use attache::delivery::{Delivery, DeliveryRequest};
 use attache::secret::SignedUrl;
 use attache::storage::config::Backend;
-use attache::{Attache, AttachmentId, Delivery, DeliveryRequest, Error, ErrorKind};
+use attache::{Attache, Error, ErrorKind};
 use bytes::Bytes;
 
 use super::sheet::{SKIPPED, Sheet};

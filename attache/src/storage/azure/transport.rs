@@ -12,8 +12,8 @@ use futures::StreamExt as _;
 use http_body_util::Full;
 
 use crate::error::Result;
+use crate::http::network::{Proxy, Route};
 use crate::http::{Answer, Broken, Client, ClientConfig, Counts, NoAnswer, Trust};
-use crate::network::{Proxy, Route};
 
 /// How long Put Block List may take, which Azure gives 60 s; other requests have the client's 30 s
 /// (<https://learn.microsoft.com/rest/api/storageservices/setting-timeouts-for-blob-service-operations>).
