@@ -169,7 +169,8 @@ where
         let answer = match self.exchange(request, patience, true).await {
             Err(Silence::OfReused) => {
                 tracing::debug!("a pooled connection does not respond; trying a new one");
-                self.exchange(again().await?, patience, false).await
+                // Apart, so that what mostly never comes takes no room in every request's future.
+                Box::pin(self.exchange(again().await?, patience, false)).await
             }
             outcome => outcome,
         };
@@ -236,16 +237,21 @@ where
                 () = &mut deadline => {}
             }
             if pulse_of(&connection).is_none() {
+                let mut connected = Box::pin(async {
+                    let connected = connection.wait_for_connection_metadata();
+                    tokio::time::timeout_at(latest, connected).await.is_ok()
+                });
                 tokio::select! {
                     biased;
                     outcome = &mut response => return outcome.map_err(Silence::Failed),
-                    _ = connection.wait_for_connection_metadata() => {}
-                    () = tokio::time::sleep_until(latest) => return Err(Silence::TooLong),
+                    in_time = &mut connected => if !in_time {
+                        return Err(Silence::TooLong);
+                    },
                 }
             }
             let Some(pulse) = pulse_of(&connection) else {
                 // Every connection is made by `Counting`, which gives it one.
-                return match tokio::time::timeout_at(latest, response).await {
+                return match Box::pin(tokio::time::timeout_at(latest, response)).await {
                     Ok(outcome) => outcome.map_err(Silence::Failed),
                     Err(_) => Err(Silence::TooLong),
                 };

@@ -94,9 +94,11 @@ impl Attache {
         if (head || !sending.elsewhere.is_empty())
             && self.unreadable().get(&attachment.id).is_some()
         {
-            self.read(parts, attachment, None).await?;
+            Box::pin(self.read(parts, attachment, None)).await?;
         }
-        if let Some(delivery) = self.send_elsewhere(parts, &sending, attachment).await? {
+        if !sending.elsewhere.is_empty()
+            && let Some(delivery) = self.send_elsewhere(parts, &sending, attachment).await?
+        {
             return Ok(delivery);
         }
         let part = sending.part;

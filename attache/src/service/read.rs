@@ -51,15 +51,9 @@ impl Attache {
         attachment: &Attachment,
         part: Part,
     ) -> Result<(u64, Body)> {
-        match part {
-            Part::Whole => {
-                let body = self.read(parts, attachment, None).await?;
-                Ok((attachment.size, body))
-            }
-            Part::One(range) => {
-                let body = self.read(parts, attachment, Some(range)).await?;
-                Ok((range.len(), body))
-            }
+        let range = match part {
+            Part::Whole => None,
+            Part::One(range) => Some(range),
             Part::Several(multipart) => {
                 let source = Arc::new((self.clone(), parts.clone(), attachment.clone()));
                 let open = move |range| {
@@ -70,9 +64,13 @@ impl Attache {
                     };
                     opened.boxed()
                 };
-                Ok((multipart.length(), multipart.body(open).await?))
+                // Boxed, so that what is rare takes no room in every delivery's future.
+                let length = multipart.length();
+                return Ok((length, multipart.body(open).boxed().await?));
             }
-        }
+        };
+        let body = self.read(parts, attachment, range).await?;
+        Ok((range.map_or(attachment.size, |range| range.len()), body))
     }
 
     /// The bytes as they come from the store; they are what the catalog says, or end with an error.
