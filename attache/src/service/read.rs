@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::relay::{Held, Relay};
+use super::relay::{Relay, Resources};
 use super::{Attache, Parts};
 use futures::FutureExt as _;
 
@@ -36,7 +36,7 @@ impl Attache {
             Some(size),
             body::store_late,
         );
-        let held = Held {
+        let held = Resources {
             service: self.clone(),
             parts: parts.clone(),
             _permit: permit,

@@ -24,7 +24,7 @@ struct Running {
     /// Bytes that have not passed yet. Nobody asks for the end of a body whose length is known, so the last byte is it.
     left: u64,
     stream: StreamGuard,
-    held: Held,
+    held: Resources,
     started: Instant,
     counted: bool,
     /// The request that it is for: the body is asked for by whoever serves the connection.
@@ -32,7 +32,7 @@ struct Running {
 }
 
 /// What a download keeps for itself until its end.
-pub(super) struct Held {
+pub(super) struct Resources {
     pub(super) service: Attache,
     pub(super) parts: Arc<Parts>,
     pub(super) _permit: Permit,
@@ -44,7 +44,7 @@ impl Relay {
         body: Body,
         size: u64,
         stream: StreamGuard,
-        held: Held,
+        held: Resources,
         started: Instant,
     ) -> Self {
         let mut running = Running {
@@ -118,7 +118,7 @@ impl Running {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
-        let Held { service, parts, .. } = &self.held;
+        let Resources { service, parts, .. } = &self.held;
         let backend = parts.storage.name();
         let metrics = service.metrics();
         metrics.operation("relay", backend, self.started, outcome);

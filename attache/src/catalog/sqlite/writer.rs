@@ -13,9 +13,9 @@ pub(super) const QUEUE: usize = 1024;
 const BATCH: usize = 64;
 
 /// Runs inside the transaction, or gets to know why there is none; what it returns is called with the outcome of the commit.
-pub(super) type Write = Box<dyn FnOnce(Result<&Connection, Failure>) -> Answer + Send>;
+pub(super) type Write = Box<dyn FnOnce(Result<&Connection, Failure>) -> Reply + Send>;
 
-pub(super) type Answer = Box<dyn FnOnce(rusqlite::Result<()>) + Send>;
+pub(super) type Reply = Box<dyn FnOnce(rusqlite::Result<()>) + Send>;
 
 /// The writer thread: ends when the last sender is gone and the queue is empty.
 pub(super) fn write_all(
@@ -23,7 +23,7 @@ pub(super) fn write_all(
     mut queue: mpsc::Receiver<Write>,
     place: &Place,
 ) {
-    let mut answers: Vec<Answer> = Vec::with_capacity(BATCH);
+    let mut replies: Vec<Reply> = Vec::with_capacity(BATCH);
     while let Some(first) = queue.blocking_recv() {
         // What is written into a file that has no name any more is gone with the process.
         if let Err(error) = place.check() {
@@ -32,25 +32,25 @@ pub(super) fn write_all(
         }
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => {
-                answers.push(first(Ok(&transaction)));
-                while answers.len() < BATCH {
+                replies.push(first(Ok(&transaction)));
+                while replies.len() < BATCH {
                     let Ok(next) = queue.try_recv() else { break };
-                    answers.push(next(Ok(&transaction)));
+                    replies.push(next(Ok(&transaction)));
                 }
                 transaction.commit()
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot write to the catalog");
                 // Everybody who waits has waited for the same thing, and would again.
-                answers.push(first(Err(again(&error).into())));
+                replies.push(first(Err(again(&error).into())));
                 while let Ok(next) = queue.try_recv() {
-                    answers.push(next(Err(again(&error).into())));
+                    replies.push(next(Err(again(&error).into())));
                 }
                 Ok(())
             }
         };
-        for answer in answers.drain(..) {
-            answer(match &committed {
+        for reply in replies.drain(..) {
+            reply(match &committed {
                 Ok(()) => Ok(()),
                 Err(error) => Err(again(error)),
             });
