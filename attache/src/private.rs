@@ -51,6 +51,36 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Takes a file out of the sight of everybody but its owner, if it exists: one that an earlier version made for all to read may
+/// hold secrets by now.
+///
+/// # Errors
+///
+/// Those of the file system.
+#[cfg(unix)]
+pub fn close_to_others(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = match fs::metadata(path) {
+        Ok(about) => about.permissions().mode() & 0o777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)),
+    }
+}
+
+/// Does nothing where files have no modes.
+///
+/// # Errors
+///
+/// None.
+#[cfg(not(unix))]
+pub fn close_to_others(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Gives what was just made to the owner of `folder`, in which it was made. Does something for root alone: nobody else may
 /// give anything away, nor needs to.
 ///

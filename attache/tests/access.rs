@@ -107,6 +107,66 @@ async fn what_earlier_versions_left_beside_the_catalog_is_taken_over_once() {
     assert_eq!(again.tokens.tokens().await.expect("read"), [], "stays away");
 }
 
+#[test]
+fn a_folder_of_an_earlier_version_counts_as_a_catalog_for_those_who_revoke() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = folder.path().join("attache.db");
+    assert!(!attache::catalog::sqlite::exists(&catalog));
+    write_as_before(folder.path(), &token("wiki"));
+    assert!(attache::catalog::sqlite::exists(&catalog));
+}
+
+#[tokio::test]
+async fn a_copy_of_tokens_that_were_taken_over_brings_nothing_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = token("wiki");
+    write_as_before(folder.path(), &before);
+    let first = database(folder.path()).await;
+    first
+        .tokens
+        .revoke(&before.token.id)
+        .await
+        .expect("revoked");
+    first.catalog.close().await;
+    let (copy, aside) = ("tokens.db", "tokens.db.imported");
+    std::fs::copy(folder.path().join(aside), folder.path().join(copy)).expect("put back");
+    let url = CatalogUrl(folder.path().join("attache.db"));
+    let error = open(&url).await.expect_err("refused").to_string();
+    assert!(error.contains("would come back"), "{error}");
+    std::fs::remove_file(folder.path().join(copy)).expect("moved away");
+    let again = database(folder.path()).await;
+    assert_eq!(again.tokens.tokens().await.expect("read"), []);
+}
+
+/// Earlier versions made it readable for everybody, when it held no key.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_catalog_that_others_could_read_is_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("attache.db");
+    let open_to_all = |path: &Path| {
+        let all = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(path, all).expect("changed");
+    };
+    // As a killed process leaves it, with its log.
+    std::mem::forget(database(folder.path()).await);
+    for end in ["", "-wal", "-shm"] {
+        open_to_all(&folder.path().join(format!("attache.db{end}")));
+    }
+    let opened = database(folder.path()).await;
+    opened.keys.key(keys::LINKS).await.expect("a key");
+    for end in ["", "-wal", "-shm"] {
+        let file = folder.path().join(format!("attache.db{end}"));
+        let mode = std::fs::metadata(&file)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "{}", file.display());
+    }
+    assert!(path.exists());
+}
+
 #[tokio::test]
 async fn a_key_of_another_length_is_refused_and_not_replaced() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -6,6 +6,7 @@ use attache::access::keys;
 use attache::access::tokens::{Token, TokenId, TokenStore};
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
 use attache::catalog::open::{Database, open};
+use attache::catalog::sqlite;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -110,7 +111,7 @@ impl<'a> TokenJson<'a> {
 
 impl TokenCommand {
     pub(super) fn run(self, settings: Settings) -> Outcome {
-        let exists = settings.store.catalog.url.0.exists();
+        let exists = sqlite::exists(&settings.store.catalog.url.0);
         block_on(async {
             // Nothing is made before the first token is.
             if !exists && !matches!(self.command, Command::Create(_)) {

@@ -1,7 +1,7 @@
 //! What earlier versions kept in files beside the catalog: tokens in `tokens.db`, the key of links in `link.key`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
@@ -18,6 +18,12 @@ pub const TOKENS_FILE: &str = "tokens.db";
 /// Follows the names of files that were taken over.
 const TAKEN_OVER: &str = ".imported";
 
+/// Whether there is a catalog at `path`, or what an earlier version would have put beside it, which opening it takes over.
+pub fn exists(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    path.exists() || folder.join(TOKENS_FILE).exists() || folder.join(KEY_FILE).exists()
+}
+
 /// Takes tokens and key over from files in `folder`, once, and renames the files, so that a token that is revoked later does
 /// not come back. What the database has already stays.
 ///
@@ -28,12 +34,19 @@ pub(super) fn take_over(connection: &mut Connection, folder: &Path) -> Result<()
         Error::new(
             ErrorKind::Misconfigured,
             format!(
-                "cannot take over {} into the catalog: {what}; move it away to start without it",
+                "cannot take over {} into the catalog: {what}. Fix its permissions, or put back a copy; moved away, all tokens in it \
+                 or all links and sessions end",
                 path.display()
             ),
         )
     };
     if tokens.exists() {
+        if aside(&tokens).exists() {
+            return Err(wrong(
+                &tokens,
+                &"it was taken over before, as tokens.db.imported shows, and tokens that were revoked since would come back",
+            ));
+        }
         let mut taken = 0;
         let mut import = || -> std::result::Result<(), Failure> {
             // For writing, so that its log is written back and does not stay behind.
@@ -85,10 +98,14 @@ pub(super) fn take_over(connection: &mut Connection, folder: &Path) -> Result<()
     Ok(())
 }
 
-fn put_aside(path: &Path) -> io::Result<()> {
+fn aside(path: &Path) -> PathBuf {
     let mut aside = path.as_os_str().to_owned();
     aside.push(TAKEN_OVER);
-    match std::fs::rename(path, aside) {
+    aside.into()
+}
+
+fn put_aside(path: &Path) -> io::Result<()> {
+    match std::fs::rename(path, aside(path)) {
         // Another process that started at the same time was faster.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,

@@ -46,7 +46,7 @@ use crate::private;
 use crate::storage::Stored;
 
 pub use copy::{check, copy, totals};
-pub use legacy::TOKENS_FILE;
+pub use legacy::{TOKENS_FILE, exists};
 
 /// A catalog in one SQLite file.
 pub struct SqliteCatalog {
@@ -82,6 +82,16 @@ impl SqliteCatalog {
         private::make_folder(path.parent().unwrap_or(Path::new("")))
             .map_err(|error| wrong(error.to_string()))?;
         private::open_file(path).map_err(|error| wrong(error.to_string()))?;
+        // It holds the key of links. SQLite makes its log and its index with the mode of the database.
+        for end in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(end);
+            private::close_to_others(Path::new(&file)).map_err(|error| {
+                wrong(format!(
+                    "it is readable by others, and that cannot be changed: {error}"
+                ))
+            })?;
+        }
         // Before it is opened, which would go on with what a crash has left.
         let unclean = is_left_over(path);
         let workers = FileLocks::register(path).map_err(|error| wrong(error.to_string()))?;
