@@ -5,8 +5,9 @@ mod common;
 use std::time::Duration;
 
 use attache::attachment::{ByteRange, ObjectKey};
+use attache::http::ClientConfig;
 use attache::secret::Secret;
-use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
+use attache::storage::azure::{AzureConfig, AzureStorage};
 use attache::storage::multipart::Part;
 use attache::storage::{Blocks, Content, Grant, ObjectInfo, Offer, Storage};
 use attache::transfer::budget::Budget;
@@ -1131,13 +1132,12 @@ async fn facts_that_another_tool_dropped_are_written_again() {
 // Connections that fell silent.
 
 fn patient(config: &AzureConfig, response: Duration, reused: Duration) -> AzureStorage {
-    let transport = TransportConfig {
-        ca_pem: config.ca_pem.clone(),
+    let client = ClientConfig {
         response_timeout: response,
         reused_timeout: reused,
-        ..TransportConfig::default()
+        ..ClientConfig::default()
     };
-    AzureStorage::new(config, &transport).expect("a complete configuration")
+    AzureStorage::new(config, &client).expect("a complete configuration")
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ const ARROWS: &str = "
     catalog/partial -> attachment attachment/filename error storage/multipart
     catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
     catalog/workers ->
-    config -> catalog/config config/key config/load config/value delivery/config error http/network inspect/config storage/config transfer/config
+    config -> catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
     config/key -> config/value
     config/load -> config/key config/value error
     config/value -> secret
@@ -65,7 +65,7 @@ const ARROWS: &str = "
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/multipart transfer/blocks transfer/body
-    storage/config -> config/load config/value error http/network secret storage storage/azure storage/local storage/memory
+    storage/config -> config/load config/value error http secret storage storage/azure storage/local storage/memory
     storage/local -> attachment config/value error private storage storage/multipart transfer/body transfer/budget transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests

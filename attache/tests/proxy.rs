@@ -6,9 +6,10 @@
 mod common;
 
 use attache::ErrorKind;
+use attache::http::ClientConfig;
 use attache::http::network::Route;
 use attache::storage::Storage as _;
-use attache::storage::azure::{AzureConfig, AzureStorage, TransportConfig};
+use attache::storage::azure::{AzureConfig, AzureStorage};
 use common::{CONTAINER, SECRET, fresh_key, get, pattern, put, with_client_secret};
 use fake_azure::FakeAzure;
 use test_support::Tinyproxy;
@@ -37,12 +38,11 @@ fn by_name(fake: &FakeAzure) -> AzureConfig {
 }
 
 fn open(config: &AzureConfig, route: Route) -> AzureStorage {
-    let transport = TransportConfig {
-        ca_pem: config.ca_pem.clone(),
+    let client = ClientConfig {
         route,
-        ..TransportConfig::default()
+        ..ClientConfig::default()
     };
-    AzureStorage::new(config, &transport).expect("a complete configuration")
+    AzureStorage::new(config, &client).expect("a complete configuration")
 }
 
 fn through(text: &str) -> Route {

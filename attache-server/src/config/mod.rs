@@ -72,7 +72,7 @@ impl Configuration for Settings {
         attache::Config::fall_back(environment, given);
     }
 
-    fn check(&mut self, environment: &BTreeMap<String, String>, faults: &mut Faults) {
+    fn check(&self, environment: &BTreeMap<String, String>, faults: &mut Faults) {
         self.server.check(faults);
         self.store.check(environment, faults);
         self.auth.check(environment, faults);

@@ -23,7 +23,7 @@ pub trait Configuration: Default {
     }
 
     /// What holds between keys.
-    fn check(&mut self, environment: &BTreeMap<String, String>, faults: &mut Faults);
+    fn check(&self, environment: &BTreeMap<String, String>, faults: &mut Faults);
 }
 
 /// Values that were given, by the paths of their keys, and where each comes from.

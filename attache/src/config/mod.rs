@@ -19,9 +19,10 @@ use value::Raw;
 use crate::catalog::config::CatalogConfig;
 use crate::delivery::config::{DeliveryConfig, DeliveryMode};
 use crate::error::Result;
+use crate::http::ClientConfig;
 use crate::http::network::Route;
 use crate::inspect::config::HooksConfig;
-use crate::storage::config::{Backend, ClientsConfig, Connections, StorageConfig, StorageSections};
+use crate::storage::config::{Backend, ClientsConfig, StorageConfig, StorageSections};
 use crate::transfer::config::{DownloadConfig, MemoryConfig, UploadConfig};
 
 /// Everything that can be set.
@@ -89,7 +90,7 @@ impl Configuration for Config {
         }
     }
 
-    fn check(&mut self, _environment: &BTreeMap<String, String>, faults: &mut Faults) {
+    fn check(&self, _environment: &BTreeMap<String, String>, faults: &mut Faults) {
         self.storage.check(faults);
         self.delivery.check(faults);
         self.memory.check(faults);
@@ -123,10 +124,12 @@ impl Config {
 
     /// What the storage is built from.
     pub fn storage(&self) -> StorageConfig {
-        self.storage.chosen(Connections {
-            clients: &self.clients,
-            network: &self.network,
-            idle_timeout: self.download.idle_timeout,
+        self.storage.chosen(ClientConfig {
+            idle_after: self.clients.idle_after,
+            // Half, so that a silent response is resumed, and has moved, before the download itself is given up.
+            body_idle: self.download.idle_timeout / 2,
+            route: self.network.clone(),
+            ..ClientConfig::default()
         })
     }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Storage;
-use super::azure::{AzureConfig, AzureStorage, TransportConfig, open_signed_url};
+use super::azure::{AzureConfig, AzureStorage, open_signed_url};
 use super::local::{LocalConfig, LocalStorage};
 use super::memory::MemoryStorage;
 use crate::config::load::Faults;
 use crate::config::value::{Time, Words};
 use crate::error::Result;
-use crate::http::network::Route;
+use crate::http::ClientConfig;
 use crate::secret::SignedUrl;
 use crate::section;
 
@@ -58,20 +58,9 @@ pub enum StorageConfig {
     /// Files in a folder.
     Local(LocalConfig),
     /// Azure Blob Storage, and how its connections behave.
-    Azure(Box<(AzureConfig, TransportConfig)>),
+    Azure(Box<(AzureConfig, ClientConfig)>),
     /// The memory of the process.
     Memory,
-}
-
-/// How connections to a store behave, whichever it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Connections<'a> {
-    /// `[clients]`
-    pub clients: &'a ClientsConfig,
-    /// `[network]`
-    pub network: &'a Route,
-    /// `download.idle_timeout`
-    pub idle_timeout: Duration,
 }
 
 impl StorageConfig {
@@ -96,7 +85,9 @@ impl StorageConfig {
     /// Those of the store.
     pub async fn open_signed_url(&self, url: &SignedUrl, most: usize) -> Result<Option<Bytes>> {
         match self {
-            Self::Azure(azure) => open_signed_url(&azure.1, url, most).await.map(Some),
+            Self::Azure(azure) => open_signed_url(&azure.0, &azure.1, url, most)
+                .await
+                .map(Some),
             Self::Local(_) | Self::Memory => Ok(None),
         }
     }
@@ -116,19 +107,11 @@ impl StorageConfig {
 }
 
 impl StorageSections {
-    /// What the chosen backend is built from.
-    pub fn chosen(&self, connections: Connections<'_>) -> StorageConfig {
+    /// What the chosen backend is built from. `client`: how connections to a store behave, whichever it is.
+    pub fn chosen(&self, client: ClientConfig) -> StorageConfig {
         match self.backend {
             Backend::Local => StorageConfig::Local(self.local.clone()),
             Backend::Azure => {
-                let transport = TransportConfig {
-                    ca_pem: self.azure.ca_pem.clone(),
-                    idle_after: connections.clients.idle_after,
-                    // Half, so that a silent response is resumed, and has moved, before the download itself is given up.
-                    body_idle: connections.idle_timeout / 2,
-                    route: connections.network.clone(),
-                    ..TransportConfig::default()
-                };
                 // What files hold counts, and not where they are.
                 let azure = AzureConfig {
                     client_secret_file: None,
@@ -136,7 +119,7 @@ impl StorageSections {
                     ca_file: None,
                     ..self.azure.clone()
                 };
-                StorageConfig::Azure(Box::new((azure, transport)))
+                StorageConfig::Azure(Box::new((azure, client)))
             }
             Backend::Memory => StorageConfig::Memory,
         }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::attachment::AttachmentId;
+use attache::http::ClientConfig;
 use attache::secret::Secret;
-use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind, TransportConfig};
+use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind};
 #[allow(unused_imports, reason = "each suite uses its own part of this")]
 pub(crate) use attache::testing::objects::{
     BLOCK, Store, Whole, body, content, eventually, facts, failing_body, fresh_key, get,
@@ -99,13 +100,12 @@ pub(crate) fn open_with(
     idle_after: Duration,
     body_idle: Duration,
 ) -> AzureStorage {
-    let transport = TransportConfig {
-        ca_pem: config.ca_pem.clone(),
+    let client = ClientConfig {
         idle_after,
         body_idle,
-        ..TransportConfig::default()
+        ..ClientConfig::default()
     };
-    AzureStorage::new(config, &transport).expect("a complete configuration")
+    AzureStorage::new(config, &client).expect("a complete configuration")
 }
 
 // The world outside.

@@ -22,6 +22,7 @@ use super::multipart::Multipart;
 use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored, Vitals};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::ClientConfig;
 use crate::http::Counts;
 use crate::lease::Lease;
 use crate::transfer::body::Body;
@@ -68,24 +69,23 @@ pub use signed_url::open_signed_url;
 #[doc(hidden)]
 pub use token_error::words_for;
 use transport::Transport;
-pub use transport::TransportConfig;
 
 /// Keeps objects in one container of Azure Blob Storage.
 #[derive(Clone)]
 pub struct AzureStorage(Arc<Inner>, Uploads);
 
 impl AzureStorage {
-    /// Builds the client; talks to nobody yet.
+    /// Builds the client, whose connections behave as `client` says; talks to nobody yet.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Misconfigured`], naming every key that is missing or wrong.
-    pub fn new(config: &AzureConfig, transport: &TransportConfig) -> Result<Self> {
+    pub fn new(config: &AzureConfig, client: &ClientConfig) -> Result<Self> {
         let target = config.checked_target()?;
         if target.container == config::WEB {
             tracing::warn!("storage.azure.container {}", account::PUBLIC);
         }
-        let transport = Transport::new(transport)?;
+        let transport = Transport::new(config.ca_pem.as_deref(), client)?;
         let retries = Arc::new(Retries::default());
         let mut per_try: Vec<Arc<dyn Policy>> =
             vec![Arc::new(Impatience), Arc::new(Watch(retries.clone()))];

@@ -4,9 +4,11 @@ use azure_core::http::{HttpClient as _, Request};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
+use super::config::AzureConfig;
 use super::reach::reach_hint;
-use super::transport::{Transport, TransportConfig};
+use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::ClientConfig;
 use crate::secret::SignedUrl;
 use crate::transfer::body::Body;
 
@@ -18,7 +20,8 @@ use crate::transfer::body::Body;
 /// [`ErrorKind::UpstreamRefused`] if the URL does not open; [`ErrorKind::UpstreamUnavailable`] if its host cannot be
 /// reached.
 pub async fn open_signed_url(
-    transport: &TransportConfig,
+    config: &AzureConfig,
+    client: &ClientConfig,
     url: &SignedUrl,
     limit: usize,
 ) -> Result<Bytes> {
@@ -26,7 +29,7 @@ pub async fn open_signed_url(
         .map_err(|_| Error::internal("azure: the signed URL is not a URL"))?;
     let host = parsed.host_str().unwrap_or_default().to_owned();
     let request = Request::new(parsed, azure_core::http::Method::Get);
-    let answer = Transport::new(transport)?
+    let answer = Transport::new(config.ca_pem.as_deref(), client)?
         .execute_request(&request)
         .await
         .map_err(|error| {

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use http_body_util::Full;
 
 use crate::error::Result;
-use crate::http::network::{Proxy, Route};
+use crate::http::network::Proxy;
 use crate::http::{Answer, Broken, Client, ClientConfig, Counts, NoAnswer, Trust};
 
 /// How long Put Block List may take, which Azure gives 60 s; other requests have the client's 30 s
@@ -22,66 +22,22 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// What is read of an answer that refuses a request, in bytes. Azure's have a few hundred.
 const LONGEST_REFUSAL: usize = 16 * 1024;
 
-/// How connections behave; a part of what is compared when the configuration is loaded again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransportConfig {
-    /// PEM certificates that are trusted besides those of the system.
-    pub ca_pem: Option<String>,
-    /// Idle connections are closed after this time.
-    pub idle_after: Duration,
-    /// An answer whose body stalls this long is given up.
-    pub body_idle: Duration,
-    /// Which way to a host.
-    pub route: Route,
-    /// See [`ClientConfig::response_timeout`].
-    pub response_timeout: Duration,
-    /// See [`ClientConfig::reused_timeout`].
-    pub reused_timeout: Duration,
-}
-
-impl Default for TransportConfig {
-    fn default() -> Self {
-        let ClientConfig {
-            idle_after,
-            body_idle,
-            route,
-            response_timeout,
-            reused_timeout,
-        } = ClientConfig::default();
-        Self {
-            ca_pem: None,
-            idle_after,
-            body_idle,
-            route,
-            response_timeout,
-            reused_timeout,
-        }
-    }
-}
-
 /// The client of one configuration. Everything that talks to one store shares it.
 #[derive(Debug)]
 pub(super) struct Transport(Client);
 
 impl Transport {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. `ca_pem`: certificates that are trusted besides those of the system.
     ///
     /// # Errors
     ///
     /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if the extra certificates cannot be read.
-    pub(super) fn new(config: &TransportConfig) -> Result<Arc<Self>> {
-        let trust = match &config.ca_pem {
+    pub(super) fn new(ca_pem: Option<&str>, client: &ClientConfig) -> Result<Arc<Self>> {
+        let trust = match ca_pem {
             Some(pem) => Trust::roots_and(pem, "storage.azure.ca_file")?,
             None => Trust::roots()?,
         };
-        let client = ClientConfig {
-            idle_after: config.idle_after,
-            body_idle: config.body_idle,
-            route: config.route.clone(),
-            response_timeout: config.response_timeout,
-            reused_timeout: config.reused_timeout,
-        };
-        Ok(Arc::new(Self(Client::new(&client, trust))))
+        Ok(Arc::new(Self(Client::new(client, trust))))
     }
 
     /// The proxy on the way to `url`.
