@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{HOST, HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 
+use crate::config::Settings;
 use crate::net::limits::LimitExceeded;
 use crate::net::peer::{self, Peer};
 use crate::respond::ErrorResponse;
@@ -41,27 +42,37 @@ pub(crate) async fn pass(
 ) -> Response {
     let settings = app.settings();
     cors::share(&settings.server, request, |request| {
-        with_host(&app, peer, request, next)
+        with_host(&app, &settings, peer, request, next)
     })
     .await
 }
 
 /// Refuses a request without a proper host, and finds out for limits and the audit log which client sends it.
-async fn with_host(app: &App, peer: Peer, request: Request, next: Next) -> Response {
+async fn with_host(
+    app: &App,
+    settings: &Settings,
+    peer: Peer,
+    request: Request,
+    next: Next,
+) -> Response {
     if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
         return ErrorResponse(Error::bad_request(what)).into_response();
     }
-    let settings = app.settings();
     let client = peer::client(&settings.server, peer.address, request.headers());
-    audit::of_client(client, within_limits(app, client, request, next)).await
+    audit::of_client(client, within_limits(app, settings, client, request, next)).await
 }
 
 /// Refuses what is more than a client, or all of them, may ask for.
-async fn within_limits(app: &App, client: IpAddr, request: Request, next: Next) -> Response {
+async fn within_limits(
+    app: &App,
+    settings: &Settings,
+    client: IpAddr,
+    request: Request,
+    next: Next,
+) -> Response {
     if VITAL.contains(&request.uri().path()) {
         return framed(request, next).await;
     }
-    let settings = app.settings();
     if let Err(wait) = app.limits.client(&settings.limits, client) {
         return app
             .limited(LimitExceeded::ClientRate, Some(wait))

@@ -43,7 +43,7 @@ const ARROWS: &str = "
     deliver -> audit auth/forward config cors extract net/outgoing net/peer respond state
     extract -> respond
     framing -> respond upload
-    gate -> audit cors framing net/limits net/peer respond state
+    gate -> audit config cors framing net/limits net/peer respond state
     jobs -> state
     main -> allocator cli
     net ->
