@@ -210,3 +210,8 @@ pub struct Totals {
     /// Bytes reserved by running uploads.
     pub reserved_bytes: u64,
 }
+
+/// A time as catalogs keep it and as listings are ordered: in milliseconds since 1970.
+pub(crate) fn millis(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}

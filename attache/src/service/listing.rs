@@ -2,7 +2,7 @@
 
 use super::Attache;
 use crate::attachment::{Attachment, AttachmentId};
-use crate::catalog::Page;
+use crate::catalog::{Page, millis};
 use crate::error::{Error, Result};
 
 /// Most attachments of one page of a listing.
@@ -44,9 +44,7 @@ impl Attache {
     }
 }
 
-/// Where an attachment stands in the order of a listing; its time is kept to the millisecond.
+/// Where an attachment stands in the order of a listing.
 fn place(attachment: &Attachment) -> (i64, AttachmentId) {
-    let ms = attachment.created_at.unix_timestamp_nanos() / 1_000_000;
-    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    (ms, attachment.id.clone())
+    (millis(attachment.created_at), attachment.id.clone())
 }

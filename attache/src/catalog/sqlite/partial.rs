@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 
 use super::SqliteCatalog;
 use super::failure::Failure;
-use super::rows::{instant, millis, unsigned};
+use super::rows::{instant, unsigned};
 use crate::attachment::AttachmentId;
+use crate::catalog::millis;
 use crate::catalog::partial::{PartialUpload, PartialUploads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::multipart::UploadRef;

@@ -3,12 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
-use super::rows::{
-    COLUMNS, attachment, charge, fits, millis, pending_charge, ready, repeated, signed,
-};
+use super::rows::{COLUMNS, attachment, charge, fits, pending_charge, ready, repeated, signed};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey, media};
 use crate::catalog::workers::Workers;
-use crate::catalog::{Begun, Draft, Unfinished};
+use crate::catalog::{Begun, Draft, Unfinished, millis};
 use crate::error::{Error, ErrorKind};
 use crate::storage::Stored;
 

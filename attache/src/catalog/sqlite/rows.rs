@@ -140,10 +140,6 @@ pub(super) fn instant(ms: i64) -> Result<OffsetDateTime, Failure> {
     })
 }
 
-pub(super) fn millis(at: OffsetDateTime) -> i64 {
-    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
 /// SQLite's integers are signed.
 pub(super) fn signed(bytes: u64) -> Result<i64, Failure> {
     i64::try_from(bytes)
