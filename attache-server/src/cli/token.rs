@@ -114,8 +114,8 @@ impl TokenCommand {
         let exists = sqlite::exists(&settings.store.catalog.url.0);
         block_on(async {
             // Nothing is made before the first token is.
-            if !exists && !matches!(self.command, Command::Create(_)) {
-                return self.command.without_database();
+            if !exists && let Some(outcome) = self.command.without_database() {
+                return outcome;
             }
             let database = open(&settings.store.catalog.url).await?;
             let outcome = self.command.run(&settings, &database).await;
@@ -141,19 +141,15 @@ impl Command {
         }
     }
 
-    fn without_database(self) -> Outcome {
+    /// What there is to say where nothing was made yet; `None` for what makes something.
+    fn without_database(&self) -> Option<Outcome> {
         match self {
-            Self::List { json } => list(&[], json),
-            Self::Revoke { ids } => {
-                for id in &ids {
-                    let id: TokenId = id.parse()?;
-                    note(format_args!("there is no token {id}"));
-                }
-                Ok(Exit::NotFound)
-            }
-            Self::Create(_) | Self::EndSessions => {
+            Self::Create(_) => None,
+            Self::List { json } => Some(list(&[], *json)),
+            Self::Revoke { ids } => Some(none_of(ids)),
+            Self::EndSessions => {
                 note("there are no sessions and links yet");
-                Ok(Exit::Done)
+                Some(Ok(Exit::Done))
             }
         }
     }
@@ -269,6 +265,14 @@ fn list(tokens: &[Token], as_json: bool) -> Outcome {
     }
     print(&text)?;
     Ok(Exit::Done)
+}
+
+fn none_of(ids: &[String]) -> Outcome {
+    for id in ids {
+        let id: TokenId = id.parse()?;
+        note(format_args!("there is no token {id}"));
+    }
+    Ok(Exit::NotFound)
 }
 
 async fn revoke(store: &dyn TokenStore, ids: &[String]) -> Outcome {
