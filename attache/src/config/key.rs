@@ -111,8 +111,12 @@ macro_rules! section {
         })?
     ) => {
         $(#[$meta])*
-        // Written for a file of the operator's, too.
-        #[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+        #[allow(
+            rustdoc::bare_urls,
+            rustdoc::broken_intra_doc_links,
+            rustdoc::invalid_html_tags,
+            reason = "the text stands in a file of the operator's, too"
+        )]
         pub struct $name {
             $(
                 $(#[doc = $doc])+

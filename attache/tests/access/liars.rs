@@ -169,7 +169,7 @@ async fn liars(lie: Lie, folder: &Path) -> Vec<Process> {
 macro_rules! caught {
     ($($lie:ident by $about:ident::$promise:ident;)*) => {$(
         #[tokio::test]
-        #[allow(non_snake_case)]
+        #[allow(non_snake_case, reason = "the test is named as the lie")]
         async fn $lie() {
             let folder = tempfile::tempdir().expect("a folder");
             let liars = liars(Lie::$lie, folder.path()).await.into();

@@ -347,7 +347,7 @@ fn liar(lie: Lie) -> (Shared, tempfile::TempDir) {
 macro_rules! caught {
     ($($lie:ident by $about:ident::$promise:ident;)*) => {$(
         #[tokio::test]
-        #[allow(non_snake_case)]
+        #[allow(non_snake_case, reason = "the test is named as the lie")]
         async fn $lie() {
             let (liar, _folder) = liar(Lie::$lie);
             let judged = tokio::spawn(async move { $about::$promise(&liar).await });

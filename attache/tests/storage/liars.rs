@@ -210,7 +210,7 @@ impl Storage for Liar {
 macro_rules! caught {
     ($($lie:ident by $about:ident::$promise:ident;)*) => {$(
         #[tokio::test]
-        #[allow(non_snake_case)]
+        #[allow(non_snake_case, reason = "the test is named as the lie")]
         async fn $lie() {
             let honest = MemoryStorage::new();
             let liar: Store = Arc::new(Liar { lie: Lie::$lie, honest });

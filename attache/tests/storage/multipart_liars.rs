@@ -227,7 +227,7 @@ impl Storage for Liar {
 macro_rules! caught {
     ($($lie:ident by $about:ident::$promise:ident;)*) => {$(
         #[tokio::test]
-        #[allow(non_snake_case)]
+        #[allow(non_snake_case, reason = "the test is named as the lie")]
         async fn $lie() {
             let liar: Store = Arc::new(Liar::new(Lie::$lie));
             let judged = tokio::spawn(async move { attache::testing::storage::$about::$promise(&liar).await });

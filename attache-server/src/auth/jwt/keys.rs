@@ -71,7 +71,7 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UpstreamUnavailable`] if they cannot be had.
+    /// [`ErrorKind::UpstreamUnavailable`] if they cannot be fetched.
     pub(super) async fn keys_for(&self, id: Option<&str>) -> Result<Arc<KeySet>> {
         match self {
             Self::Fixed(keys) => Ok(keys.clone()),

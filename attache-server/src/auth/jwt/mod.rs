@@ -95,7 +95,7 @@ impl Issuer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthorized`]; [`ErrorKind::UpstreamUnavailable`] if the keys cannot be had.
+    /// [`ErrorKind::Unauthorized`]; [`ErrorKind::UpstreamUnavailable`] if the keys cannot be fetched.
     pub(super) async fn check(&self, token: &str) -> Result<Caller> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(refused("it is too long"));

@@ -36,7 +36,10 @@ macro_rules! __catalog_suite {
     ($suite:ident: $open:expr) => {
         #[cfg(test)]
         mod $suite {
-            #[allow(unused_imports)]
+            #[allow(
+                unused_imports,
+                reason = "what opens a backend may name nothing of the file around it"
+            )]
             use super::*;
             $crate::__promises! { catalog $open;
                 calls {

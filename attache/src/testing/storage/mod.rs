@@ -35,7 +35,7 @@ macro_rules! __storage_suite {
     ($suite:ident: $open:expr) => {
         #[cfg(test)]
         mod $suite {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "what opens a backend may name nothing of the file around it")]
             use super::*;
             $crate::testing::storage_suite!(@whole $open);
             #[test]
@@ -50,7 +50,7 @@ macro_rules! __storage_suite {
     ($suite:ident: $open:expr, multipart) => {
         #[cfg(test)]
         mod $suite {
-            #[allow(unused_imports)]
+            #[allow(unused_imports, reason = "what opens a backend may name nothing of the file around it")]
             use super::*;
             $crate::testing::storage_suite!(@whole $open);
             $crate::__promises! { storage $open;
