@@ -1286,3 +1286,19 @@ fn tokens_are_listed_and_ended_by_the_short_words_of_other_commands_too() {
     run(&["rm", listed["id"].as_str().unwrap()]);
     assert_eq!(run(&["list", "--json"]), "");
 }
+
+#[test]
+fn nothing_is_made_before_the_first_token_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, code) in [
+        (["ls", "--json"].as_slice(), 0),
+        (&["rm", "0123456789abcdef"], 3),
+        (&["end-sessions"], 0),
+    ] {
+        let mut command = command(folder.path(), &[MODE]);
+        let output = command.arg("token").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+}

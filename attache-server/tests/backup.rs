@@ -318,6 +318,34 @@ fn a_restore_replaces_nothing_and_takes_nothing_that_is_not_whole() {
     }
 }
 
+/// Those kept the key of links, and tokens, in files of their own.
+#[test]
+fn a_backup_with_the_files_of_an_earlier_version_is_restored_and_taken_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (mut server, token) = start();
+    let folder = server.folder.path().to_owned();
+    let acknowledged = Acknowledged::default();
+    for _ in 0..11 {
+        put(&server, &token, &acknowledged, noise(1_000));
+    }
+    server.kill();
+    let key = folder.join("attache-data/link.key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    done(&folder, "attache backup /backup/attache");
+    for file in ["attache.db", "link.key", "manifest.json"] {
+        let about = std::fs::metadata(folder.join("backup/attache").join(file)).unwrap();
+        assert_eq!(about.permissions().mode() & 0o077, 0, "{file}");
+    }
+    done(&folder, "rm -r attache-data/attache.db*");
+    // What an interrupted restore has put back already may stay.
+    done(&folder, "attache restore /backup/attache");
+    server.restart(&AUTH);
+    assert_all_there(&server, &token, &acknowledged);
+    let data = folder.join("attache-data");
+    assert!(!key.exists() && data.join("link.key.imported").exists());
+}
+
 #[test]
 fn a_catalog_that_a_crash_left_damaged_is_refused_and_so_is_no_upload_lost_in_it() {
     let (mut server, token) = start();

@@ -138,6 +138,35 @@ async fn a_copy_of_tokens_that_were_taken_over_brings_nothing_back() {
     assert_eq!(again.tokens.tokens().await.expect("read"), []);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn the_database_holds_no_secret_of_a_token_and_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = database(folder.path()).await.tokens;
+    let made = Token::generate("ci", Scopes::default(), Owners::all(), None);
+    let (stored, text) = made.expect("few owners");
+    tokens.insert(&stored).await.expect("kept");
+    let secret = text.expose().rsplit_once('_').expect("parts").1.as_bytes();
+    let mut looked = 0;
+    for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            continue;
+        }
+        let bytes = std::fs::read(&path).expect("readable");
+        let found = bytes.windows(secret.len()).any(|part| part == secret);
+        assert!(!found, "{}", path.display());
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+        looked += 1;
+    }
+    assert!(looked > 1, "the database and its log");
+}
+
 /// Earlier versions made it readable for everybody, when it held no key.
 #[cfg(unix)]
 #[tokio::test]

@@ -108,7 +108,14 @@ fn no_files_use_each_other_in_a_ring() {
 fn crates_of_a_vendor_are_known_in_one_place() {
     for (names, place) in [
         (
-            ["azure_core", "azure_identity", "azure_storage_blob"].as_slice(),
+            [
+                "azure_core",
+                "azure_identity",
+                "azure_storage_blob",
+                "azure_storage_common",
+                "azure_storage_sas",
+            ]
+            .as_slice(),
             "storage/azure",
         ),
         (&["rusqlite"], "catalog/sqlite"),

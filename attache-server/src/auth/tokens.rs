@@ -138,12 +138,19 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = store(&folder).await;
         let (token, text) = make(&store, "ci", None).await;
-        let (other, _) = make(&store, "other", None).await;
+        let soon = OffsetDateTime::now_utc() + Duration::from_secs(60);
+        let (other, _) = make(&store, "other", Some(soon)).await;
         let past = OffsetDateTime::now_utc() - Duration::from_secs(60);
         let (_, ended) = make(&store, "ended", Some(past)).await;
         let tokens = Tokens::open(store.clone()).await.expect("read");
         let caller = tokens.check(text.expose()).expect("known");
         assert_eq!(&*caller.name, "token:ci");
+        assert_eq!(
+            (caller.scopes, caller.owners),
+            (token.scopes, token.owners.clone())
+        );
+        assert_eq!(token.scopes.to_string(), "read write");
+        assert!(tokens.find(&other.id).is_some());
         assert!(tokens.check(ended.expose()).is_none());
         let secret = text.expose().rsplit_once('_').expect("parts").1;
         let mixed = format!("{PREFIX}{}_{secret}", other.id);
