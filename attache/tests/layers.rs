@@ -20,8 +20,8 @@ const ARROWS: &str = "
     attachment/text ->
     base64 ->
     bounded ->
-    catalog -> access attachment attachment/filename catalog/partial error storage
-    catalog/cached -> attachment bounded catalog catalog/partial error storage
+    catalog -> access attachment attachment/filename catalog/partial catalog/workers error storage
+    catalog/cached -> attachment bounded catalog catalog/partial catalog/workers error storage
     catalog/config -> config/value
     catalog/open -> access/keys access/tokens catalog catalog/cached catalog/config catalog/sqlite error
     catalog/partial -> attachment attachment/filename error storage/multipart
@@ -148,8 +148,11 @@ fn crates_of_a_vendor_are_known_in_one_place() {
 fn rows_begin_and_end_in_one_place_each() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/service");
     for (calls, files) in [
-        ([".retire(", ".forget("], ["remove.rs"].as_slice()),
-        ([".begin(&draft", ".commit("], &["upload.rs", "sweep.rs"]),
+        (
+            [".retire(", ".forget(", ".abandon("].as_slice(),
+            ["remove.rs"].as_slice(),
+        ),
+        (&[".begin(&draft", ".commit("], &["upload.rs", "sweep.rs"]),
     ] {
         let mut found = 0;
         for entry in std::fs::read_dir(&src).expect("a folder") {

@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::partial::PartialUploads;
-use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use super::workers::Replica;
+use super::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::bounded::Bounded;
 use crate::error::Result;
@@ -145,6 +147,11 @@ impl Catalog for CachedCatalog {
         self.behind.retire(id).await
     }
 
+    async fn abandon(&self, id: &AttachmentId) -> Result<Abandoned> {
+        let _retirement = Retirement(self, id);
+        self.behind.abandon(id).await
+    }
+
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
         self.behind.forget(id).await
     }
@@ -155,6 +162,14 @@ impl Catalog for CachedCatalog {
         limit: u32,
     ) -> Result<Vec<Unfinished>> {
         self.behind.unfinished(after, limit).await
+    }
+
+    async fn take_over(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<bool> {
+        self.behind.take_over(id, now).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<Replica>> {
+        self.behind.replicas().await
     }
 
     async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {

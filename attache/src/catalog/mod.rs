@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use partial::PartialUploads;
+use workers::Replica;
 
 use crate::access::Owners;
 use crate::attachment::filename::Filename;
@@ -80,6 +81,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     /// next, then [`forget`](Self::forget). `None` if there is no row at all.
     async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>>;
 
+    /// Retires what this process alone may give up: a pending upload of its own, or what is retired already. What has become an
+    /// attachment stays, and so does an upload that another process has [taken over](Self::take_over): with several machines on
+    /// one database, a process that was stopped for a while may find that others have taken it for dead.
+    async fn abandon(&self, id: &AttachmentId) -> Result<Abandoned>;
+
     /// The bytes of a retired attachment are gone: removes its row. Does nothing to rows that are not retired, nor to
     /// one that another process has retired again since: that process still works under the object's key, and the row
     /// must name what it leaves if it is killed.
@@ -91,8 +97,18 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     ///
     /// What another living process has retired is left to it, even if its deletion failed: it may be writing under the
     /// object's key, and must find the row still there when it is killed.
+    ///
+    /// Nobody works on such a row before it has [taken it over](Self::take_over): between the two, it may have changed.
     async fn unfinished(&self, after: Option<&AttachmentId>, limit: u32)
     -> Result<Vec<Unfinished>>;
+
+    /// Makes an unfinished row one of this process: a pending or retired one whose process is dead, a retired one of this process,
+    /// a partial one that had expired `now`, which is pending then. `false` if it is none of these, and nothing changes. Of several
+    /// processes that ask at the same time one gets it, and the one that had it before can neither commit nor forget it any more.
+    async fn take_over(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<bool>;
+
+    /// The processes that have this catalog open and are alive, this one included.
+    async fn replicas(&self) -> Result<Vec<Replica>>;
 
     /// Ready attachments whose object key follows `after`, in ascending order of their keys (of their bytes, as
     /// [`Storage::list`](crate::storage::Storage::list) has it), at most `limit`.
@@ -187,6 +203,17 @@ pub struct Page {
     pub after: Option<(i64, AttachmentId)>,
     /// How many at most.
     pub limit: u32,
+}
+
+/// What became of an upload that its process gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// Its row is retired. Its bytes must go next, then [`forget`](Catalog::forget).
+    Retired(ObjectKey),
+    /// There is no row. What this process has sent belongs to nobody.
+    Gone,
+    /// It is an attachment, or another process works on it. Nothing under its key may be touched.
+    Kept,
 }
 
 /// A row that nobody works on.

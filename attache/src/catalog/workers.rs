@@ -2,6 +2,15 @@
 
 use std::fmt;
 
+/// A process that has a catalog open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// What rows call it.
+    pub id: String,
+    /// Whether it is this one.
+    pub is_this: bool,
+}
+
 /// The processes that work on one catalog, as one of them sees them.
 ///
 /// A row that is pending or retired names the process that works on it. Only when that one is dead for certain may another
@@ -16,4 +25,7 @@ pub trait Workers: fmt::Debug + Send + Sync + 'static {
 
     /// Whether no other process has the catalog open.
     fn is_alone(&self) -> bool;
+
+    /// The processes that have the catalog open, this one included.
+    fn alive(&self) -> Vec<Replica>;
 }

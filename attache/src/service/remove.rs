@@ -1,4 +1,4 @@
-//! The one order in which bytes go: out of sight, gone, forgotten. Nobody else calls `retire` or `forget`.
+//! The one order in which bytes go: out of sight, gone, forgotten. Nobody else calls `retire`, `abandon` or `forget`.
 
 use futures::stream::{self, StreamExt as _};
 
@@ -7,7 +7,7 @@ use super::unsettled::Pending;
 use super::{Attache, MAX_PAGE, Parts};
 use crate::access::Owners;
 use crate::attachment::{AttachmentId, ObjectKey, Owner};
-use crate::catalog::Page;
+use crate::catalog::{Abandoned, Page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::trace;
 
@@ -20,15 +20,15 @@ pub const MAX_OWNED: usize = 10 * MAX_BULK;
 /// Deletions of a bulk that run at a time.
 const BULK_CONCURRENCY: usize = 8;
 
-/// What there may be in the store under the key of a row that goes.
-pub(super) enum Leftovers<'a> {
-    /// The object of an attachment, with its snapshots.
-    Object,
-    /// What an upload of this process may have sent under this key, also if its row has gone meanwhile; `None` if it has sent
-    /// nothing.
-    OfUpload(Option<&'a ObjectKey>),
-    /// Either: a retired row may be a failed upload, whose parts nobody sees.
-    Any,
+/// What is taken away, and with it what there may be in the store under its key.
+pub(super) enum Removal<'a> {
+    /// What the caller wants gone, whatever it is by now: an object with its snapshots.
+    Attachment,
+    /// An upload of this process that failed, and what it may have sent under this key, also if its row has gone meanwhile; `None`
+    /// if it has sent nothing.
+    Upload(Option<&'a ObjectKey>),
+    /// What a sweep has taken over: an object, or a failed upload, whose parts nobody sees.
+    Interrupted,
 }
 
 impl Attache {
@@ -41,29 +41,41 @@ impl Attache {
         parts: &Parts,
         id: &AttachmentId,
         _lock: RemovalLock<'_>,
-        leftovers: Leftovers<'_>,
+        removal: Removal<'_>,
         retired: impl FnOnce(),
     ) -> Result<bool> {
-        let row = self.0.catalog.retire(id).await?;
+        let catalog = &self.0.catalog;
+        let row = match removal {
+            Removal::Attachment => catalog.retire(id).await?,
+            // Only what is this process's own: another one may have taken it for dead, and finished its upload.
+            Removal::Upload(_) | Removal::Interrupted => match catalog.abandon(id).await? {
+                Abandoned::Retired(key) => Some(key),
+                Abandoned::Gone => None,
+                Abandoned::Kept => {
+                    retired();
+                    return Ok(false);
+                }
+            },
+        };
         retired();
-        match (leftovers, &row) {
-            (Leftovers::OfUpload(key), _) => {
+        match (removal, &row) {
+            (Removal::Upload(key), _) => {
                 if let Some(key) = key {
                     parts.storage.discard(key).await?;
                 }
             }
             // Somebody else was faster.
             (_, None) => return Ok(false),
-            (Leftovers::Object, Some(key)) => {
+            (Removal::Attachment, Some(key)) => {
                 self.abort_parts(parts, id).await?;
                 parts.storage.delete(key).await?;
             }
-            (Leftovers::Any, Some(key)) => {
+            (Removal::Interrupted, Some(key)) => {
                 self.abort_parts(parts, id).await?;
                 parts.storage.discard(key).await?;
             }
         }
-        self.0.catalog.forget(id).await?;
+        catalog.forget(id).await?;
         Ok(row.is_some())
     }
 
@@ -89,8 +101,8 @@ impl Attache {
     ) {
         let lock = self.0.removal_locks.lock(id).await;
         let settle = || pending.settled();
-        let leftovers = Leftovers::OfUpload(sent);
-        if let Err(error) = self.take_away(parts, id, lock, leftovers, settle).await {
+        let removal = Removal::Upload(sent);
+        if let Err(error) = self.take_away(parts, id, lock, removal, settle).await {
             tracing::warn!(%id, error = error.report(), "a failed upload is left for the sweep");
         }
     }
@@ -114,7 +126,7 @@ impl Attache {
             let outcome = async {
                 this.in_place(&parts).await?;
                 let lock = this.0.removal_locks.lock(&id).await;
-                let removal = this.take_away(&parts, &id, lock, Leftovers::Object, || {});
+                let removal = this.take_away(&parts, &id, lock, Removal::Attachment, || {});
                 removal.await.map_err(kept)
             }
             .await;

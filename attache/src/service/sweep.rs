@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use time::OffsetDateTime;
 
-use super::remove::Leftovers;
+use super::remove::Removal;
 use super::{Attache, Parts};
 use crate::attachment::{AttachmentId, ObjectKey, media};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,7 +45,8 @@ impl Attache {
                 Ok(_) => true,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     // Its sender was told that it failed.
-                    self.clean_up(&parts, &id, true, None, &mut report).await
+                    self.clean_up(&parts, &id, Interrupted::Failed, &mut report)
+                        .await
                 }
                 Err(error) => return Err(error),
             };
@@ -63,8 +64,11 @@ impl Attache {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for row in page {
-                let key = row.upload.then_some(&row.key);
-                self.clean_up(&parts, &row.id, row.upload, key, &mut report)
+                let interrupted = match row.upload {
+                    true => Interrupted::Upload(&row.key),
+                    false => Interrupted::Deletion,
+                };
+                self.clean_up(&parts, &row.id, interrupted, &mut report)
                     .await;
             }
         }
@@ -96,43 +100,27 @@ impl Attache {
             };
             after = Some(last.clone());
             for id in &ids {
-                self.clean_up(parts, id, true, None, report).await;
+                self.clean_up(parts, id, Interrupted::Expired, report).await;
             }
         }
     }
 
     /// Finishes what was interrupted, and counts it; `false` if that failed.
-    ///
-    /// An upload whose bytes are whole in the store, under `key`, becomes an attachment: if this catalog is a copy from a
-    /// backup, its sender was told that it is one. Everything else is removed, bytes first.
     async fn clean_up(
         &self,
         parts: &Parts,
         id: &AttachmentId,
-        upload: bool,
-        key: Option<&ObjectKey>,
+        interrupted: Interrupted<'_>,
         report: &mut SweepReport,
     ) -> bool {
-        let outcome = async {
-            let lock = self.0.removal_locks.lock(id).await;
-            if let Some(key) = key
-                && self.complete(parts, id, key).await?
-            {
-                return Ok(Swept::Completed);
-            }
-            let removal = self.take_away(parts, id, lock, Leftovers::Any, || {});
-            Ok(match removal.await? {
-                true => Swept::Removed,
-                false => Swept::Nothing,
-            })
-        };
-        match outcome.await {
+        match self.finish(parts, id, interrupted).await {
             Ok(Swept::Completed) => report.uploads_completed += 1,
-            Ok(Swept::Removed) if upload => report.uploads_removed += 1,
-            Ok(Swept::Removed) => report.deletions_finished += 1,
+            Ok(Swept::Removed) => match interrupted {
+                Interrupted::Deletion => report.deletions_finished += 1,
+                _ => report.uploads_removed += 1,
+            },
             Ok(Swept::Nothing) => {}
             Err(error) => {
-                let error: Error = error;
                 if error.kind() == ErrorKind::Retained {
                     // For years, it may be.
                     report.retained += 1;
@@ -145,6 +133,47 @@ impl Attache {
             }
         }
         true
+    }
+
+    /// Takes over what was interrupted, and finishes it: an upload whose bytes are whole in the store becomes an attachment,
+    /// because if this catalog is a copy from a backup, its sender was told that it is one. Everything else is removed, bytes
+    /// first.
+    async fn finish(
+        &self,
+        parts: &Parts,
+        id: &AttachmentId,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Swept> {
+        let lock = self.0.removal_locks.lock(id).await;
+        // An upload that was taken over is one of this process, which no other sweep finds while this process lives.
+        let pending = match interrupted {
+            Interrupted::Failed => None,
+            _ => {
+                let pending = self.0.unsettled.pending(id);
+                let now = OffsetDateTime::now_utc();
+                if !self.0.catalog.take_over(id, now).await? {
+                    pending.settled();
+                    return Ok(Swept::Nothing);
+                }
+                Some(pending)
+            }
+        };
+        let settle = || {
+            if let Some(pending) = pending {
+                pending.settled();
+            }
+        };
+        if let Interrupted::Upload(key) = interrupted
+            && self.complete(parts, id, key).await?
+        {
+            settle();
+            return Ok(Swept::Completed);
+        }
+        let removal = self.take_away(parts, id, lock, Removal::Interrupted, settle);
+        Ok(match removal.await? {
+            true => Swept::Removed,
+            false => Swept::Nothing,
+        })
     }
 
     /// Makes an interrupted upload an attachment if its bytes are in the store. They are there only when they are whole.
@@ -190,6 +219,19 @@ impl Attache {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What a sweep finds.
+#[derive(Clone, Copy)]
+enum Interrupted<'a> {
+    /// An upload of a dead process, whose bytes may be whole under this key.
+    Upload(&'a ObjectKey),
+    /// A deletion: the row is retired.
+    Deletion,
+    /// An upload that nobody has taken up in time.
+    Expired,
+    /// An upload of this process that failed.
+    Failed,
 }
 
 /// What a sweep did with a row.

@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use attache::access::Owners;
 use attache::attachment::{Attachment, AttachmentId, IdempotencyKey, ObjectKey};
 use attache::catalog::sqlite::SqliteCatalog;
-use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use attache::catalog::workers::Replica;
+use attache::catalog::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;
 use attache::testing::catalog::{calls, deletions, listings, quota, repair, uploads};
 use attache::testing::rows::{Shared, draft};
 use attache::testing::{Fresh, catalog_suite};
 use attache::{Error, ErrorKind, Result};
+use time::OffsetDateTime;
 
 /// One way to lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +53,11 @@ enum Lie {
     FinishesNothing,
     SweepsWhatIsWorkedOn,
     ForgetsWhatIsReady,
+    AbandonsWhatIsReady,
+    KeepsWhatIsAbandoned,
+    TakesOverWhatIsWorkedOn,
+    TakesOverNothing,
+    IsNobody,
     NamesWhatIsReadyAlone,
     CountsNothingRestored,
     RestoresSilently,
@@ -243,6 +250,19 @@ impl Catalog for Liar {
         Ok(key)
     }
 
+    async fn abandon(&self, id: &AttachmentId) -> Result<Abandoned> {
+        if self.lies(Lie::AbandonsWhatIsReady)
+            && let Some(key) = self.honest.retire(id).await?
+        {
+            return Ok(Abandoned::Retired(key));
+        }
+        let abandoned = self.honest.abandon(id).await?;
+        match (self.lie, &abandoned) {
+            (Lie::KeepsWhatIsAbandoned, Abandoned::Retired(_)) => Ok(Abandoned::Kept),
+            _ => Ok(abandoned),
+        }
+    }
+
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
         if self.lies(Lie::ForgetsWhatIsReady) {
             self.honest.retire(id).await?;
@@ -268,6 +288,22 @@ impl Catalog for Liar {
             _ => {}
         }
         Ok(rows)
+    }
+
+    async fn take_over(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<bool> {
+        let taken = self.honest.take_over(id, now).await?;
+        Ok(match self.lie {
+            Lie::TakesOverWhatIsWorkedOn => true,
+            Lie::TakesOverNothing => false,
+            _ => taken,
+        })
+    }
+
+    async fn replicas(&self) -> Result<Vec<Replica>> {
+        match self.lie {
+            Lie::IsNobody => Ok(Vec::new()),
+            _ => self.honest.replicas().await,
+        }
     }
 
     async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {
@@ -390,6 +426,11 @@ caught! {
     FinishesNothing by deletions::unfinished_names_what_is_retired_and_nothing_that_is_worked_on;
     SweepsWhatIsWorkedOn by deletions::unfinished_names_what_is_retired_and_nothing_that_is_worked_on;
     ForgetsWhatIsReady by deletions::unfinished_names_what_is_retired_and_nothing_that_is_worked_on;
+    AbandonsWhatIsReady by deletions::a_process_abandons_its_own_uploads_and_no_attachment;
+    KeepsWhatIsAbandoned by deletions::a_process_abandons_its_own_uploads_and_no_attachment;
+    TakesOverWhatIsWorkedOn by deletions::nobody_takes_over_what_is_worked_on;
+    TakesOverNothing by deletions::nobody_takes_over_what_is_worked_on;
+    IsNobody by deletions::nobody_takes_over_what_is_worked_on;
     NamesWhatIsReadyAlone by deletions::names_knows_the_objects_of_rows_in_every_state;
     CountsNothingRestored by repair::what_is_restored_is_as_it_was_and_counts;
     RestoresSilently by repair::restore_refuses_an_id_or_a_key_that_is_taken;

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use attache::attachment::AttachmentId;
 use attache::attachment::ObjectKey;
-use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use attache::catalog::workers::Replica;
+use attache::catalog::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;
 use attache::{Attachment, Result};
+use time::OffsetDateTime;
 
 #[derive(Debug)]
 pub(crate) struct Counting {
@@ -66,6 +68,10 @@ impl Catalog for Counting {
         self.inner.retire(id).await
     }
 
+    async fn abandon(&self, id: &AttachmentId) -> Result<Abandoned> {
+        self.inner.abandon(id).await
+    }
+
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
         self.inner.forget(id).await
     }
@@ -76,6 +82,14 @@ impl Catalog for Counting {
         limit: u32,
     ) -> Result<Vec<Unfinished>> {
         self.inner.unfinished(after, limit).await
+    }
+
+    async fn take_over(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<bool> {
+        self.inner.take_over(id, now).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<Replica>> {
+        self.inner.replicas().await
     }
 
     async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use attache::attachment::AttachmentId;
 use attache::attachment::{ByteRange, ObjectKey};
-use attache::catalog::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use attache::catalog::workers::Replica;
+use attache::catalog::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::memory::MemoryStorage;
 use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
 use attache::transfer::blocks::{BlockLimits, BlockTarget};
@@ -14,6 +15,7 @@ use attache::transfer::body::{Body, Digests};
 use attache::{Attachment, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use time::OffsetDateTime;
 
 use super::fuse::Fuse;
 
@@ -185,6 +187,17 @@ impl Catalog for FrailCatalog {
         self.fuse.pass("retire", retire).await
     }
 
+    async fn abandon(&self, id: &AttachmentId) -> Result<Abandoned> {
+        let abandon = async {
+            let abandoned = self.inner.abandon(id).await?;
+            if self.lie == Some(Lie::ForgetsBeforeTheBytesGo) {
+                self.inner.forget(id).await?;
+            }
+            Ok(abandoned)
+        };
+        self.fuse.pass("abandon", abandon).await
+    }
+
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
         self.fuse.pass("forget", self.inner.forget(id)).await
     }
@@ -196,6 +209,15 @@ impl Catalog for FrailCatalog {
     ) -> Result<Vec<Unfinished>> {
         let unfinished = self.inner.unfinished(after, limit);
         self.fuse.pass("unfinished", unfinished).await
+    }
+
+    async fn take_over(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<bool> {
+        let take_over = self.inner.take_over(id, now);
+        self.fuse.pass("take_over", take_over).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<Replica>> {
+        self.inner.replicas().await
     }
 
     async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {

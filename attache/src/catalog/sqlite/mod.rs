@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use failure::{Failure, closed, too_long};
@@ -38,8 +39,8 @@ use workers::FileLocks;
 use writer::{QUEUE, Write, savepoint, write_all};
 
 use super::partial::PartialUploads;
-use super::workers::Workers;
-use super::{Begun, Catalog, Draft, Page, Totals, Unfinished};
+use super::workers::{Replica, Workers};
+use super::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
@@ -252,6 +253,15 @@ impl SqliteCatalog {
         .await
     }
 
+    async fn abandon_once(&self, id: &AttachmentId) -> Result<Abandoned> {
+        let id = id.clone();
+        let workers = self.workers();
+        self.write("abandon", move |connection| {
+            queries::abandon(connection, &id, workers.me())
+        })
+        .await
+    }
+
     async fn forget_once(&self, id: &AttachmentId) -> Result<()> {
         let id = id.clone();
         let workers = self.workers();
@@ -283,16 +293,18 @@ impl Catalog for SqliteCatalog {
 
     async fn reserve(&self, id: &AttachmentId, bytes: u64, quota: Option<u64>) -> Result<()> {
         let id = id.clone();
+        let workers = self.workers();
         self.write("reserve", move |connection| {
-            queries::reserve(connection, &id, bytes, quota)
+            queries::reserve(connection, &id, bytes, quota, workers.me())
         })
         .await
     }
 
     async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment> {
         let (id, stored) = (id.clone(), stored.clone());
+        let workers = self.workers();
         self.write("commit", move |connection| {
-            queries::commit(connection, &id, &stored)
+            queries::commit(connection, &id, &stored, workers.me())
         })
         .await
     }
@@ -311,6 +323,10 @@ impl Catalog for SqliteCatalog {
 
     async fn retire(&self, id: &AttachmentId) -> Result<Option<ObjectKey>> {
         self.on_a_full_disk(|| self.retire_once(id)).await
+    }
+
+    async fn abandon(&self, id: &AttachmentId) -> Result<Abandoned> {
+        self.on_a_full_disk(|| self.abandon_once(id)).await
     }
 
     async fn forget(&self, id: &AttachmentId) -> Result<()> {
@@ -333,6 +349,23 @@ impl Catalog for SqliteCatalog {
             queries::unfinished(connection, &after, limit, &*shared.workers)
         })
         .await
+    }
+
+    async fn take_over(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<bool> {
+        let id = id.clone();
+        let workers = self.workers();
+        self.write("take_over", move |connection| {
+            queries::take_over(connection, &id, now, &*workers)
+        })
+        .await
+    }
+
+    async fn replicas(&self) -> Result<Vec<Replica>> {
+        let shared = self.shared.clone();
+        let alive = tokio::task::spawn_blocking(move || shared.workers.alive());
+        alive
+            .await
+            .map_err(|error| Error::internal("listing the processes failed").with_source(error))
     }
 
     async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {

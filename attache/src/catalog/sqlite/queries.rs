@@ -1,12 +1,13 @@
 //! The transactions of the catalog, each as one function over a connection.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use time::OffsetDateTime;
 
 use super::failure::Failure;
 use super::rows::{COLUMNS, attachment, charge, fits, pending_charge, ready, repeated, signed};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey, media};
 use crate::catalog::workers::Workers;
-use crate::catalog::{Begun, Draft, Unfinished, millis};
+use crate::catalog::{Abandoned, Begun, Draft, Unfinished, millis};
 use crate::error::{Error, ErrorKind};
 use crate::storage::Stored;
 
@@ -57,8 +58,9 @@ pub(super) fn reserve(
     id: &AttachmentId,
     bytes: u64,
     quota: Option<u64>,
+    worker: &str,
 ) -> Result<(), Failure> {
-    let before = pending_charge(connection, id)?;
+    let before = pending_charge(connection, id, worker)?;
     if bytes > before {
         charge(connection, before, bytes, quota)?;
         connection
@@ -73,8 +75,9 @@ pub(super) fn commit(
     connection: &Connection,
     id: &AttachmentId,
     stored: &Stored,
+    worker: &str,
 ) -> Result<Attachment, Failure> {
-    let reserved = match pending_charge(connection, id) {
+    let reserved = match pending_charge(connection, id, worker) {
         Ok(reserved) => reserved,
         // A repeated call whose first answer was lost; its caller would take "not pending" for an order to remove
         // the bytes.
@@ -146,6 +149,59 @@ pub(super) fn retire(
         )?
         .execute(params![id.as_str(), worker])?;
     Ok(Some(key.parse()?))
+}
+
+/// Retires what this process may give up.
+pub(super) fn abandon(
+    connection: &Connection,
+    id: &AttachmentId,
+    worker: &str,
+) -> Result<Abandoned, Failure> {
+    let row: Option<(String, String)> = connection
+        .prepare_cached("SELECT state, worker FROM attachments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((state, of)) = row else {
+        return Ok(Abandoned::Gone);
+    };
+    if !(state == "retired" || state == "pending" && of == worker) {
+        return Ok(Abandoned::Kept);
+    }
+    let key = retire(connection, id, worker)?;
+    Ok(key.map_or(Abandoned::Gone, Abandoned::Retired))
+}
+
+/// Makes a row that nobody works on one of this process.
+pub(super) fn take_over(
+    connection: &Connection,
+    id: &AttachmentId,
+    now: OffsetDateTime,
+    workers: &dyn Workers,
+) -> Result<bool, Failure> {
+    let row: Option<(String, String, Option<i64>)> = connection
+        .prepare_cached("SELECT state, worker, upload_expires_ms FROM attachments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .optional()?;
+    let Some((state, of, expires)) = row else {
+        return Ok(false);
+    };
+    let free = match state.as_str() {
+        "pending" => !workers.is_alive(&of),
+        "retired" => of == workers.me() || !workers.is_alive(&of),
+        "partial" => expires.is_some_and(|at| at <= millis(now)),
+        _ => false,
+    };
+    if free {
+        connection
+            .prepare_cached(
+                "UPDATE attachments SET state = CASE state WHEN 'partial' THEN 'pending' ELSE state END, worker = ?2 \
+                 WHERE id = ?1",
+            )?
+            .execute(params![id.as_str(), workers.me()])?;
+    }
+    Ok(free)
 }
 
 /// Removes a row that this process retired last.

@@ -48,17 +48,21 @@ pub(super) fn charge(
     Ok(())
 }
 
-pub(super) fn pending_charge(connection: &Connection, id: &AttachmentId) -> Result<u64, Failure> {
+pub(super) fn pending_charge(
+    connection: &Connection,
+    id: &AttachmentId,
+    worker: &str,
+) -> Result<u64, Failure> {
     let charged: Option<i64> = connection
         .prepare_cached(
-            "SELECT charged_bytes FROM attachments WHERE id = ?1 AND state = 'pending'",
+            "SELECT charged_bytes FROM attachments WHERE id = ?1 AND state = 'pending' AND worker = ?2",
         )?
-        .query_row([id.as_str()], |row| row.get(0))
+        .query_row([id.as_str(), worker], |row| row.get(0))
         .optional()?;
     charged.map(unsigned).ok_or_else(|| {
         Error::new(
             ErrorKind::NotFound,
-            "this upload is no longer pending: it was swept or deleted",
+            "this upload is no longer pending here: it was swept, deleted, or taken over",
         )
         .into()
     })

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::attachment::unique;
-use crate::catalog::workers::Workers;
+use crate::catalog::workers::{Replica, Workers};
 use crate::private;
 
 /// This process, as long as it lives: a file in a folder beside the catalog that it holds a lock on.
@@ -77,6 +77,21 @@ impl Workers for FileLocks {
             name.to_str()
                 .is_none_or(|name| name != self.id && self.is_alive(name))
         })
+    }
+
+    fn alive(&self) -> Vec<Replica> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        names
+            // Drafts begin with a dot.
+            .filter(|name| !name.starts_with('.') && self.is_alive(name))
+            .map(|id| Replica {
+                is_this: id == self.id,
+                id,
+            })
+            .collect()
     }
 
     /// Whether the process that `id` names is alive. Cleans up after a dead one.

@@ -73,6 +73,8 @@ macro_rules! __catalog_suite {
                 deletions {
                     unfinished_names_what_is_retired_and_nothing_that_is_worked_on
                     names_knows_the_objects_of_rows_in_every_state
+                    a_process_abandons_its_own_uploads_and_no_attachment
+                    nobody_takes_over_what_is_worked_on
                 }
                 repair {
                     what_is_restored_is_as_it_was_and_counts
