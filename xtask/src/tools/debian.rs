@@ -72,6 +72,19 @@ pub(super) const NSS_WRAPPER: Package = Package {
     why: "tells that proxy where names are that exist only in a test",
 };
 
+/// Not in the search path: several versions may be installed.
+pub(super) const POSTGRES: Package = Package {
+    name: "postgresql",
+    programs: &["postgres"],
+    why: "is a catalog that several servers share",
+};
+
+pub(super) const PGBOUNCER: Package = Package {
+    name: "pgbouncer",
+    programs: &["pgbouncer"],
+    why: "stands between attache and PostgreSQL, as pools of companies do",
+};
+
 impl Package {
     pub(super) fn installed(&self) -> Result<PathBuf, Failure> {
         self.find().ok_or_else(|| {
@@ -84,6 +97,9 @@ impl Package {
     }
 
     pub(super) fn find(&self) -> Option<PathBuf> {
+        if self.name == POSTGRES.name {
+            return postgres().or_else(|| on_path("postgres"));
+        }
         self.programs
             .iter()
             .find_map(|program| match program.ends_with(".so") {
@@ -175,11 +191,30 @@ pub(super) fn install_missing_packages(wanted: &[&'static Package]) -> Result<()
             package.name, package.why
         ));
     }
+    let installs = |wanted: &Package| names.contains(&wanted.name);
     run(as_root("apt-get")?.arg("update"))?;
+    if installs(&POSTGRES) {
+        run(as_root("sh")?.args(["-c", WITHOUT_CLUSTER]))?;
+    }
     run(as_root("apt-get")?
         .args(["install", "--yes", "--no-install-recommends"])
-        .args(&names))
+        .args(&names))?;
+    if installs(&POSTGRES) {
+        // What is installed later by hand is as Debian has it.
+        run(as_root("rm")?.arg(CLUSTER_SETTING))?;
+    }
+    if installs(&PGBOUNCER) && Path::new("/run/systemd/system").is_dir() {
+        // Debian starts it, before a server that is not there. The tests start their own.
+        run(as_root("systemctl")?.args(["disable", "--now", "pgbouncer"]))?;
+    }
+    Ok(())
 }
+
+/// Debian's package makes and starts a server, on the usual port, unless it is told not to while it is installed.
+const WITHOUT_CLUSTER: &str = "mkdir -p /etc/postgresql-common/createcluster.d && \
+    echo 'create_main_cluster = off' >/etc/postgresql-common/createcluster.d/attache-tests.conf";
+
+const CLUSTER_SETTING: &str = "/etc/postgresql-common/createcluster.d/attache-tests.conf";
 
 /// `program` itself for root, else through sudo.
 pub(super) fn as_root(program: &str) -> Result<Command, Failure> {
@@ -209,4 +244,13 @@ fn library(name: &str) -> Option<PathBuf> {
     folders
         .filter_map(|folder| Some(folder.ok()?.path().join(name)))
         .find(|candidate| candidate.is_file())
+}
+
+/// Of the versions that Debian has installed, the oldest: what is promised of it holds for more installations.
+fn postgres() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib/postgresql").ok()?;
+    folders
+        .filter_map(|folder| Some(folder.ok()?.path().join("bin/postgres")))
+        .filter(|program| program.is_file())
+        .min()
 }

