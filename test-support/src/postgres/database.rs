@@ -51,7 +51,9 @@ impl Database {
     pub(super) async fn create(port: u16, password_file: PathBuf) -> Self {
         let name = format!("test_{:016x}", rand::random::<u64>());
         let owner = Postgres::ROLE;
-        let sql = format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE template0");
+        // Without `fsync` the other way, through the log, takes half as long again; with it, both take the same.
+        let sql =
+            format!("CREATE DATABASE {name} OWNER {owner} TEMPLATE template0 STRATEGY file_copy");
         admin::run(port, "postgres", &sql).await;
         Self {
             port,
