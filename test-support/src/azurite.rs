@@ -1,7 +1,7 @@
 //! Azurite, Microsoft's emulator of Blob Storage.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::certificate::Certificate;
 use crate::child::Guarded;
 use crate::tool;
 
@@ -31,12 +32,6 @@ pub struct Azurite {
     // Dropped in this order: the process first, then the folder that it runs in.
     _process: Guarded,
     _folder: TempDir,
-}
-
-#[derive(Debug)]
-struct Certificate {
-    pem: String,
-    file: PathBuf,
 }
 
 impl Azurite {
@@ -172,9 +167,10 @@ impl Azurite {
             .args(["--blobHost", "127.0.0.1", "--blobPort", "0"])
             .args(["--inMemoryPersistence", "--silent", "--disableTelemetry"]);
         let certificate = oauth.then(|| {
-            let (certificate, key) = make_certificate(folder.path());
+            let certificate = Certificate::make(folder.path());
             command.args(["--oauth", "basic", "--cert"]);
-            command.arg(&certificate.file).arg("--key").arg(key);
+            command.arg(&certificate.file);
+            command.arg("--key").arg(&certificate.key);
             certificate
         });
 
@@ -223,23 +219,6 @@ fn sign(text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
     mac.update(text.as_bytes());
     STANDARD.encode(mac.finalize().into_bytes())
-}
-
-/// Makes a certificate that is its own root. `CA:FALSE`, because rustls refuses a CA as a server's certificate.
-fn make_certificate(folder: &Path) -> (Certificate, PathBuf) {
-    let key = rcgen::KeyPair::generate().expect("key generation needs only randomness");
-    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let mut params = rcgen::CertificateParams::new(names).expect("both names are valid");
-    params.is_ca = rcgen::IsCa::ExplicitNoCa;
-    let pem = params
-        .self_signed(&key)
-        .expect("the key fits the certificate")
-        .pem();
-    let file = folder.join("cert.pem");
-    let key_file = folder.join("key.pem");
-    std::fs::write(&file, &pem).expect("the temporary folder is writable");
-    std::fs::write(&key_file, key.serialize_pem()).expect("the temporary folder is writable");
-    (Certificate { pem, file }, key_file)
 }
 
 fn connector(ca_pem: &str) -> tokio_rustls::TlsConnector {

