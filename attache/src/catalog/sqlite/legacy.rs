@@ -79,7 +79,12 @@ pub(super) fn take_over(connection: &mut Connection, folder: &Path) -> Result<()
             transaction.commit()?;
             Ok(())
         };
-        import().map_err(|failure| wrong(&tokens, &failure.into_error("take over").report()))?;
+        let imported = import();
+        // Another process that started at the same time has taken it over, and away from under us.
+        if imported.is_err() && !tokens.exists() {
+            return Ok(());
+        }
+        imported.map_err(|failure| wrong(&tokens, &failure.into_error("take over").report()))?;
         put_aside(&tokens).map_err(|error| wrong(&tokens, &error))?;
         tracing::info!(tokens = taken, "tokens.db was taken over into the catalog");
     }
