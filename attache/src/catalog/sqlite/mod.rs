@@ -45,7 +45,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::storage::Stored;
 
-pub use copy::{check, copy, totals};
+pub use copy::{check, copy, has_sealed_keys, totals};
 pub(crate) use legacy::take_over_key;
 pub use legacy::{TOKENS_FILE, exists};
 
