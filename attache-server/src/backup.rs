@@ -1,4 +1,5 @@
-//! Backups of what attache keeps beside the store: the catalog, the tokens, the key of links and sessions.
+//! Backups of what attache keeps beside the store: the catalog, with the tokens and the key of links and sessions, and the key
+//! that seals what is secret in it.
 //!
 //! Attachments themselves are copied by whatever copies files, or by the store. Copied *after* the catalog, they are all
 //! there that the catalog names; what is there besides carries its own metadata, and comes back by `attache verify --repair`.
@@ -7,6 +8,7 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use attache::access::config::SECRETS_FILE;
 use attache::access::key_file::KEY_FILE;
 use attache::attachment::Hex;
 use attache::catalog::sqlite;
@@ -45,7 +47,7 @@ pub(crate) struct Entry {
     sha256: String,
 }
 
-/// A file that is backed up: its name in the backup, and its place in the data folder.
+/// A file that is backed up: its name in the backup, and its place, most often in the data folder.
 struct Kept {
     name: &'static str,
     place: PathBuf,
@@ -53,9 +55,14 @@ struct Kept {
 }
 
 /// The catalog comes last: while it is missing, a restore was not finished.
-fn kept(config: &Config) -> [Kept; 3] {
+fn kept(config: &Config) -> [Kept; 4] {
     let folder = config.data_folder();
     [
+        Kept {
+            name: SECRETS_FILE,
+            place: config.secrets_file(),
+            database: false,
+        },
         Kept {
             name: KEY_FILE,
             place: folder.join(KEY_FILE),
@@ -121,7 +128,7 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
         database,
     } in kept(config)
     {
-        // Tokens and key are in the catalog, except in the folder of an earlier version.
+        // Tokens and signing keys are in the catalog, except in the folder of an earlier version, which has no secrets.key.
         if !place.exists() {
             continue;
         }
@@ -139,7 +146,15 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
         }
         files.push(entry(name, &copy)?);
     }
-    let (attachments, bytes) = sqlite::totals(&to.join(CATALOG))?;
+    let copy = to.join(CATALOG);
+    if !files.iter().any(|file| file.name == SECRETS_FILE) && sqlite::has_sealed_keys(&copy)? {
+        return Err(fault(format!(
+            "secrets.key_file {} is missing, and the catalog holds secrets that it has sealed, so that a backup without it opens \
+             none of them; put it back, or set secrets.key_file to where it is",
+            config.secrets_file().display()
+        )));
+    }
+    let (attachments, bytes) = sqlite::totals(&copy)?;
     let manifest = Manifest {
         version: VERSION,
         attache: env!("CARGO_PKG_VERSION").to_owned(),
@@ -163,7 +178,8 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
 }
 
 /// Puts a backup back. The data folder must hold no catalog, tokens or keys yet, unless they are those of this very backup:
-/// a restore that was interrupted while it copied may be repeated.
+/// a restore that was interrupted while it copied may be repeated. A `secrets.key_file` may be there beside a backup of an
+/// earlier version, which has none: it then seals what was restored.
 ///
 /// # Errors
 ///
@@ -202,6 +218,9 @@ pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
     }
     for place in &places {
         let of_backup = wanted.iter().find(|(wanted, ..)| wanted.name == place.name);
+        if of_backup.is_none() && place.name == SECRETS_FILE {
+            continue;
+        }
         for path in with_log(place) {
             let same = path == place.place
                 && of_backup.is_some_and(|(_, _, sha256)| {
@@ -209,14 +228,18 @@ pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
                 });
             if path.exists() && !same {
                 return Err(fault(format!(
-                    "{} exists, and a restore replaces nothing; stop attache, and move the catalog, its -wal and -shm \
-                     (and tokens.db and link.key of earlier versions) away",
+                    "{} exists, and a restore replaces nothing; stop attache, and move the catalog, its -wal and -shm, and \
+                     secrets.key (and tokens.db and link.key of earlier versions) away",
                     path.display()
                 )));
             }
         }
     }
-    for (place, copy, _) in wanted {
+    for (place, copy, sha256) in wanted {
+        // It is this one, as was checked above; and one that an orchestrator mounts cannot be written.
+        if entry(place.name, &place.place).is_ok_and(|found| found.sha256 == *sha256) {
+            continue;
+        }
         put_back(&copy, &place.place)
             .map_err(|error| failure(format!("cannot write {}: {error}", place.place.display())))?;
     }

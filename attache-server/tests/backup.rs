@@ -318,6 +318,86 @@ fn a_restore_replaces_nothing_and_takes_nothing_that_is_not_whole() {
     }
 }
 
+#[test]
+fn a_link_works_after_a_restore_because_the_backup_holds_the_key_that_seals_the_catalog() {
+    let (mut server, token) = start();
+    let folder = server.folder.path().to_owned();
+    let acknowledged = Acknowledged::default();
+    put(&server, &token, &acknowledged, noise(1_000));
+    let id = acknowledged.lock().unwrap().keys().next().unwrap().clone();
+    let made = server.request(
+        "POST",
+        &format!("/v1/attachments/{id}/url"),
+        &[("authorization", &format!("Bearer {token}"))],
+        b"{}",
+    );
+    assert_eq!(made.status, 200, "{}", made.text());
+    let url = made.json()["url"].as_str().unwrap().to_owned();
+    let (_, link) = url.split_once(&server.address.to_string()).unwrap();
+    assert_eq!(server.request("GET", link, &[], b"").status, 200);
+    done(&folder, "attache backup /backup/attache");
+    let manifest = std::fs::read_to_string(folder.join("backup/attache/manifest.json")).unwrap();
+    assert!(manifest.contains("\"secrets.key\""), "{manifest}");
+    server.kill();
+    let said = |line: &str| String::from_utf8_lossy(&run(&folder, line).stderr).into_owned();
+    // A backup without the key would be good for nothing, and so would the catalog.
+    done(&folder, "mv attache-data/secrets.key kept");
+    for line in ["attache backup /backup/none", "attache sweep"] {
+        let said = said(line);
+        assert!(said.contains("secrets.key is missing"), "{line}: {said}");
+    }
+    assert!(!folder.join("attache-data/secrets.key").exists());
+    assert!(!folder.join("backup/none/manifest.json").exists());
+    // Another one is not replaced, and this one may stay.
+    done(&folder, "rm -r attache-data/attache.db*");
+    done(
+        &folder,
+        "tr a-f0-9 0-9a-f < kept > attache-data/secrets.key",
+    );
+    let refused = said("attache restore /backup/attache");
+    assert!(refused.contains("secrets.key exists"), "{refused}");
+    done(&folder, "cp kept attache-data/secrets.key");
+    done(&folder, "attache restore /backup/attache");
+    done(
+        &folder,
+        "rm -r attache-data/attache.db* attache-data/secrets.key",
+    );
+    done(&folder, "attache restore /backup/attache");
+    use std::os::unix::fs::PermissionsExt as _;
+    for file in ["attache-data/secrets.key", "backup/attache/secrets.key"] {
+        let about = std::fs::metadata(folder.join(file)).unwrap();
+        assert_eq!(about.permissions().mode() & 0o077, 0, "{file}");
+    }
+    server.restart(&AUTH);
+    assert_eq!(server.request("GET", link, &[], b"").status, 200);
+}
+
+/// That had no key that seals, and its restored catalog is sealed with the one that is there.
+#[test]
+fn a_backup_of_an_earlier_version_is_restored_beside_a_key_that_seals() {
+    let (mut server, token) = start();
+    let folder = server.folder.path().to_owned();
+    let acknowledged = Acknowledged::default();
+    for _ in 0..11 {
+        put(&server, &token, &acknowledged, noise(1_000));
+    }
+    server.kill();
+    done(&folder, "attache sweep");
+    done(&folder, "mv attache-data/secrets.key kept");
+    rusqlite::Connection::open(folder.join("attache-data/attache.db"))
+        .and_then(|old| old.execute("UPDATE signing_keys SET key = zeroblob(32)", []))
+        .unwrap();
+    done(&folder, "attache backup /backup/attache");
+    assert!(!folder.join("backup/attache/secrets.key").exists());
+    done(
+        &folder,
+        "rm -r attache-data/attache.db* && mv kept attache-data/secrets.key",
+    );
+    done(&folder, "attache restore /backup/attache");
+    server.restart(&AUTH);
+    assert_all_there(&server, &token, &acknowledged);
+}
+
 /// Those kept the key of links, and tokens, in files of their own.
 #[test]
 fn a_backup_with_the_files_of_an_earlier_version_is_restored_and_taken_over() {

@@ -51,6 +51,51 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Makes a file with these bytes, for its owner's eyes only, and its folder; whether it was not there yet. It is whole and on
+/// disk when this returns, and of several processes that do this at once one makes it.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn make_file_once(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    use std::io::Write as _;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    make_folder(folder)?;
+    // tempfile makes files that only their owner can read.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    give(file.as_file(), folder)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {
+            // The name, too, is on disk before anybody counts on it.
+            #[cfg(unix)]
+            File::open(folder)?.sync_all()?;
+            Ok(true)
+        }
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Whether everybody on this machine can read a file that exists. One that its group can read may be meant so: orchestrators
+/// mount secrets like that.
+pub fn is_readable_by_all(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// Takes a file out of the sight of everybody but its owner, if it exists: one that an earlier version made for all to read may
 /// hold secrets by now.
 ///

@@ -7,9 +7,13 @@ use test_support::layers::Layers;
 /// Each module with those that it may use; see [`Layers::broken`].
 const ARROWS: &str = "
     access -> attachment error
+    access/config -> config/value
     access/key_file -> access/keys error private
     access/keys -> error
     access/links -> access/keys attachment attachment/filename base64 error secret
+    access/seal -> access/keys error
+    access/sealed -> access/keys access/seal access/secrets_file error
+    access/secrets_file -> access/keys access/seal attachment error private
     access/tokens -> access base64 error secret
     attachment -> attachment/filename
     attachment/digest -> error
@@ -23,11 +27,11 @@ const ARROWS: &str = "
     catalog -> access attachment attachment/filename catalog/partial catalog/workers error storage
     catalog/cached -> attachment bounded catalog catalog/partial catalog/workers error storage
     catalog/config -> config/value
-    catalog/open -> access/keys access/tokens catalog catalog/cached catalog/config catalog/sqlite error
+    catalog/open -> access/config access/keys access/sealed access/tokens catalog catalog/cached catalog/config catalog/sqlite error
     catalog/partial -> attachment attachment/filename error storage/multipart
-    catalog/sqlite -> access access/key_file access/keys access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
+    catalog/sqlite -> access access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
     catalog/workers ->
-    config -> catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
+    config -> access/config catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
     config/key -> config/value
     config/load -> config/key config/value error
     config/value -> secret

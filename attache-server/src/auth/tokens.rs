@@ -107,7 +107,9 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use attache::access::Owners;
+    use attache::access::config::SecretsConfig;
     use attache::access::tokens::{PREFIX, Token};
+    use attache::catalog::config::CatalogConfig;
     use attache::catalog::open::open;
     use attache::secret::Secret;
     use time::OffsetDateTime;
@@ -116,8 +118,11 @@ mod tests {
 
     async fn store(folder: &tempfile::TempDir) -> Arc<dyn TokenStore> {
         let url = format!("sqlite://{}", folder.path().join("attache.db").display());
-        let url = url.parse().expect("a URL");
-        open(&url).await.expect("opened").tokens
+        let catalog = CatalogConfig {
+            url: url.parse().expect("a URL"),
+        };
+        let secrets = SecretsConfig::default();
+        open(&catalog, &secrets).await.expect("opened").tokens
     }
 
     async fn make(

@@ -25,7 +25,8 @@ Example:
   attache backup /backup/attache
   tar -C attache-data --exclude=.tmp -cf - objects | tar -C /backup -xf -
 
-The folder must be empty or not exist yet. It holds secrets: the key of links and sessions, and the hashes of tokens.")]
+The folder must be empty or not exist yet. It holds secrets: the key of links and sessions with the key \
+that seals it, and the hashes of tokens.")]
 pub(super) struct Backup {
     /// Where to; made if it does not exist.
     #[arg(value_name = "DIR")]

@@ -117,7 +117,7 @@ impl TokenCommand {
             if !exists && let Some(outcome) = self.command.without_database() {
                 return outcome;
             }
-            let database = open(&settings.store.catalog.url).await?;
+            let database = open(&settings.store.catalog, &settings.store.secrets).await?;
             let outcome = self.command.run(&settings, &database).await;
             database.catalog.close().await;
             outcome

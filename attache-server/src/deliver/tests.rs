@@ -6,10 +6,11 @@ mod counting;
 use std::net::{IpAddr, Ipv4Addr};
 
 use attache::Attache;
+use attache::access::config::SecretsConfig;
 use attache::access::tokens::Token;
 use attache::access::{Owners, Scopes};
 use attache::attachment::NewAttachment;
-use attache::catalog::config::CatalogUrl;
+use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::storage::memory::MemoryStorage;
 use axum::Router;
@@ -59,7 +60,9 @@ impl World {
         let uploaded = attache.upload(new, bytes).await.expect("stored");
 
         let url = CatalogUrl(folder.path().join("tokens-of-the-server.db"));
-        let database = attache::catalog::open::open(&url).await.expect("opened");
+        let (of_tokens, secrets) = (CatalogConfig { url }, SecretsConfig::default());
+        let database = attache::catalog::open::open(&of_tokens, &secrets).await;
+        let database = database.expect("opened");
         let token = async |owners: Owners| {
             let read: Scopes = [Scope::Read].into_iter().collect();
             let (stored, text) = Token::generate("reader", read, owners, None).expect("few");

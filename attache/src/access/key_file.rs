@@ -1,6 +1,5 @@
 //! The key of links in a file of its own, for catalogs that keep no keys.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -33,8 +32,8 @@ impl FileKeys {
 #[async_trait]
 impl KeyStore for FileKeys {
     async fn key(&self, name: &'static str) -> Result<SigningKey> {
-        let (folder, path) = (self.0.clone(), self.path(name));
-        blocking(move || open(&folder, &path)).await
+        let path = self.path(name);
+        blocking(move || open(&path)).await
     }
 
     async fn replace(&self, name: &'static str) -> Result<()> {
@@ -66,20 +65,10 @@ fn wrong(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Reads the key, or makes one. Safe when several processes start at once: one key wins.
-fn open(folder: &Path, path: &Path) -> Result<SigningKey> {
+fn open(path: &Path) -> Result<SigningKey> {
     let wrong = |error: std::io::Error| wrong(path, &error);
-    crate::private::make_folder(folder).map_err(wrong)?;
     if !path.exists() {
-        // tempfile makes files that only their owner can read.
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-        file.write_all(&*keys::generate()).map_err(wrong)?;
-        file.as_file().sync_all().map_err(wrong)?;
-        crate::private::give(file.as_file(), folder).map_err(wrong)?;
-        match file.persist_noclobber(path) {
-            Ok(_) => {}
-            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(wrong(error.error)),
-        }
+        crate::private::make_file_once(path, &*keys::generate()).map_err(wrong)?;
     }
     #[cfg(unix)]
     {

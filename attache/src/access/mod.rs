@@ -2,9 +2,13 @@
 //!
 //! Plain values. Who a caller is, and how that is proven, is decided where requests come in.
 
+pub mod config;
 pub mod key_file;
 pub mod keys;
 pub mod links;
+pub mod seal;
+pub mod sealed;
+pub mod secrets_file;
 pub mod tokens;
 
 use std::fmt;

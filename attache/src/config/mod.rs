@@ -16,6 +16,7 @@ use key::Section;
 use load::{Configuration, Faults, Given};
 use value::Raw;
 
+use crate::access::config::SecretsConfig;
 use crate::catalog::config::CatalogConfig;
 use crate::delivery::config::{DeliveryConfig, DeliveryMode};
 use crate::error::Result;
@@ -44,6 +45,8 @@ pub struct Config {
     pub clients: ClientsConfig,
     /// `[catalog]`
     pub catalog: CatalogConfig,
+    /// `[secrets]`
+    pub secrets: SecretsConfig,
     /// `[hooks]`
     pub hooks: HooksConfig,
 }
@@ -59,6 +62,7 @@ macro_rules! each_section {
         $config.network.$each($visit);
         $config.clients.$each($visit);
         $config.catalog.$each($visit);
+        $config.secrets.$each($visit);
         $config.hooks.$each($visit);
     };
 }
@@ -159,9 +163,14 @@ impl Config {
         .collect()
     }
 
-    /// The folder of what attache keeps for itself: the catalog, and the key of its links.
+    /// The folder of what attache keeps for itself: the catalog, and the key that seals its secrets.
     pub fn data_folder(&self) -> PathBuf {
         self.catalog.url.folder()
+    }
+
+    /// The file of the key that seals secrets in the catalog.
+    pub fn secrets_file(&self) -> PathBuf {
+        self.secrets.file(&self.data_folder())
     }
 
     /// Loads `file`, if there is one, then the environment of the process, then `overrides`: keys and values, such as

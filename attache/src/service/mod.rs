@@ -106,7 +106,7 @@ impl Attache {
     ///
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), naming what to change.
     pub async fn open(config: Config) -> Result<Self> {
-        let database = open::open(&config.catalog.url).await?;
+        let database = open::open(&config.catalog, &config.secrets).await?;
         let links = LinkKey::new(database.keys.key(keys::LINKS).await?);
         let metrics = Arc::new(Metrics::new());
         let built = tokio::task::spawn_blocking({

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use attache::catalog::sqlite::SqliteCatalog;
+use attache::catalog;
 use attache::delivery::embedding::Embed;
 use attache::storage::Vitals;
 use attache::storage::azure::CredentialKind;
@@ -115,14 +115,16 @@ async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), CommandError> 
 
 /// Opens the store, or reports which part of it does not open.
 async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
-    let catalog = config.catalog.url.0.clone();
+    let (catalog, secrets) = (config.catalog.clone(), config.secrets.clone());
     match Attache::open(config).await {
         Ok(store) => Ok(store),
         Err(error) => {
-            let alone = tokio::task::spawn_blocking(move || SqliteCatalog::open(&catalog)).await;
-            let step = match alone {
-                Ok(Ok(_)) => "storage",
-                _ => "catalog",
+            let step = match catalog::open::open(&catalog, &secrets).await {
+                Ok(alone) => {
+                    alone.catalog.close().await;
+                    "storage"
+                }
+                Err(_) => "catalog",
             };
             Err((step, error))
         }

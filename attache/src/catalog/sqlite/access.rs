@@ -1,13 +1,12 @@
-//! Tokens, ended sessions and signing keys, beside the attachments that they are about.
+//! Tokens, ended sessions and sealed signing keys, beside the attachments that they are about.
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 use super::SqliteCatalog;
 use super::tokens::{COLUMNS, changed, keep, stored};
-use crate::access::keys::{self, KeyStore, SigningKey};
+use crate::access::sealed::SealedStore;
 use crate::access::tokens::{MAX_TOKENS, StoredToken, TokenId, TokenStore};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -117,31 +116,34 @@ impl TokenStore for SqliteCatalog {
 }
 
 #[async_trait]
-impl KeyStore for SqliteCatalog {
-    async fn key(&self, name: &'static str) -> Result<SigningKey> {
-        let fresh = keys::generate();
-        self.write("key", move |connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO signing_keys (name, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![name, *fresh])?;
-            let key: Option<[u8; 32]> = connection
-                .prepare_cached("SELECT key FROM signing_keys WHERE name = ?1")?
-                .query_row([name], |row| row.get(0))
-                .optional()?;
-            let key = key.ok_or_else(|| Error::internal("the key that was kept is not there"))?;
-            Ok(Zeroizing::new(key))
+impl SealedStore for SqliteCatalog {
+    async fn all(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        self.read("keys", |connection| {
+            let mut statement = connection.prepare_cached("SELECT name, key FROM signing_keys")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
         .await
     }
 
-    async fn replace(&self, name: &'static str) -> Result<()> {
-        self.write("replace", move |connection| {
-            connection
-                .prepare_cached("DELETE FROM signing_keys WHERE name = ?1")?
-                .execute([name])?;
-            Ok(())
+    async fn swap(&self, name: &str, old: Option<Vec<u8>>, new: Vec<u8>) -> Result<Vec<u8>> {
+        let name = name.to_owned();
+        self.write("swap_key", move |connection| {
+            match &old {
+                None => connection
+                    .prepare_cached(
+                        "INSERT INTO signing_keys (name, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![name, new])?,
+                Some(old) => connection
+                    .prepare_cached("UPDATE signing_keys SET key = ?2 WHERE name = ?1 AND key = ?3")?
+                    .execute(params![name, new, old])?,
+            };
+            let kept: Option<Vec<u8>> = connection
+                .prepare_cached("SELECT key FROM signing_keys WHERE name = ?1")?
+                .query_row([&name], |row| row.get(0))
+                .optional()?;
+            Ok(kept.ok_or_else(|| Error::internal("a signing key was removed by something else"))?)
         })
         .await
     }

@@ -74,13 +74,31 @@ pub fn totals(path: &Path) -> Result<(u64, u64)> {
             Ok((row.get(0)?, row.get(1)?))
         })
     };
-    let (attachments, bytes) = read().map_err(|error| {
-        Error::new(
-            ErrorKind::Misconfigured,
-            format!("{} is not a catalog: {error}", path.display()),
-        )
-    })?;
+    let (attachments, bytes) = read().map_err(|error| not_a_catalog(path, &error))?;
     Ok((unsigned(attachments), unsigned(bytes)))
+}
+
+/// Whether a copy of a catalog holds keys that are sealed, so that it is of little use without `secrets.key_file`. Those of
+/// earlier versions, and earlier versions of the tables, hold none.
+///
+/// # Errors
+///
+/// [`ErrorKind::Misconfigured`] if it is not a catalog.
+pub fn has_sealed_keys(path: &Path) -> Result<bool> {
+    let read = || -> rusqlite::Result<bool> {
+        let copy = open(path)?;
+        let table = "SELECT 1 FROM sqlite_schema WHERE name = 'signing_keys'";
+        let sealed = "SELECT 1 FROM signing_keys WHERE length(key) <> 32";
+        Ok(copy.prepare(table)?.exists([])? && copy.prepare(sealed)?.exists([])?)
+    };
+    read().map_err(|error| not_a_catalog(path, &error))
+}
+
+fn not_a_catalog(path: &Path, error: &rusqlite::Error) -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        format!("{} is not a catalog: {error}", path.display()),
+    )
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {

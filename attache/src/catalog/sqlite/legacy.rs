@@ -9,7 +9,8 @@ use super::failure::Failure;
 use super::schema::BUSY_TIMEOUT;
 use super::tokens::{COLUMNS, changed, keep, stored};
 use crate::access::key_file::{self, KEY_FILE};
-use crate::access::keys;
+use crate::access::keys::LINKS;
+use crate::access::sealed::{SealedKeys, SealedStore};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Name of the database of tokens.
@@ -24,22 +25,12 @@ pub fn exists(path: &Path) -> bool {
     path.exists() || folder.join(TOKENS_FILE).exists() || folder.join(KEY_FILE).exists()
 }
 
-/// Takes tokens and key over from files in `folder`, once, and renames the files, so that a token that is revoked later does
-/// not come back. What the database has already stays.
+/// Takes tokens over from the file in `folder`, once, and renames it, so that a token that is revoked later does not come back.
+/// What the database has already stays.
 ///
 /// In this order a crash in between takes them over once more, and what is there stays as it is.
 pub(super) fn take_over(connection: &mut Connection, folder: &Path) -> Result<()> {
-    let (tokens, key) = (folder.join(TOKENS_FILE), folder.join(KEY_FILE));
-    let wrong = |path: &Path, what: &dyn std::fmt::Display| {
-        Error::new(
-            ErrorKind::Misconfigured,
-            format!(
-                "cannot take over {} into the catalog: {what}. Fix its permissions, or put back a copy; moved away, all tokens in it \
-                 or all links and sessions end",
-                path.display()
-            ),
-        )
-    };
+    let tokens = folder.join(TOKENS_FILE);
     if tokens.exists() {
         if aside(&tokens).exists() {
             return Err(wrong(
@@ -79,23 +70,47 @@ pub(super) fn take_over(connection: &mut Connection, folder: &Path) -> Result<()
             transaction.commit()?;
             Ok(())
         };
-        import().map_err(|failure| wrong(&tokens, &failure.into_error("take over").report()))?;
+        let imported = import();
+        // Another process that started at the same time has taken it over, and away from under us.
+        if imported.is_err() && !tokens.exists() {
+            return Ok(());
+        }
+        imported.map_err(|failure| wrong(&tokens, &failure.into_error("take over").report()))?;
         put_aside(&tokens).map_err(|error| wrong(&tokens, &error))?;
         tracing::info!(tokens = taken, "tokens.db was taken over into the catalog");
     }
-    if key.exists() {
-        let bytes = key_file::read(&key).map_err(|error| wrong(&key, &error))?;
-        let bytes = bytes.ok_or_else(|| wrong(&key, &"it is not a key of 32 bytes"))?;
-        connection
-            .execute(
-                "INSERT INTO signing_keys (name, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-                params![keys::LINKS, *bytes],
-            )
-            .map_err(|error| wrong(&key, &error))?;
-        put_aside(&key).map_err(|error| wrong(&key, &error))?;
-        tracing::info!("link.key was taken over into the catalog");
-    }
     Ok(())
+}
+
+/// Takes the key of links over from the file beside the catalog at `path`, sealed, and renames the file. What the catalog has
+/// already stays.
+///
+/// # Errors
+///
+/// [`ErrorKind::Misconfigured`], naming the file.
+pub(crate) async fn take_over_key<S: SealedStore>(keys: &SealedKeys<S>, path: &Path) -> Result<()> {
+    let file = path.parent().unwrap_or(Path::new("")).join(KEY_FILE);
+    let key = match key_file::read(&file) {
+        Ok(Some(key)) => key,
+        Ok(None) => return Err(wrong(&file, &"it is not a key of 32 bytes")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(wrong(&file, &error)),
+    };
+    keys.keep(LINKS, &key).await?;
+    put_aside(&file).map_err(|error| wrong(&file, &error))?;
+    tracing::info!("link.key was taken over into the catalog");
+    Ok(())
+}
+
+fn wrong(path: &Path, what: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        format!(
+            "cannot take over {} into the catalog: {what}. Fix its permissions, or put back a copy; moved away, all tokens in it \
+             or all links and sessions end",
+            path.display()
+        ),
+    )
 }
 
 fn aside(path: &Path) -> PathBuf {

@@ -46,7 +46,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::storage::Stored;
 
-pub use copy::{check, copy, totals};
+pub use copy::{check, copy, has_sealed_keys, totals};
+pub(crate) use legacy::take_over_key;
 pub use legacy::{TOKENS_FILE, exists};
 
 /// A catalog in one SQLite file.
@@ -83,7 +84,7 @@ impl SqliteCatalog {
         private::make_folder(path.parent().unwrap_or(Path::new("")))
             .map_err(|error| wrong(error.to_string()))?;
         private::open_file(path).map_err(|error| wrong(error.to_string()))?;
-        // It holds the key of links. SQLite makes its log and its index with the mode of the database.
+        // It holds hashes of tokens and sealed keys. SQLite makes its log and its index with the mode of the database.
         for end in ["", "-wal", "-shm"] {
             let mut file = path.as_os_str().to_owned();
             file.push(end);

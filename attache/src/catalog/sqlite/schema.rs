@@ -1,9 +1,9 @@
 //! How a connection is set up, and how the tables become those of this version.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
 pub(super) const MIGRATIONS: [&str; 5] = [
@@ -25,9 +25,20 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
     // FULL: a commit is on disk when it returns, also if the power fails (<https://sqlite.org/pragma.html#pragma_synchronous>).
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
-    )?;
+    // secure_delete: what was replaced in a page is overwritten there, such as a key that was not sealed
+    // (<https://sqlite.org/pragma.html#pragma_secure_delete>); FAST writes no page more for that.
+    let settings = "PRAGMA secure_delete = FAST; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                    PRAGMA trusted_schema = OFF;";
+    // SQLite gives up at once, whatever the timeout, where two connections of a new database turn its log on together.
+    let began = Instant::now();
+    while let Err(error) = connection.execute_batch(settings) {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy)
+            || began.elapsed() > BUSY_TIMEOUT
+        {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     Ok(connection)
 }
 

@@ -18,16 +18,20 @@ pub mod tokens;
 /// # use attache::catalog::sqlite::SqliteCatalog as Mine;
 /// use std::sync::Arc;
 ///
+/// use attache::access::sealed::SealedKeys;
 /// use attache::testing::processes::Process;
 /// use attache::testing::{Fresh, access_suite};
 ///
 /// async fn open() -> Fresh<[Process]> {
 ///     let folder = tempfile::tempdir().expect("a temporary folder");
-///     let path = folder.path().join("mine.db");
-///     let processes = [(); 2].map(|()| {
-///         let mine = Arc::new(Mine::open(&path).expect("one database"));
-///         Process { tokens: mine.clone(), keys: mine }
-///     });
+///     let mut processes = Vec::new();
+///     for _ in 0..2 {
+///         let mine = Mine::open(&folder.path().join("mine.db")).expect("one database");
+///         let mine = Arc::new(mine);
+///         let keys = SealedKeys::open(mine.clone(), folder.path().join("secrets.key"));
+///         let keys = Arc::new(keys.await.expect("one key"));
+///         processes.push(Process { tokens: mine, keys });
+///     }
 ///     Fresh::processes(processes).on(folder)
 /// }
 ///
