@@ -77,7 +77,7 @@ impl Trust {
         Ok(Self(tls))
     }
 
-    pub(super) fn into_tls(self) -> ClientConfig {
+    pub(crate) fn into_tls(self) -> ClientConfig {
         self.0
     }
 }

@@ -34,23 +34,40 @@ use crate::lease::{Granted, Held, Lease};
 use crate::secret::Secret;
 
 /// <https://learn.microsoft.com/azure/storage/blobs/authorize-access-azure-active-directory>
-const SCOPE: &str = "https://storage.azure.com/.default";
+pub(super) const STORAGE: Purpose = Purpose {
+    lease: "entra_token",
+    scope: "https://storage.azure.com/.default",
+};
+
+/// <https://learn.microsoft.com/azure/postgresql/flexible-server/how-to-configure-sign-in-azure-ad-authentication>
+pub(super) const DATABASE: Purpose = Purpose {
+    lease: "database_token",
+    scope: "https://ossrdbms-aad.database.windows.net/.default",
+};
+
+/// What a token is for.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose {
+    lease: &'static str,
+    scope: &'static str,
+}
 
 /// A token must live this much longer, so that it does not die on its way.
 const TOKEN_NEED: Duration = Duration::from_secs(10);
 
-/// The lease of the Entra token of this configuration.
+/// A lease of Entra tokens of this configuration's identity.
 pub(super) fn token_lease(
     config: &AzureConfig,
     kind: CredentialKind,
+    purpose: Purpose,
     transport: &Arc<Transport>,
 ) -> Lease<Secret> {
     let config = config.clone();
     let transport = transport.clone();
-    Lease::new("entra_token", move || {
+    Lease::new(purpose.lease, move || {
         let credential = credential(&config, kind, &transport);
         async move {
-            let token = async { credential?.get_token(&[SCOPE], None).await }
+            let token = async { credential?.get_token(&[purpose.scope], None).await }
                 .await
                 .map_err(|error| credential_error(&error, kind))?;
             let life = token.expires_on - OffsetDateTime::now_utc();

@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::ClientConfig;
 use crate::http::Counts;
 use crate::lease::Lease;
+use crate::secret::Secret;
 use crate::transfer::body::Body;
 
 mod account;
@@ -74,6 +75,35 @@ use transport::Transport;
 #[derive(Clone)]
 pub struct AzureStorage(Arc<Inner>, Uploads);
 
+/// Tokens for a PostgreSQL database in Azure, for the identity of this configuration: the password of each new connection. Talks to
+/// nobody yet.
+///
+/// # Errors
+///
+/// [`ErrorKind::Misconfigured`] if the configuration has no identity, but the key of an account.
+pub fn database_token(config: &AzureConfig, client: &ClientConfig) -> Result<Lease<Secret>> {
+    let kind = config.credential_in_use();
+    if matches!(
+        kind,
+        CredentialKind::AccountKey | CredentialKind::ConnectionString
+    ) {
+        return Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "catalog.credential is \"entra\", but storage.azure.credential is \"{kind}\", which is no identity: set it to \
+                 \"managed_identity\", \"workload_identity\", \"client_secret\" or another one that has tokens"
+            ),
+        ));
+    }
+    let transport = Transport::new(config.ca_pem.as_deref(), client)?;
+    Ok(credential::token_lease(
+        config,
+        kind,
+        credential::DATABASE,
+        &transport,
+    ))
+}
+
 impl AzureStorage {
     /// Builds the client, whose connections behave as `client` says; talks to nobody yet.
     ///
@@ -99,7 +129,12 @@ impl AzureStorage {
                 Authority::Key(key.clone())
             }
             None => {
-                let token = credential::token_lease(config, target.credential, &transport);
+                let token = credential::token_lease(
+                    config,
+                    target.credential,
+                    credential::STORAGE,
+                    &transport,
+                );
                 let bearer = credential::Bearer::new(token);
                 per_try.push(Arc::new(bearer.clone()));
                 Authority::Token(bearer)
