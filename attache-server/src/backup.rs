@@ -55,7 +55,7 @@ struct Kept {
 }
 
 /// The catalog comes last: while it is missing, a restore was not finished.
-fn kept(config: &Config) -> [Kept; 4] {
+fn kept(config: &Config, catalog: &Path) -> [Kept; 4] {
     let folder = config.data_folder();
     [
         Kept {
@@ -75,10 +75,24 @@ fn kept(config: &Config) -> [Kept; 4] {
         },
         Kept {
             name: CATALOG,
-            place: config.catalog.url.0.clone(),
+            place: catalog.to_owned(),
             database: true,
         },
     ]
+}
+
+/// The file of the catalog.
+///
+/// # Errors
+///
+/// [`ErrorKind::Misconfigured`] if it is in another database, which has backups of its own.
+fn file(config: &Config) -> Result<&Path> {
+    config.catalog.url.file().ok_or_else(|| {
+        fault(
+            "the catalog is in PostgreSQL: back that up with its own tools, such as pg_dump or those of its provider, and keep a \
+             copy of secrets.key_file; or copy it into a file with `attache catalog copy --to sqlite://PATH`",
+        )
+    })
 }
 
 /// Copies catalog, tokens and keys into `to`, a folder that is empty or does not exist, while a server runs or not. The
@@ -88,10 +102,11 @@ fn kept(config: &Config) -> [Kept; 4] {
 ///
 /// [`ErrorKind::Misconfigured`], saying what cannot be read or written. Nothing that could pass for a backup is left.
 pub(crate) fn backup(config: &Config, to: &Path) -> Result<Manifest> {
-    if !config.catalog.url.0.exists() {
+    let catalog = file(config)?;
+    if !catalog.exists() {
         return Err(fault(format!(
             "there is no catalog at {}; is this the right folder, or is --config missing?",
-            config.catalog.url.0.display()
+            catalog.display()
         )));
     }
     let wrong = |error: io::Error| failure(format!("cannot write to {}: {error}", to.display()));
@@ -126,7 +141,7 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
         name,
         place,
         database,
-    } in kept(config)
+    } in kept(config, file(config)?)
     {
         // Tokens and signing keys are in the catalog, except in the folder of an earlier version, which has no secrets.key.
         if !place.exists() {
@@ -187,7 +202,7 @@ fn copy_all(config: &Config, to: &Path, made: &mut Vec<PathBuf>) -> Result<Manif
 /// a disk that failed midway.
 pub(crate) fn restore(config: &Config, from: &Path) -> Result<Manifest> {
     let manifest = read_manifest(from)?;
-    let places = kept(config);
+    let places = kept(config, file(config)?);
     let mut wanted = Vec::new();
     for file in &manifest.files {
         let place = places.iter().find(|place| place.name == file.name);
@@ -326,7 +341,7 @@ fn put_back(copy: &Path, place: &Path) -> io::Result<()> {
 /// The folder of attache's in which `folder` is: objects and backups would be taken for each other.
 fn inside_of_what_is_ours(config: &Config, folder: &Path) -> Option<PathBuf> {
     let folder = folder.canonicalize().ok()?;
-    let mut workers = config.catalog.url.0.as_os_str().to_owned();
+    let mut workers = config.catalog.url.file()?.as_os_str().to_owned();
     workers.push("-workers");
     [config.storage.local.root.clone(), PathBuf::from(workers)]
         .into_iter()
@@ -342,6 +357,6 @@ fn failure(what: String) -> Error {
 }
 
 /// What the caller can name or move otherwise.
-fn fault(what: String) -> Error {
+fn fault(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Misconfigured, what)
 }

@@ -11,10 +11,15 @@ use crate::state::App;
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
+/// How often it is looked for processes that died and left something. With the time after which a replica counts as dead it makes
+/// less than half a minute.
+const TAKE_OVER_EVERY: Duration = Duration::from_secs(10);
+
 /// Starts all of it. Dropping the set ends it.
 pub(crate) fn start(app: &App, hangup: Signal) -> JoinSet<()> {
     let mut jobs = JoinSet::new();
     jobs.spawn(sweep_regularly(app.clone()));
+    jobs.spawn(take_over_regularly(app.clone()));
     jobs.spawn(watch_configuration(app.clone()));
     jobs.spawn(reload_on_hangup(app.clone(), hangup));
     jobs.spawn(app.tokens.clone().watch());
@@ -30,6 +35,24 @@ async fn sweep_regularly(app: App) {
             Ok(report) if report == attache::observe::status::SweepReport::default() => {}
             Ok(report) => tracing::info!(?report, "swept"),
             Err(error) => tracing::warn!(error = error.report(), "sweeping failed"),
+        }
+    }
+}
+
+async fn take_over_regularly(app: App) {
+    let mut timer = tokio::time::interval(TAKE_OVER_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first sweep looks, too.
+    timer.tick().await;
+    loop {
+        timer.tick().await;
+        match app.attache.take_over().await {
+            Ok(report) if report == attache::observe::status::SweepReport::default() => {}
+            Ok(report) => tracing::info!(?report, "took over what a process that died has left"),
+            Err(error) => tracing::debug!(
+                error = error.report(),
+                "cannot look for processes that died"
+            ),
         }
     }
 }

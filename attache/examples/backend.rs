@@ -125,8 +125,8 @@ impl Storage for Shelf {
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let mut config = Config::default();
-    config.catalog.url = CatalogUrl(folder.path().join("attache.db"));
-    let catalog = SqliteCatalog::open(&config.catalog.url.0)?;
+    config.catalog.url = CatalogUrl::Sqlite(folder.path().join("attache.db"));
+    let catalog = SqliteCatalog::open(&folder.path().join("attache.db"))?;
     let shelf = Arc::new(Shelf::default());
     let attache = Attache::with(config, shelf.clone(), Arc::new(catalog)).await?;
     let body = stream::iter([Ok(Bytes::from_static(b"Dear diary"))]);

@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => {
             let mut config = Config::default();
             config.storage.local.root = folder.path().join("objects");
-            config.catalog.url = CatalogUrl(folder.path().join("attache.db"));
+            config.catalog.url = CatalogUrl::Sqlite(folder.path().join("attache.db"));
             config
         }
     };

@@ -43,13 +43,11 @@ async fn database(folder: &Path) -> Database {
 
 /// With the key file of this name, or the one beside the catalog.
 async fn open(folder: &Path, key_file: Option<&str>) -> Result<Database> {
-    let catalog = CatalogConfig {
-        url: CatalogUrl(folder.join("attache.db")),
-    };
+    let catalog = CatalogConfig::of(CatalogUrl::Sqlite(folder.join("attache.db")));
     let secrets = SecretsConfig {
         key_file: key_file.map(|name| folder.join(name)),
     };
-    open::open(&catalog, &secrets).await
+    open::open(&catalog, &secrets, None).await
 }
 
 #[test]
@@ -260,7 +258,7 @@ async fn no_file_of_the_catalog_holds_a_key_that_can_be_read() {
     // With the log, and without it.
     for _ in 0..2 {
         for key in &keys {
-            assert_eq!(holding(folder.path(), &**key), [String::new(); 0]);
+            assert_eq!(holding(folder.path(), &**key), Vec::<String>::new());
         }
         database.catalog.close().await;
     }
@@ -294,7 +292,7 @@ async fn keys_of_an_earlier_version_are_sealed_at_the_first_start_and_stay_what_
     }
     assert!(rows(folder.path()).iter().all(|(_, key)| key.len() > 32));
     for byte in [171, 172] {
-        assert_eq!(holding(folder.path(), &[byte; 32]), [String::new(); 0]);
+        assert_eq!(holding(folder.path(), &[byte; 32]), Vec::<String>::new());
     }
 }
 

@@ -42,9 +42,7 @@ async fn after_a_crash(folder: &std::path::Path, store: &Store, pending: &[Objec
     let catalog = Arc::new(SqliteCatalog::open(&path).expect("opened again"));
     let url = format!("sqlite://{}", path.display());
     let config = Config {
-        catalog: attache::catalog::config::CatalogConfig {
-            url: url.parse().expect("a URL"),
-        },
+        catalog: attache::catalog::config::CatalogConfig::of(url.parse().expect("a URL")),
         ..Config::default()
     };
     Attache::with(config, store.clone(), catalog)

@@ -27,9 +27,12 @@ const ARROWS: &str = "
     catalog -> access attachment attachment/filename catalog/partial catalog/workers error storage
     catalog/cached -> attachment bounded catalog catalog/partial catalog/workers error storage
     catalog/config -> config/value
-    catalog/open -> access/config access/keys access/sealed access/tokens catalog catalog/cached catalog/config catalog/sqlite error
+    catalog/open -> access/config access/keys access/sealed access/tokens catalog catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
     catalog/partial -> attachment attachment/filename error storage/multipart
-    catalog/sqlite -> access access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/partial catalog/workers error private storage storage/multipart
+    catalog/postgres -> access access/sealed access/tokens attachment attachment/media catalog catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
+    catalog/range -> access catalog
+    catalog/sqlite -> access access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/partial catalog/range catalog/workers error private storage storage/multipart
+    catalog/url -> secret
     catalog/workers ->
     config -> access/config catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
     config/key -> config/value
@@ -123,6 +126,13 @@ fn crates_of_a_vendor_are_known_in_one_place() {
             "storage/azure",
         ),
         (&["rusqlite"], "catalog/sqlite"),
+        (
+            &["deadpool_postgres", "tokio_postgres_rustls"],
+            "catalog/postgres",
+        ),
+        // `catalog/url` has the driver parse what follows the scheme.
+        (&["tokio_postgres"], "catalog"),
+        (&["ring"], "access/seal"),
         // One HTTP client, and one answer to whom it trusts.
         (
             &["hyper_rustls", "rustls_native_certs", "webpki_roots"],

@@ -38,10 +38,11 @@ async fn pages(attache: &Attache, limit: u32) -> Vec<usize> {
 #[tokio::test]
 async fn a_next_page_is_promised_only_where_something_is_on_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let url = CatalogUrl(folder.path().join("attache.db"));
-    let catalog = Arc::new(SqliteCatalog::open(&url.0).expect("a catalog"));
+    let url = CatalogUrl::Sqlite(folder.path().join("attache.db"));
+    let catalog =
+        Arc::new(SqliteCatalog::open(&folder.path().join("attache.db")).expect("a catalog"));
     let config = Config {
-        catalog: CatalogConfig { url },
+        catalog: CatalogConfig::of(url),
         ..Config::default()
     };
     let storage = Arc::new(MemoryStorage::default());

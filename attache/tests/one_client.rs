@@ -73,9 +73,9 @@ async fn five_thousand_requests_a_thousand_of_them_at_expiry_take_one_token_and_
     });
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config {
-        catalog: attache::catalog::config::CatalogConfig {
-            url: CatalogUrl(folder.path().join("attache.db")),
-        },
+        catalog: attache::catalog::config::CatalogConfig::of(CatalogUrl::Sqlite(
+            folder.path().join("attache.db"),
+        )),
         ..Config::default()
     };
     config.storage.backend = Backend::Azure;

@@ -18,11 +18,11 @@ use counting::Counting;
 #[tokio::test]
 async fn whoever_has_found_an_attachment_delivers_it_without_another_look_up() {
     let folder = tempfile::tempdir().expect("a folder");
-    let url = CatalogUrl(folder.path().join("attache.db"));
-    let catalog = SqliteCatalog::open(&url.0).expect("a catalog");
+    let url = CatalogUrl::Sqlite(folder.path().join("attache.db"));
+    let catalog = SqliteCatalog::open(&folder.path().join("attache.db")).expect("a catalog");
     let catalog = Arc::new(Counting::over(catalog));
     let config = Config {
-        catalog: CatalogConfig { url },
+        catalog: CatalogConfig::of(url),
         ..Config::default()
     };
     let storage = Arc::new(MemoryStorage::default());

@@ -203,7 +203,8 @@ impl World {
 
     async fn service(&self) -> Attache {
         let mut config = Config::default();
-        config.catalog.url.0 = self.folder.path().join("attache.db");
+        config.catalog.url =
+            attache::catalog::config::CatalogUrl::Sqlite(self.folder.path().join("attache.db"));
         let (storage, catalog) = (self.storage(), catalog(self.folder.path()));
         Attache::with(config, Arc::new(storage), Arc::new(catalog))
             .await

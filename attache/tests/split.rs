@@ -46,9 +46,7 @@ impl Place {
         let url = folder.path().join("attache.db");
         let catalog = Arc::new(SqliteCatalog::open(&url).expect("a catalog"));
         let config = Config {
-            catalog: CatalogConfig {
-                url: CatalogUrl(url),
-            },
+            catalog: CatalogConfig::of(CatalogUrl::Sqlite(url)),
             ..Config::default()
         };
         let opened = Attache::with(config, storage.clone(), catalog.clone());

@@ -36,9 +36,7 @@ impl World {
     async fn open(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config {
-            catalog: CatalogConfig {
-                url: CatalogUrl(folder.path().join("attache.db")),
-            },
+            catalog: CatalogConfig::of(CatalogUrl::Sqlite(folder.path().join("attache.db"))),
             ..Config::default()
         };
         config.storage.local.root = folder.path().join("objects");
@@ -62,7 +60,7 @@ impl World {
     /// The same store with an empty catalog.
     async fn with_the_catalog_lost(self) -> Self {
         let mut config = self.config.clone();
-        config.catalog.url = CatalogUrl(self.folder.path().join("fresh.db"));
+        config.catalog.url = CatalogUrl::Sqlite(self.folder.path().join("fresh.db"));
         Self {
             attache: Attache::open(config).await.expect("opens"),
             ..self

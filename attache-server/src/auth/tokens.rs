@@ -118,11 +118,9 @@ mod tests {
 
     async fn store(folder: &tempfile::TempDir) -> Arc<dyn TokenStore> {
         let url = format!("sqlite://{}", folder.path().join("attache.db").display());
-        let catalog = CatalogConfig {
-            url: url.parse().expect("a URL"),
-        };
+        let catalog = CatalogConfig::of(url.parse().expect("a URL"));
         let secrets = SecretsConfig::default();
-        open(&catalog, &secrets).await.expect("opened").tokens
+        open(&catalog, &secrets, None).await.expect("opened").tokens
     }
 
     async fn make(

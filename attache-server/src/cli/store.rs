@@ -39,11 +39,13 @@ pub(super) fn read_store_of(
     config: Config,
     command: impl AsyncFnOnce(&Attache) -> Outcome,
 ) -> Outcome {
-    if !config.catalog.url.0.exists() {
+    if let Some(file) = config.catalog.url.file()
+        && !file.exists()
+    {
         note(format_args!(
             "note: there is no catalog at {} yet, so a new one is made; is this the right folder, or is --config \
              missing?",
-            config.catalog.url.0.display()
+            file.display()
         ));
     }
     with_store(config, command)

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use attache::access::keys;
 use attache::access::tokens::{Token, TokenId, TokenStore};
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
-use attache::catalog::open::{Database, open};
+use attache::catalog::open::Database;
 use attache::catalog::sqlite;
+use attache::service::open_database;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -111,13 +112,15 @@ impl<'a> TokenJson<'a> {
 
 impl TokenCommand {
     pub(super) fn run(self, settings: Settings) -> Outcome {
-        let exists = sqlite::exists(&settings.store.catalog.url.0);
+        let file = settings.store.catalog.url.file();
+        // A database of another kind is there, or it is a fault.
+        let exists = file.is_none_or(sqlite::exists);
         block_on(async {
             // Nothing is made before the first token is.
             if !exists && let Some(outcome) = self.command.without_database() {
                 return outcome;
             }
-            let database = open(&settings.store.catalog, &settings.store.secrets).await?;
+            let database = open_database(&settings.store).await?;
             let outcome = self.command.run(&settings, &database).await;
             database.catalog.close().await;
             outcome

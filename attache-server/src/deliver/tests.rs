@@ -45,8 +45,8 @@ impl World {
         let mut settings: Settings =
             attache::config::load::from_parts(Some(settings), []).expect("valid");
         let config = &mut settings.store;
-        config.catalog.url = CatalogUrl(folder.path().join("attache.db"));
-        let catalog = SqliteCatalog::open(&config.catalog.url.0).expect("a catalog");
+        config.catalog.url = CatalogUrl::Sqlite(folder.path().join("attache.db"));
+        let catalog = SqliteCatalog::open(&folder.path().join("attache.db")).expect("a catalog");
         let catalog = Arc::new(Counting::over(catalog));
         let storage = Arc::new(MemoryStorage::default());
         let attache = Attache::with(config.clone(), storage, catalog.clone())
@@ -59,9 +59,9 @@ impl World {
         let bytes = futures::stream::iter([Ok(Bytes::from_static(b"0123456789"))]);
         let uploaded = attache.upload(new, bytes).await.expect("stored");
 
-        let url = CatalogUrl(folder.path().join("tokens-of-the-server.db"));
-        let (of_tokens, secrets) = (CatalogConfig { url }, SecretsConfig::default());
-        let database = attache::catalog::open::open(&of_tokens, &secrets).await;
+        let url = CatalogUrl::Sqlite(folder.path().join("tokens-of-the-server.db"));
+        let (of_tokens, secrets) = (CatalogConfig::of(url), SecretsConfig::default());
+        let database = attache::catalog::open::open(&of_tokens, &secrets, None).await;
         let database = database.expect("opened");
         let token = async |owners: Owners| {
             let read: Scopes = [Scope::Read].into_iter().collect();

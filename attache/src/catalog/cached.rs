@@ -7,20 +7,22 @@
 //! believed for longer than [`MAX_STALENESS`]: for that long, a redirect of another process may still lead to an object that is
 //! gone, as every URL does that was signed before. Whoever finds an object missing asks with
 //! [`find_uncached`](Catalog::find_uncached), so a relay of it is "not found" and never a fault.
+//!
+//! While the database is away, what was found before is found for [`MAX_OUTAGE`] longer: what is being read goes on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::partial::PartialUploads;
 use super::workers::Replica;
-use super::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
+use super::{Abandoned, Begun, Catalog, Connections, Draft, Page, Totals, Unfinished};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::bounded::Bounded;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Stored;
 
 /// How long a row is believed that nobody has asked the database for.
@@ -28,6 +30,15 @@ use crate::storage::Stored;
 /// Long enough that what many ask for costs one read a second; so short that nobody who deletes through one process and
 /// looks through another will notice.
 pub const MAX_STALENESS: Duration = Duration::from_secs(1);
+
+/// How long a row is believed while the database cannot be asked.
+pub const MAX_OUTAGE: Duration = Duration::from_secs(10 * 60);
+
+/// How long the database is asked for a row that is remembered, before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a database that was away is not asked for rows that are remembered.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// Rows that are remembered. A row takes about half a kilobyte, two if its name is long.
 const ROWS: usize = 4096;
@@ -44,6 +55,8 @@ struct Known {
     rows: Bounded<AttachmentId, Row>,
     /// Retirements so far: what was read before one may be what it retired.
     retirements: u64,
+    /// When the database last failed to answer.
+    away: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +73,7 @@ impl CachedCatalog {
             known: Mutex::new(Known {
                 rows: Bounded::new(ROWS),
                 retirements: 0,
+                away: None,
             }),
         }
     }
@@ -68,10 +82,44 @@ impl CachedCatalog {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, id: &AttachmentId) -> Option<Arc<Attachment>> {
-        let row = self.known().rows.get(id)?.clone();
-        (row.read.elapsed() < MAX_STALENESS).then_some(row.attachment)
+    /// What is known of an id, and whether it may be said without asking.
+    fn remembered(&self, id: &AttachmentId) -> Option<(Arc<Attachment>, bool)> {
+        let known = self.known();
+        let away = known.away.is_some_and(|since| since.elapsed() < AWAY);
+        let row = known.rows.get(id)?.clone();
+        let age = row.read.elapsed();
+        let says = age < MAX_STALENESS || away && age < MAX_OUTAGE;
+        (age < MAX_OUTAGE).then_some((row.attachment, says))
     }
+
+    /// Asks the database, and remembers what it says.
+    async fn ask(&self, id: &AttachmentId) -> Result<Attachment> {
+        let (read, retirements) = (Instant::now(), self.known().retirements);
+        let found = self.behind.find(id).await;
+        let mut known = self.known();
+        match &found {
+            Ok(attachment) if known.retirements == retirements => {
+                let row = Row {
+                    attachment: Arc::new(attachment.clone()),
+                    read,
+                };
+                known.rows.insert(id.clone(), row);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                known.rows.remove(id);
+            }
+            _ => {}
+        }
+        found
+    }
+}
+
+/// Whether an error says that the database cannot be asked now.
+fn is_away(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UpstreamUnavailable | ErrorKind::UpstreamTimeout | ErrorKind::Busy
+    )
 }
 
 /// Forgets an attachment when it is dropped: after its retirement, and also if that was not awaited to its end.
@@ -95,6 +143,10 @@ impl Catalog for CachedCatalog {
         self.behind.partial()
     }
 
+    fn connections(&self) -> Option<Connections> {
+        self.behind.connections()
+    }
+
     async fn begin(&self, draft: &Draft) -> Result<Begun> {
         self.behind.begin(draft).await
     }
@@ -114,20 +166,23 @@ impl Catalog for CachedCatalog {
     }
 
     async fn find(&self, id: &AttachmentId) -> Result<Attachment> {
-        if let Some(attachment) = self.remembered(id) {
-            return Ok(Attachment::clone(&attachment));
-        }
-        let (read, retirements) = (Instant::now(), self.known().retirements);
-        let attachment = self.behind.find(id).await?;
-        let row = Row {
-            attachment: Arc::new(attachment.clone()),
-            read,
+        let known = match self.remembered(id) {
+            None => return self.ask(id).await,
+            Some((attachment, true)) => return Ok(Attachment::clone(&attachment)),
+            Some((attachment, false)) => attachment,
         };
-        let mut known = self.known();
-        if known.retirements == retirements {
-            known.rows.insert(id.clone(), row);
+        match timeout(PATIENCE, self.ask(id)).await {
+            Ok(Ok(attachment)) => return Ok(attachment),
+            Ok(Err(error)) if !is_away(&error) => return Err(error),
+            _ => {}
         }
-        Ok(attachment)
+        let mut state = self.known();
+        state.away = Some(Instant::now());
+        // Retired by this process meanwhile, it is no longer known.
+        match state.rows.get(id) {
+            Some(_) => Ok(Attachment::clone(&known)),
+            None => Err(Error::not_found(id.as_str())),
+        }
     }
 
     async fn find_uncached(&self, id: &AttachmentId) -> Result<Attachment> {

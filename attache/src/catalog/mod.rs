@@ -23,7 +23,10 @@ pub mod cached;
 pub mod config;
 pub mod open;
 pub mod partial;
+pub mod postgres;
+pub(crate) mod range;
 pub mod sqlite;
+pub mod url;
 pub mod workers;
 
 /// Keeps what is known of attachments.
@@ -149,6 +152,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Its connections to a database; `None` for one in a file.
+    fn connections(&self) -> Option<Connections> {
+        None
+    }
+
     /// Whether the database answers and can be written.
     async fn probe(&self) -> Result<()>;
 
@@ -225,6 +233,17 @@ pub struct Unfinished {
     pub key: ObjectKey,
     /// An upload that was interrupted; otherwise a deletion.
     pub upload: bool,
+    /// Whether it is one of this process: a deletion that failed.
+    pub is_ours: bool,
+}
+
+/// Connections to the database of a catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// All that are open.
+    pub open: usize,
+    /// Those of them that nobody uses.
+    pub idle: usize,
 }
 
 /// How much there is.

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::Catalog;
 use super::cached::CachedCatalog;
-use super::config::CatalogConfig;
+use super::config::{CatalogConfig, CatalogUrl};
+use super::postgres::PostgresCatalog;
 use super::sqlite::{self, SqliteCatalog};
 use crate::access::config::SecretsConfig;
 use crate::access::keys::{self, KeyStore};
 use crate::access::sealed::{SealedKeys, SealedStore};
 use crate::access::tokens::TokenStore;
 use crate::error::{Error, Result};
+use crate::lease::Lease;
+use crate::secret::Secret;
 
 /// One database, by what is kept in it. Close it by closing its catalog.
 #[derive(Clone, Debug)]
@@ -24,34 +27,56 @@ pub struct Database {
 }
 
 /// Opens a database, makes it if it does not exist, and brings its schema up to date; its keys are opened with the key that
-/// `secrets` names, which is made if it is missing and the database holds nothing sealed.
+/// `secrets` names, which is made if it is missing and the database holds nothing sealed. `token` is the password of PostgreSQL
+/// where `catalog.credential` is "entra".
 ///
 /// # Errors
 ///
 /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if database or key cannot be used, naming what to change.
-pub async fn open(catalog: &CatalogConfig, secrets: &SecretsConfig) -> Result<Database> {
-    let path = catalog.url.0.clone();
-    let sqlite = tokio::task::spawn_blocking(move || SqliteCatalog::open(&path))
-        .await
-        .map_err(|error| Error::internal("opening the catalog failed").with_source(error))??;
-    let sqlite = Arc::new(sqlite);
-    let keys = async {
-        let keys = open_keys(&sqlite, catalog, secrets).await?;
-        sqlite::take_over_key(&keys, &catalog.url.0).await?;
-        with_key(keys).await
-    };
-    let keys = match keys.await {
-        Ok(keys) => keys,
-        Err(error) => {
-            sqlite.close().await;
-            return Err(error);
+pub async fn open(
+    catalog: &CatalogConfig,
+    secrets: &SecretsConfig,
+    token: Option<Lease<Secret>>,
+) -> Result<Database> {
+    match &catalog.url {
+        CatalogUrl::Sqlite(file) => {
+            let path = file.clone();
+            let sqlite = tokio::task::spawn_blocking(move || SqliteCatalog::open(&path));
+            let sqlite = sqlite.await.map_err(|error| {
+                Error::internal("opening the catalog failed").with_source(error)
+            })??;
+            let sqlite = Arc::new(sqlite);
+            let keys = async {
+                let keys = open_keys(&sqlite, catalog, secrets).await?;
+                sqlite::take_over_key(&keys, file).await?;
+                with_key(keys).await
+            };
+            together(sqlite.clone(), keys.await).await
         }
-    };
-    Ok(Database {
-        catalog: Arc::new(CachedCatalog::over(sqlite.clone())),
-        tokens: sqlite,
-        keys,
-    })
+        CatalogUrl::Postgres(url) => {
+            let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
+            let keys = async { with_key(open_keys(&postgres, catalog, secrets).await?).await };
+            together(postgres.clone(), keys.await).await
+        }
+    }
+}
+
+/// What was opened, or closed again if its keys cannot be.
+async fn together<D: Catalog + TokenStore>(
+    database: Arc<D>,
+    keys: Result<Arc<dyn KeyStore>>,
+) -> Result<Database> {
+    match keys {
+        Ok(keys) => Ok(Database {
+            catalog: Arc::new(CachedCatalog::over(database.clone())),
+            tokens: database,
+            keys,
+        }),
+        Err(error) => {
+            database.close().await;
+            Err(error)
+        }
+    }
 }
 
 async fn open_keys<S: SealedStore>(

@@ -52,8 +52,18 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     if status.catalog.attachments.is_none() {
         say(
             Level::Trouble,
-            "The catalog does not respond, so nothing can be stored or delivered.".to_owned(),
-            "Look at the log, and at the disk and the permissions of the file that catalog.url names.",
+            match status.catalog.backend {
+                "postgres" => {
+                    "The database of the catalog does not respond, so nothing can be stored, and only what was asked for lately is \
+                     delivered."
+                }
+                _ => "The catalog does not respond, so nothing can be stored or delivered.",
+            }
+            .to_owned(),
+            match status.catalog.backend {
+                "postgres" => "Look at the log, and whether the database that catalog.url names runs and has connections left.",
+                _ => "Look at the log, and at the disk and the permissions of the file that catalog.url names.",
+            },
         );
     }
     if !status.storage.in_place {

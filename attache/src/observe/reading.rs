@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{LeaseLabels, LeaseNameLabels, ReasonLabels, StateLabels};
-use crate::catalog::Totals;
+use crate::catalog::{Connections, Totals};
 use crate::storage::Vitals;
 
 /// Figures that are read when somebody asks.
@@ -27,6 +27,8 @@ pub(super) struct Read {
     clock_skew: Gauge<f64, AtomicU64>,
     catalog_attachments: Gauge,
     catalog_bytes: Gauge,
+    catalog_connections: Family<StateLabels, Gauge>,
+    replicas: Gauge,
 }
 
 /// What is read when somebody asks.
@@ -46,6 +48,10 @@ pub struct Reading {
     pub config_generation: u64,
     /// What the catalog holds, if it answered.
     pub totals: Option<Totals>,
+    /// Connections to the database of the catalog, if it has any.
+    pub catalog_connections: Option<Connections>,
+    /// Replicas that have the catalog open and live, if it answered.
+    pub replicas: Option<u64>,
 }
 
 impl Read {
@@ -115,6 +121,16 @@ impl Read {
             "Bytes of attachments stored",
             self.catalog_bytes.clone(),
         );
+        registry.register(
+            "attache_catalog_connections",
+            "Connections to the database of the catalog",
+            self.catalog_connections.clone(),
+        );
+        registry.register(
+            "attache_replicas",
+            "Replicas that have the catalog open and live, this one included",
+            self.replicas.clone(),
+        );
     }
 
     pub(super) fn take(&self, reading: &Reading) {
@@ -170,6 +186,17 @@ impl Read {
         if let Some(totals) = &reading.totals {
             set(&self.catalog_attachments, totals.attachments);
             set(&self.catalog_bytes, totals.bytes);
+        }
+        if let Some(connections) = &reading.catalog_connections {
+            for (state, value) in [("open", connections.open), ("idle", connections.idle)] {
+                let gauge = self
+                    .catalog_connections
+                    .get_or_create_owned(&StateLabels { state });
+                set(&gauge, value as u64);
+            }
+        }
+        if let Some(replicas) = reading.replicas {
+            set(&self.replicas, replicas);
         }
     }
 }

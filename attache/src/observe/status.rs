@@ -151,5 +151,13 @@ status! {
         open_on: Option<String>,
     }
     StorageStatus { in_place: bool }
-    CatalogStatus { attachments: Option<u64>, bytes: Option<u64>, reserved_bytes: Option<u64> }
+    CatalogStatus {
+        backend: &'static str,
+        replicas: Option<u64>,
+        connections_open: Option<usize>,
+        connections_idle: Option<usize>,
+        attachments: Option<u64>,
+        bytes: Option<u64>,
+        reserved_bytes: Option<u64>,
+    }
 }

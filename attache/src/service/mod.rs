@@ -4,6 +4,7 @@
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
 
 mod beginning;
+mod database;
 mod deliver;
 mod finding;
 mod limits;
@@ -22,6 +23,7 @@ mod unsettled;
 mod upload;
 pub mod verify;
 
+pub use database::open_database;
 pub use deliver::TemporaryUrl;
 pub use limits::UploadLimits;
 pub use listing::{Listing, MAX_PAGE};
@@ -48,7 +50,6 @@ use crate::access::tokens::TokenStore;
 use crate::attachment::{Attachment, AttachmentId};
 use crate::bounded::Bounded;
 use crate::catalog::Catalog;
-use crate::catalog::open;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::observe::history::History;
@@ -106,7 +107,7 @@ impl Attache {
     ///
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), naming what to change.
     pub async fn open(config: Config) -> Result<Self> {
-        let database = open::open(&config.catalog, &config.secrets).await?;
+        let database = open_database(&config).await?;
         let links = LinkKey::new(database.keys.key(keys::LINKS).await?);
         let metrics = Arc::new(Metrics::new());
         let built = tokio::task::spawn_blocking({

@@ -89,6 +89,10 @@ impl Attache {
             },
             storage: StorageStatus { in_place },
             catalog: CatalogStatus {
+                backend: self.0.catalog.name(),
+                replicas: reading.replicas,
+                connections_open: reading.catalog_connections.map(|all| all.open),
+                connections_idle: reading.catalog_connections.map(|all| all.idle),
                 attachments: reading.totals.map(|totals| totals.attachments),
                 bytes: reading.totals.map(|totals| totals.bytes),
                 reserved_bytes: reading.totals.map(|totals| totals.reserved_bytes),
@@ -171,6 +175,9 @@ impl Attache {
 
     async fn reading(&self) -> Reading {
         let parts = self.parts();
+        let catalog = &self.0.catalog;
+        // Together: each may take as long as a database that is away is waited for.
+        let (totals, replicas) = futures::join!(catalog.totals(), catalog.replicas());
         Reading {
             transfer_memory: parts.budget.held(),
             transfer_memory_limit: parts.budget.limit(),
@@ -178,7 +185,9 @@ impl Attache {
             heap: self.0.heap.get().map(|heap| heap()),
             vitals: parts.storage.vitals(),
             config_generation: parts.generation,
-            totals: self.0.catalog.totals().await.ok(),
+            totals: totals.ok(),
+            catalog_connections: catalog.connections(),
+            replicas: replicas.ok().map(|replicas| replicas.len() as u64),
         }
     }
 }

@@ -34,6 +34,18 @@ impl Attache {
         Ok(report)
     }
 
+    /// Takes over what processes that died have left, and finishes it: the part of a [`sweep`](Self::sweep) that does not wait for
+    /// an hour. One read of the catalog if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`sweep`](Self::sweep).
+    pub async fn take_over(&self) -> Result<SweepReport> {
+        let mut report = SweepReport::default();
+        self.sweep_unfinished(Whose::OfTheDead, &mut report).await?;
+        Ok(report)
+    }
+
     async fn sweep_once(&self) -> Result<SweepReport> {
         let parts = self.parts();
         self.in_place(&parts).await?;
@@ -54,24 +66,7 @@ impl Attache {
                 self.0.unsettled.remove(&id);
             }
         }
-        let mut after = None;
-        loop {
-            let page = self
-                .0
-                .catalog
-                .unfinished(after.as_ref(), SWEEP_PAGE)
-                .await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
-            for row in page {
-                let interrupted = match row.upload {
-                    true => Interrupted::Upload(&row.key),
-                    false => Interrupted::Deletion,
-                };
-                self.clean_up(&parts, &row.id, interrupted, &mut report)
-                    .await;
-            }
-        }
+        self.sweep_unfinished(Whose::Any, &mut report).await?;
         self.sweep_expired(&parts, &mut report).await?;
         match parts.storage.remove_temporary_files().await {
             Ok(removed) => report.litter_removed = removed,
@@ -84,6 +79,38 @@ impl Attache {
             }
         }
         Ok(report)
+    }
+
+    /// Finishes rows that no living process works on.
+    async fn sweep_unfinished(&self, whose: Whose, report: &mut SweepReport) -> Result<()> {
+        let parts = self.parts();
+        let mut after = None;
+        let mut in_place = false;
+        loop {
+            let page = self
+                .0
+                .catalog
+                .unfinished(after.as_ref(), SWEEP_PAGE)
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.id.clone());
+            for row in page {
+                if whose == Whose::OfTheDead && row.is_ours {
+                    continue;
+                }
+                if !in_place {
+                    self.in_place(&parts).await?;
+                    in_place = true;
+                }
+                let interrupted = match row.upload {
+                    true => Interrupted::Upload(&row.key),
+                    false => Interrupted::Deletion,
+                };
+                self.clean_up(&parts, &row.id, interrupted, report).await;
+            }
+        }
     }
 
     /// Removes uploads that nobody has taken up in time.
@@ -219,6 +246,14 @@ impl Attache {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Which unfinished rows a sweep looks at.
+#[derive(Clone, Copy, PartialEq)]
+enum Whose {
+    /// Also deletions of this process that failed: what they failed with may be over.
+    Any,
+    OfTheDead,
 }
 
 /// What a sweep finds.

@@ -283,6 +283,7 @@ impl Catalog for Liar {
                     id: draft.id.clone(),
                     key: draft.key.clone(),
                     upload: true,
+                    is_ours: false,
                 }));
             }
             _ => {}

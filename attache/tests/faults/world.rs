@@ -104,9 +104,7 @@ impl World {
             lie: self.lie,
         };
         let mut config = Config {
-            catalog: CatalogConfig {
-                url: CatalogUrl(url),
-            },
+            catalog: CatalogConfig::of(CatalogUrl::Sqlite(url)),
             ..Config::default()
         };
         config.upload.block_bytes = BLOCK;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use attache::catalog;
 use attache::delivery::embedding::Embed;
+use attache::service::open_database;
 use attache::storage::Vitals;
 use attache::storage::azure::CredentialKind;
 use attache::storage::config::Backend;
@@ -115,11 +115,10 @@ async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), CommandError> 
 
 /// Opens the store, or reports which part of it does not open.
 async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
-    let (catalog, secrets) = (config.catalog.clone(), config.secrets.clone());
-    match Attache::open(config).await {
+    match Attache::open(config.clone()).await {
         Ok(store) => Ok(store),
         Err(error) => {
-            let step = match catalog::open::open(&catalog, &secrets).await {
+            let step = match open_database(&config).await {
                 Ok(alone) => {
                     alone.catalog.close().await;
                     "storage"

@@ -246,6 +246,7 @@ pub(super) fn unfinished(
             id: row.get::<_, String>(0)?.parse()?,
             key: row.get::<_, String>(1)?.parse()?,
             upload,
+            is_ours: ours,
         });
         if found.len() >= limit as usize {
             break;

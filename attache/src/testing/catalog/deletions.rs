@@ -19,6 +19,7 @@ pub async fn unfinished_names_what_is_retired_and_nothing_that_is_worked_on(cata
             id,
             key,
             upload: false,
+            is_ours: true,
         });
     }
     let (pending, ready) = (draft(), draft());
