@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use fake_azure::{Entra, FakeAzure, Op};
 use support::{Server, command, noise, request};
+use test_support::Postgres;
 
 /// The figures that users can count on, with their labels: names never change, because dashboards call them.
-const CONTRACT: [(&str, &[&str]); 22] = [
+const CONTRACT: [(&str, &[&str]); 24] = [
     (
         "attache_operations_total",
         &["operation", "backend", "outcome"],
@@ -38,6 +39,8 @@ const CONTRACT: [(&str, &[&str]); 22] = [
     ("attache_upstream_retries_total", &["reason"]),
     ("attache_catalog_attachments", &[]),
     ("attache_catalog_bytes", &[]),
+    ("attache_catalog_connections", &["state"]),
+    ("attache_replicas", &[]),
     // Additions.
     ("attache_limited_total", &["limit"]),
     ("attache_inspections_total", &["hook", "outcome"]),
@@ -184,7 +187,15 @@ const EVERYTHING: [(&str, &str); 3] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn dashboard_alerts_and_documents_name_figures_that_exist_and_the_dashboard_names_them_all() {
-    let (azure, server) = start(&EVERYTHING).await;
+    // With a catalog that has connections.
+    let Some(postgres) = Postgres::shared().await else {
+        return;
+    };
+    let database = postgres.database().await;
+    let url = database.url();
+    let mut settings = EVERYTHING.to_vec();
+    settings.push(("ATTACHE_CATALOG__URL", &url));
+    let (azure, server) = start(&settings).await;
     let figures = tokio::task::block_in_place(|| {
         exercise(&azure, &server);
         Figures::of(&server)
@@ -618,6 +629,63 @@ fn the_unit_file_is_valid_and_locked_down() {
         "{}",
         String::from_utf8_lossy(&secure.stdout)
     );
+}
+
+/// They cannot be run here, but every variable that they set is a key, and its value one that it takes.
+#[test]
+fn compose_and_kubernetes_set_keys_that_exist_to_values_that_they_take() {
+    for (file, keys) in [("compose/compose.yaml", 7), ("kubernetes/attache.yaml", 10)] {
+        let text = std::fs::read_to_string(shipped(file)).unwrap();
+        let set = variables(&text);
+        assert_eq!(set.len(), keys, "{set:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let config = command(folder.path(), &[])
+            .arg("config")
+            .envs(set.iter().map(|(name, value)| (name, value)))
+            // What the platform puts there.
+            .env("AZURE_TENANT_ID", "t")
+            .env("AZURE_CLIENT_ID", "c")
+            .env("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/token")
+            .env("ATTACHE_PORT", "tcp://10.0.0.1:80")
+            .output()
+            .unwrap();
+        assert!(config.status.success(), "{file}: {config:?}");
+        let shown = String::from_utf8_lossy(&config.stdout).into_owned();
+        for (name, value) in &set {
+            let is_key = name.contains("__");
+            assert!(
+                !is_key || shown.contains(value.as_str()),
+                "{name} = {value}"
+            );
+        }
+    }
+}
+
+/// `NAME: value`, and `{ name: NAME, value: value }` on one line or two.
+fn variables(yaml: &str) -> BTreeMap<String, String> {
+    let lines = yaml
+        .lines()
+        .map(|line| line.split(" #").next().unwrap_or(line));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let mut found = BTreeMap::new();
+    for part in text.split("ATTACHE_").skip(1) {
+        let end = part
+            .find(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+            .unwrap_or(part.len());
+        let (name, rest) = part.split_at(end);
+        let mut lines = rest.lines();
+        let first = lines.next().unwrap_or_default();
+        let value = match first.strip_prefix(':') {
+            Some(value) => value,
+            None => [first, lines.next().unwrap_or_default()]
+                .into_iter()
+                .find_map(|line| Some(line.split_once("value:")?.1))
+                .unwrap(),
+        };
+        let value = value.trim_end_matches(['}', ' ']).trim().trim_matches('"');
+        found.insert(format!("ATTACHE_{name}"), value.to_owned());
+    }
+    found
 }
 
 /// As in a container: another user, to whom everything but the data folder is read-only.
