@@ -181,7 +181,7 @@ async fn race(
 ) -> Result<Vec<Place>, Failure> {
     let end = end(prefix);
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut found, mut at, mut step) = (Vec::new(), after.clone(), STEP);
+    let (mut found, mut at, mut step, mut walked_so_far) = (Vec::new(), after.clone(), STEP, 0);
     loop {
         let count = Ask::new(COUNT).text(prefix).text(&end).int(step + 1).long();
         let walk = Ask::new(WALK)
@@ -221,6 +221,24 @@ async fn race(
         if let Some((place, _)) = last {
             at = place;
         }
-        step = step.saturating_mul(4);
+        walked_so_far += step;
+        step = next_step(step, walked_so_far, found.len(), wanted);
     }
+}
+
+/// How many entries to look at next: four times as many, or, where some were found, about as many as the rest should take.
+fn next_step(step: i64, walked: i64, found: usize, wanted: usize) -> i64 {
+    let most = step.saturating_mul(4);
+    let Ok(found) = i64::try_from(found) else {
+        return most;
+    };
+    let missing = i64::try_from(wanted)
+        .unwrap_or(i64::MAX)
+        .saturating_sub(found);
+    match walked.checked_div(found) {
+        // A quarter more, because they lie unevenly.
+        Some(apart) => missing.saturating_mul(apart).saturating_mul(5) / 4,
+        None => most,
+    }
+    .clamp(STEP / 4, most)
 }
