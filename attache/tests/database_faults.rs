@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 use attache::ErrorKind;
 use attache::catalog::Catalog;
 use attache::catalog::cached::CachedCatalog;
+use attache::catalog::config::{CatalogConfig, DatabaseCredential};
+use attache::secret::Secret;
+use attache::service::open_database;
+use attache::storage::azure::CredentialKind;
 use attache::testing::rows::{Shared, draft, stored, totals};
+use fake_azure::FakeAzure;
 use futures::future::join_all;
 use ground::{Ground, open, open_with};
 use test_support::{PgBouncer, Postgres};
@@ -330,4 +335,59 @@ async fn a_database_that_is_killed_under_load_loses_nothing_that_it_confirmed() 
     }
     assert!(confirmed >= 150, "{confirmed}");
     Ground::of(database).check_books().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_is_a_token_of_entra_id_and_another_one_when_that_is_refused() {
+    let Some(postgres) = Postgres::start_tls().await else {
+        return;
+    };
+    let database = postgres.database().await;
+    let azure = FakeAzure::builder().secret("a-secret").start().await;
+    let azure = azure.expect("started");
+    let role = Postgres::ROLE;
+    let issue = async |token: &str| {
+        postgres
+            .admin(&format!("ALTER ROLE {role} PASSWORD '{token}'"))
+            .await;
+        azure.set_database_token(token);
+    };
+    issue("the-first-token").await;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = postgres.ca_file().expect("an authority");
+    let url = format!("{}?sslmode=verify-full", database.url_without_password());
+    let mut config = attache::Config::default();
+    config.catalog = CatalogConfig::of(url.parse().expect("a URL"));
+    config.catalog.ca_file = Some(ca.to_owned());
+    config.catalog.credential = DatabaseCredential::Entra;
+    config.secrets.key_file = Some(folder.path().join("secrets.key"));
+    let identity = &mut config.storage.azure;
+    identity.tenant_id = Some(azure.tenant_id().to_owned());
+    identity.client_id = Some(azure.client_id().to_owned());
+    identity.client_secret = Some(Secret::new("a-secret"));
+    identity.authority_host = Some(azure.authority_host());
+    identity.ca_pem = Some(azure.ca_pem().to_owned());
+    let opened = open_database(&config).await.expect("opened");
+    opened.catalog.probe().await.expect("it answers");
+    assert_eq!(azure.counts().tokens_issued, 1, "one lease");
+
+    // It was taken back: the next connection asks for another one.
+    issue("the-second-token").await;
+    postgres
+        .admin(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+        ))
+        .await;
+    opened.catalog.probe().await.expect("a new one, at once");
+
+    // In plain text nothing is sent.
+    config.catalog.url = database.url_without_password().parse().expect("a URL");
+    let error = open_database(&config).await.expect_err("plain text");
+    assert!(error.detail().contains("sslmode=verify-full"), "{error}");
+    // The key of an account is no identity.
+    config.storage.azure.account_key = Some(Secret::new("a2V5"));
+    config.storage.azure.credential = CredentialKind::AccountKey;
+    let error = open_database(&config).await.expect_err("no identity");
+    assert!(error.detail().contains("no identity"), "{error}");
 }

@@ -143,6 +143,7 @@ impl Builder {
                 secrets: self.secrets,
                 last_serial: 0,
                 revoked_through: 0,
+                database_token: None,
                 key_generation: 0,
             }),
             authority_host: OnceLock::new(),

@@ -38,6 +38,8 @@ pub(crate) struct Directory {
     pub(crate) last_serial: u64,
     /// Tokens up to this serial number are refused.
     pub(crate) revoked_through: u64,
+    /// What is issued for a PostgreSQL database, if anything is.
+    pub(crate) database_token: Option<String>,
     /// Delegation keys of earlier generations sign nothing any more.
     pub(crate) key_generation: u64,
 }
@@ -144,3 +146,6 @@ pub(crate) struct KeyFields<'a> {
 
 /// What a storage token is issued for.
 pub(crate) const STORAGE_AUDIENCE: &str = "https://storage.azure.com";
+
+/// What a token for a PostgreSQL database is issued for.
+pub(crate) const DATABASE_AUDIENCE: &str = "https://ossrdbms-aad.database.windows.net";

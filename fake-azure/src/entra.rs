@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::auth::token_claims;
 use crate::blob::spoil;
-use crate::core::{Core, STORAGE_AUDIENCE};
+use crate::core::{Core, DATABASE_AUDIENCE, STORAGE_AUDIENCE};
 use crate::faults::Entra;
 use crate::op::Op;
 use crate::respond::{Answer, Stop, json, set};
@@ -93,6 +93,11 @@ async fn token(core: &Arc<Core>, path: &str, request: Request<Incoming>) -> Resu
     Ok(match grant(core, path, &form) {
         Ok(()) => {
             let (token, _, expiry) = core.issue_token(STORAGE_AUDIENCE);
+            let of_database = core.directory(|d| d.database_token.clone());
+            let token = match of_database.filter(|_| audience(&form) == DATABASE_AUDIENCE) {
+                Some(of_database) => of_database,
+                None => token,
+            };
             let seconds = (expiry - OffsetDateTime::now_utc()).whole_seconds() + 1;
             json(
                 200,
@@ -106,6 +111,12 @@ async fn token(core: &Arc<Core>, path: &str, request: Request<Incoming>) -> Resu
         }
         Err(refusal) => refusal.into_answer(core),
     })
+}
+
+/// What a token is asked for.
+fn audience(form: &Query) -> &str {
+    let scope = form.or_empty("scope");
+    scope.trim_end_matches("/.default").trim_end_matches('/')
 }
 
 /// Decides on a request for a token and notes which secret it came with.
@@ -127,8 +138,10 @@ fn grant(core: &Core, path: &str, form: &Query) -> Result<(), Refusal> {
             "The app requested an unsupported grant type.",
         ));
     }
-    let scope = form.or_empty("scope");
-    if scope.trim_end_matches("/.default").trim_end_matches('/') != STORAGE_AUDIENCE {
+    let for_database = core.directory(|d| d.database_token.is_some());
+    let known =
+        audience(form) == STORAGE_AUDIENCE || for_database && audience(form) == DATABASE_AUDIENCE;
+    if !known {
         return Err(Refusal::new(
             400,
             "invalid_scope",

@@ -144,6 +144,12 @@ impl FakeAzure {
         self.core.issue_token(core::STORAGE_AUDIENCE).0
     }
 
+    /// Issues this, from now on, for a PostgreSQL database: the password of its role. Until then nothing is issued for one.
+    pub fn set_database_token(&self, token: impl Into<String>) {
+        let token = token.into();
+        self.core.directory(|d| d.database_token = Some(token));
+    }
+
     /// Changes what is broken. The change holds from the next request, or frame of a body, on.
     pub fn faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
         self.core.desk(|desk| desk.change(change))

@@ -8,7 +8,8 @@ use attache::config::value::{Count, Own, Time, or_unlimited};
 use attache::section;
 
 section! {
-    /// `[limits]`: how much clients may ask for.
+    /// `[limits]`: how much clients may ask for. Each replica counts for itself, so behind a load balancer a client may ask for as
+    /// many times as much as there are replicas.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct LimitsConfig in "limits" {
         /// Open connections of all clients.
@@ -26,9 +27,9 @@ section! {
         uploads_per_caller: Option<usize> = None => or_unlimited(Count),
         /// How long the head of a request may take to come, and a connection may be idle between two.
         head_timeout: Duration = Duration::from_secs(30) => Time,
-        /// How fast requests of one client may follow each other: "20/s", "600/m, burst 50".
+        /// How fast requests of one client may follow each other: "20/s", "600/m, burst 50". Each replica counts for itself.
         client_rate: Option<Rate> = None => or_unlimited(Own),
-        /// How fast requests of one token or user may follow each other.
+        /// How fast requests of one token or user may follow each other. Each replica counts for itself.
         caller_rate: Option<Rate> = None => or_unlimited(Own),
     }
 }

@@ -131,12 +131,15 @@ impl Connector {
         }));
     }
 
-    /// The database refused what [`password`](Self::password) gave: a token that is taken back is not used again.
-    pub(super) fn refused(&self) {
-        if let Password::Token(lease) = &self.0.password
-            && let Some(held) = lease.peek(Duration::ZERO)
-        {
-            lease.reject(&held);
+    /// The database refused what [`password`](Self::password) gave: a token that is taken back is not used again. Whether there can
+    /// be another one.
+    pub(super) fn refused(&self) -> bool {
+        match &self.0.password {
+            Password::Token(lease) => match lease.peek(Duration::ZERO) {
+                Some(held) => lease.reject(&held),
+                None => false,
+            },
+            _ => false,
         }
     }
 }

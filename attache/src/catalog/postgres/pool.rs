@@ -103,12 +103,17 @@ impl Pool {
 
     /// As [`ask`](Self::ask), until `end`.
     pub(super) async fn ask_until(&self, ask: &Ask, end: Instant) -> Result<Answer, Failure> {
-        let (mut pause, mut repeated) = (MIN_PAUSE, false);
+        let (mut pause, mut repeated, mut renewed) = (MIN_PAUSE, false, false);
         loop {
             let failure = match self.once(ask, end).await {
                 Ok(rows) => return Ok(Answer { rows, repeated }),
                 Err(failure) => failure,
             };
+            // A token that was taken back is a matter of another token, once.
+            if matches!(failure, Failure::Wrong(..)) && !renewed && self.connector.refused() {
+                renewed = true;
+                continue;
+            }
             let wait = pause.mul_f64(rand::random_range(0.5..1.0));
             if !failure.may_be_repeated() || Instant::now() + wait >= end {
                 return Err(failure);
@@ -151,9 +156,6 @@ impl Pool {
         };
         let connection = connection.map_err(|error| {
             let failure = Failure::of_pool(error);
-            if matches!(failure, Failure::Wrong(..)) {
-                self.connector.refused();
-            }
             match self.connector.take_fault() {
                 Some(fault) => Failure::Ours(fault),
                 None => failure,
