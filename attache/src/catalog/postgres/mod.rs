@@ -86,10 +86,23 @@ impl PostgresCatalog {
     ) -> Result<Self> {
         let connector = Connector::new(url, config, token)?;
         let pool = Pool::new(url, config, connector)?;
-        schema::migrate(&pool, START_TIME).await?;
-        let end = Instant::now() + START_TIME;
-        let worker = Worker::register(&pool, end).await;
-        let worker = worker.map_err(|failure| failure.into_error("register"))?;
+        let worker = async {
+            schema::migrate(&pool, START_TIME).await?;
+            let worker = Worker::register(&pool, Instant::now() + START_TIME).await;
+            worker.map_err(|failure| failure.into_error("register"))
+        };
+        let worker = worker.await.map_err(|error| match error.kind() {
+            ErrorKind::UpstreamUnavailable => Error::new(
+                ErrorKind::UpstreamUnavailable,
+                format!(
+                    "the database that catalog.url names, {url}, did not answer for {} s: is it running, and does this machine reach it?",
+                    START_TIME.as_secs()
+                ),
+            )
+            .for_operator()
+            .with_source(error),
+            _ => error,
+        })?;
         let shared = Arc::new(Shared { pool, worker });
         let heartbeat = tokio::spawn(beat_regularly(shared.clone()));
         Ok(Self {

@@ -1,16 +1,22 @@
-//! What a page of a listing costs among five million rows, measured: `cargo test --release -p attache --test pages_of_millions --
-//! --ignored --nocapture`. docs/scaling.md has the figures.
+//! What the figures of docs/scaling.md are, measured: `cargo test --release -p attache --test measured -- --ignored --nocapture
+//! --test-threads 1`. Run by hand, because it takes minutes and wants the machine for itself.
+#![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
 #[path = "postgres/ground.rs"]
 mod ground;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use attache::access::Owners;
 use attache::attachment::{AttachmentId, Owner};
+use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Page};
-use ground::Ground;
-use test_support::Postgres;
+use attache::testing::rows::{draft, stored};
+use futures::stream::{self, StreamExt as _};
+use ground::{Ground, open};
+use test_support::{PgBouncer, Postgres};
 
 /// Kinds as a wiki has them: one of four fifths, one whose rows are all older than the rest, a few of which there are few, and none.
 const FILL: &str = "
@@ -121,4 +127,98 @@ async fn median(catalog: &dyn Catalog, page: &Page) -> (usize, Duration) {
     }
     times.sort();
     (count, times[10])
+}
+
+/// With `fsync`, as in production: what is shared by writes that go together is the flush.
+#[ignore = "takes half a minute, alone on the machine"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_uploads_at_a_time_begin_and_are_committed_at_ten_times_the_rate_of_one() {
+    let Some(postgres) = Postgres::start().await else {
+        return;
+    };
+    let Some(pooler) = PgBouncer::before(&postgres).await else {
+        return;
+    };
+    for way in ["direct", "through PgBouncer"] {
+        let database = postgres.database().await;
+        let url = match way {
+            "direct" => database.url(),
+            _ => pooler.url(&database),
+        };
+        let catalog = open(&url).await.expect("opened");
+        let mut rates = Vec::new();
+        for clients in [1, 8, 32] {
+            rates.push(uploads_a_second(&catalog, clients).await);
+        }
+        let ratio = rates[2] / rates[0];
+        println!("{way}: {rates:.0?} uploads a second by 1, 8, 32 clients; 32 to 1: {ratio:.1}");
+        assert!(ratio >= 10.0, "{way}: {ratio}");
+    }
+}
+
+async fn uploads_a_second(catalog: &dyn Catalog, clients: usize) -> f64 {
+    let (start, done) = (Instant::now(), AtomicUsize::new(0));
+    let client = async || {
+        while start.elapsed() < Duration::from_secs(3) {
+            let draft = draft();
+            catalog.begin(&draft).await.expect("begin");
+            catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let clients: Vec<_> = (0..clients).map(|_| client()).collect();
+    futures::future::join_all(clients).await;
+    done.into_inner() as f64 / start.elapsed().as_secs_f64()
+}
+
+#[ignore = "takes half a minute, alone on the machine"]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_by_its_id_costs_at_most_a_third_more_cpu_than_in_sqlite() {
+    let Some(ground) = Ground::new().await else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite = SqliteCatalog::open(&folder.path().join("a.db")).expect("opened");
+    let catalogs: [Arc<dyn Catalog>; 2] = [Arc::new(sqlite), ground.open().await];
+    let mut ids = Vec::new();
+    for catalog in &catalogs {
+        let draft = draft();
+        catalog.begin(&draft).await.expect("begin");
+        catalog.commit(&draft.id, &stored(1)).await.expect("commit");
+        ids.push(draft.id);
+    }
+    for at_a_time in [1, 8] {
+        let mut ratios = Vec::new();
+        for _ in 0..5 {
+            let mut costs = Vec::new();
+            for (catalog, id) in catalogs.iter().zip(&ids) {
+                const READS: u32 = 20_000;
+                let before = cpu();
+                let reads = stream::iter(0..READS).map(|_| catalog.find(id));
+                let reads = reads.buffer_unordered(at_a_time);
+                reads
+                    .for_each(async |found| drop(found.expect("found")))
+                    .await;
+                costs.push((cpu() - before).as_secs_f64() * 1e6 / f64::from(READS));
+            }
+            println!(
+                "{at_a_time} at a time: SQLite {:.1} us, PostgreSQL {:.1} us",
+                costs[0], costs[1]
+            );
+            ratios.push(costs[1] / costs[0]);
+        }
+        ratios.sort_by(f64::total_cmp);
+        println!("{at_a_time} at a time: ratio {:.2}", ratios[2]);
+        assert!(ratios[2] <= 1.3, "{at_a_time} at a time: {ratios:?}");
+    }
+}
+
+/// What all threads of this process have used.
+fn cpu() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
 }
