@@ -10,6 +10,7 @@ mod begin;
 mod commit;
 mod connect;
 mod failure;
+mod find;
 mod lane;
 mod listing;
 mod partial;
@@ -38,6 +39,7 @@ use begin::Begin;
 use commit::Commit;
 use connect::Connector;
 use failure::{Failure, closed};
+use find::Finds;
 use lane::Lane;
 use pool::Pool;
 use reserve::Reserve;
@@ -63,6 +65,7 @@ const START_TIME: Duration = Duration::from_secs(30);
 /// A catalog in PostgreSQL.
 pub struct PostgresCatalog {
     shared: Arc<Shared>,
+    finds: Arc<Finds>,
     begins: Lane<Begin>,
     reserves: Lane<Reserve>,
     commits: Lane<Commit>,
@@ -106,6 +109,7 @@ impl PostgresCatalog {
         let shared = Arc::new(Shared { pool, worker });
         let heartbeat = tokio::spawn(beat_regularly(shared.clone()));
         Ok(Self {
+            finds: Arc::default(),
             begins: Lane::start(shared.clone()),
             reserves: Lane::start(shared.clone()),
             commits: Lane::start(shared.clone()),
@@ -178,15 +182,7 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn find(&self, id: &AttachmentId) -> Result<Attachment> {
-        let ask = Ask::new(format!(
-            "SELECT {COLUMNS} FROM attache.attachments WHERE id = $1 AND state = 'ready'"
-        ))
-        .text(id.as_str());
-        let rows = self.read("find", &ask).await?;
-        match rows.first() {
-            Some(row) => attachment(row).map_err(|failure| failure.into_error("find")),
-            None => Err(Error::not_found(id.as_str())),
-        }
+        self.finds.find(&self.shared, id).await
     }
 
     async fn list(&self, page: &Page) -> Result<Vec<Attachment>> {
