@@ -43,7 +43,7 @@ impl Server {
         variables: &[(&str, &str)],
         arguments: &[&str],
     ) -> Self {
-        let (child, address) = serve(folder.path(), variables, arguments);
+        let (child, address) = serve(folder.path(), variables, arguments, ANY_PORT);
         Self {
             address,
             folder,
@@ -51,10 +51,28 @@ impl Server {
         }
     }
 
+    /// Starts in a folder of its own, at an address that others are told of.
+    pub fn start_at(listen: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (child, address) = serve(folder.path(), variables, &[], listen);
+        Self {
+            address,
+            folder,
+            child,
+        }
+    }
+
+    /// SIGKILL, and the same again at the same address.
+    pub fn restart_there(&mut self, variables: &[(&str, &str)]) {
+        self.kill();
+        let there = self.address.to_string();
+        (self.child, self.address) = serve(self.folder.path(), variables, &[], &there);
+    }
+
     /// SIGKILL, and the same again in the same folder.
     pub fn restart(&mut self, variables: &[(&str, &str)]) {
         self.kill();
-        (self.child, self.address) = serve(self.folder.path(), variables, &[]);
+        (self.child, self.address) = serve(self.folder.path(), variables, &[], ANY_PORT);
     }
 
     /// SIGKILL.
@@ -213,10 +231,17 @@ impl Drop for Server {
     }
 }
 
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// Starts the server, and waits until it listens.
-fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Child, SocketAddr) {
+fn serve(
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+    listen: &str,
+) -> (Child, SocketAddr) {
     let mut child = command(folder, variables)
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--listen", listen])
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(folder.join("log")).expect("a log"))
