@@ -149,6 +149,8 @@ fn is_a_race(failure: &Failure) -> bool {
             SqlState::UNIQUE_VIOLATION,
             SqlState::DUPLICATE_TABLE,
             SqlState::DUPLICATE_SCHEMA,
+            // Of the type that each table has.
+            SqlState::DUPLICATE_OBJECT,
             SqlState::INTERNAL_ERROR,
         ]
         .contains(state)
