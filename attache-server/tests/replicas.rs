@@ -24,6 +24,16 @@ mod support;
 #[path = "replicas/together.rs"]
 mod together;
 
+use std::time::{Duration, Instant};
+
+/// Lets time pass, all of it: somebody else may wake this thread up.
+fn pass(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// A number of the environment.
 fn setting(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Ledger, Random, load, sha256};
 use crate::ground::{Ground, Store, Variables};
+use crate::pass;
 use crate::support::nginx::Nginx;
 use crate::support::{Server, command};
 
@@ -41,7 +42,7 @@ async fn survive(store: Store) {
     };
     let (ledger, stop, began) = (Ledger::default(), AtomicBool::new(false), Instant::now());
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::block_in_place(|| {
+    let failed_starts = tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
             let stopping = Stop(&stop);
             for _ in 0..CLIENTS {
@@ -59,15 +60,15 @@ async fn survive(store: Store) {
             let between = Duration::from_secs(kills) / (outages + 1);
             for _ in 0..outages {
                 let down = Duration::from_millis(500 + random.below(2_000));
-                std::thread::park_timeout(between.saturating_sub(down));
+                pass(between.saturating_sub(down));
                 ground.postgres.stop_immediately();
-                std::thread::park_timeout(down);
+                pass(down);
                 runtime.block_on(ground.postgres.start_again());
             }
             let killed = killer.join();
             drop(stopping);
-            killed.unwrap_or_else(|panic| resume_unwind(panic));
-        });
+            killed.unwrap_or_else(|panic| resume_unwind(panic))
+        })
     });
     let ran = began.elapsed();
     if asked.is_none() {
@@ -97,7 +98,7 @@ async fn survive(store: Store) {
     let counts = ledger.counts();
     println!(
         "{store:?}: {kills} kills and {outages} outages in {ran:.1?}, in order {order:.1?} later; {} are there, {broken} of them never \
-         acknowledged; {counts:?}; {} processes",
+         acknowledged; {counts:?}; {} processes, {failed_starts} starts failed",
         there.len(),
         ground.workers().await
     );
@@ -115,18 +116,20 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Kills one each second, and starts it again a little later.
-fn kill(servers: &mut [Server], variables: &Variables, kills: u64, random: &mut Random) {
+/// Kills one each second, and starts it again a little later; how many starts failed.
+fn kill(servers: &mut [Server], variables: &Variables, kills: u64, random: &mut Random) -> u64 {
     let variables = variables.all();
+    let mut failed = 0;
     for _ in 0..kills {
         let next = Instant::now() + Duration::from_secs(1);
         let victim = usize::try_from(random.below(servers.len() as u64)).unwrap();
-        std::thread::park_timeout(Duration::from_millis(random.below(300)));
+        pass(Duration::from_millis(random.below(300)));
         servers[victim].kill();
-        std::thread::park_timeout(Duration::from_millis(random.below(300)));
-        servers[victim].restart_there(&variables);
-        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        pass(Duration::from_millis(random.below(300)));
+        failed += servers[victim].restart_there(&variables);
+        pass(next.saturating_duration_since(Instant::now()));
     }
+    failed
 }
 
 /// What is there by one of them, ids with digests, each read whole.

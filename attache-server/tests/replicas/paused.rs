@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::client::{Random, sha256};
 use crate::ground::{Ground, Store};
+use crate::pass;
 use crate::support::{Answer, Server, connect, try_read_answer};
 
 /// Uploads that are under way when it is stopped.
@@ -116,7 +117,7 @@ fn one_round(ground: &Ground, servers: &[Server], pause: Pause, random: &mut Ran
             stopped.wait();
             assert!(begun, "not all of them have begun");
             match pause {
-                Pause::InRealTime => std::thread::park_timeout(PAUSE),
+                Pause::InRealTime => pass(PAUSE),
                 Pause::UntilTakenOver => {
                     runtime.block_on(take_for_dead(ground));
                     sweep(others);
@@ -125,7 +126,7 @@ fn one_round(ground: &Ground, servers: &[Server], pause: Pause, random: &mut Ran
                     runtime.block_on(take_for_dead(ground));
                     let moment = Duration::from_micros(random.below(20_000));
                     let sweeping = scope.spawn(|| sweep(others));
-                    std::thread::park_timeout(moment);
+                    pass(moment);
                     victim.signal("CONT");
                     sweeping.join().unwrap();
                 }
