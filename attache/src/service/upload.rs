@@ -43,7 +43,8 @@ impl Attache {
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) and [`QuotaExceeded`](ErrorKind::QuotaExceeded) as soon as it is known;
     /// [`DigestMismatch`](ErrorKind::DigestMismatch); [`ClientTimeout`](ErrorKind::ClientTimeout); the errors of `body`;
-    /// [`Busy`](ErrorKind::Busy) if there is no memory; the errors of storage and catalog. Nothing is kept after any.
+    /// [`Busy`](ErrorKind::Busy) if there is no memory; the errors of storage and catalog. Nothing is kept after any; where
+    /// the catalog itself failed, [`take_over`](Self::take_over) removes what it left.
     pub async fn upload(
         &self,
         new: NewAttachment,
