@@ -11,8 +11,8 @@ use crate::state::App;
 /// How often what was interrupted is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// How often it is looked for processes that died and left something. With the time after which a replica counts as dead it makes
-/// less than half a minute.
+/// How often it is looked for processes that died and left something, and for what this one could not finish. With the time after
+/// which a replica counts as dead it makes less than half a minute.
 const TAKE_OVER_EVERY: Duration = Duration::from_secs(10);
 
 /// Starts all of it. Dropping the set ends it.
@@ -48,10 +48,10 @@ async fn take_over_regularly(app: App) {
         timer.tick().await;
         match app.attache.take_over().await {
             Ok(report) if report == attache::observe::status::SweepReport::default() => {}
-            Ok(report) => tracing::info!(?report, "took over what a process that died has left"),
+            Ok(report) => tracing::info!(?report, "finished what was interrupted"),
             Err(error) => tracing::debug!(
                 error = error.report(),
-                "cannot look for processes that died"
+                "cannot look for what was interrupted"
             ),
         }
     }

@@ -225,6 +225,36 @@ faults! {
     a_sweep_over_blocks: Sweep over Blocks;
 }
 
+#[test]
+fn what_ended_while_the_catalog_was_out_is_finished_without_the_hourly_sweep() {
+    for at in ["begin", "commit", "retire", "forget"] {
+        let world = World::new(Ground::Memory, None, false);
+        let process = world.start();
+        let mut ledger = Ledger::default();
+        let (kept, sent) = (pattern(1000, 1), pattern(2000, 2));
+        let id = keep(&process, &world, &kept, None);
+        world.fuse.arm(At::Name(at), Fault::Outage);
+        process.runtime.block_on(async {
+            let uploaded = upload(&process.service, &world.fuse, &sent, true, None).await;
+            let deleted = process.service.delete(&id).await;
+            assert!(uploaded.is_err() || deleted.is_err(), "{at}");
+            match uploaded {
+                Ok(id) => ledger.stored.push((id, sent)),
+                Err(_) => ledger.sent.push(sent),
+            }
+        });
+        world.fuse.heal();
+        process.settle();
+        let work = process.service.take_over();
+        let report = process.runtime.block_on(work).expect("the catalog is back");
+        assert_eq!(report.failed, 0, "{at}");
+        ledger.doomed.push((id, kept));
+        assert_eq!(sweep(&process, at), SweepReport::default(), "{at}");
+        world.check(&process, &ledger, at);
+        process.stop();
+    }
+}
+
 /// `$lie` breaks `$operation`, and the invariant says so.
 macro_rules! caught {
     ($($name:ident: $lie:ident breaks $operation:ident;)*) => {$(

@@ -43,12 +43,36 @@ impl Server {
         variables: &[(&str, &str)],
         arguments: &[&str],
     ) -> Self {
-        let (child, address) = serve(folder.path(), variables, arguments);
+        let started = serve(folder.path(), variables, arguments);
+        Self::of(folder, started)
+    }
+
+    /// Starts in a folder of its own, at an address that others are told of.
+    pub fn start_at(listen: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = try_serve(folder.path(), variables, &[], listen);
+        Self::of(folder, started.unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    fn of(folder: tempfile::TempDir, (child, address): (Child, SocketAddr)) -> Self {
         Self {
             address,
             folder,
             child,
         }
+    }
+
+    /// SIGKILL, and the same again at the same address, twice if need be, as whatever looks after processes does; how often.
+    pub fn restart_there(&mut self, variables: &[(&str, &str)]) -> u64 {
+        self.kill();
+        let there = self.address.to_string();
+        let start = || try_serve(self.folder.path(), variables, &[], &there);
+        let (started, again) = match start() {
+            Ok(started) => (started, 0),
+            Err(_) => (start().unwrap_or_else(|why| panic!("{why}")), 1),
+        };
+        (self.child, self.address) = started;
+        again
     }
 
     /// SIGKILL, and the same again in the same folder.
@@ -215,8 +239,18 @@ impl Drop for Server {
 
 /// Starts the server, and waits until it listens.
 fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Child, SocketAddr) {
+    try_serve(folder, variables, arguments, "127.0.0.1:0").unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// As [`serve`], or why it did not start.
+fn try_serve(
+    folder: &Path,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+    listen: &str,
+) -> Result<(Child, SocketAddr), String> {
     let mut child = command(folder, variables)
-        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["serve", "--listen", listen])
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(folder.join("log")).expect("a log"))
@@ -234,10 +268,11 @@ fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Chil
         .and_then(|address| address.parse().ok());
     let Some(address) = address else {
         let _ = child.kill();
+        let _ = child.wait();
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        panic!("the server did not start: {line:?}\n{log}");
+        return Err(format!("the server did not start: {line:?}\n{log}"));
     };
-    (child, address)
+    Ok((child, address))
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

@@ -23,6 +23,15 @@ pub struct Store<'a> {
 impl Nginx {
     /// Starts it in front of `attache`, with access to `objects`; `None` if it is not on this machine.
     pub fn start(attache: SocketAddr, objects: &Path, store: Option<Store<'_>>) -> Option<Self> {
+        Self::before(&[attache], objects, store)
+    }
+
+    /// Starts it in front of several, one after the other in turn.
+    pub fn before(
+        attache: &[SocketAddr],
+        objects: &Path,
+        store: Option<Store<'_>>,
+    ) -> Option<Self> {
         let program = test_support::nginx()?;
         let folder = tempfile::tempdir().expect("a folder");
         for _ in 0..5 {
@@ -111,7 +120,7 @@ const MAIN: &str = "
 fn site(
     folder: &Path,
     address: SocketAddr,
-    attache: SocketAddr,
+    attache: &[SocketAddr],
     objects: &Path,
     store: Option<&Store<'_>>,
 ) -> String {
@@ -121,7 +130,15 @@ fn site(
         site = site.replace(shipped, ours);
     };
     change("listen 80;", &format!("listen {address};"));
-    change("server 127.0.0.1:8080;", &format!("server {attache};"));
+    let servers: Vec<String> = match attache {
+        [one] => vec![format!("server {one};")],
+        // By default nginx leaves a server alone for ten seconds after one failure, and all of them if each has failed.
+        several => several
+            .iter()
+            .map(|at| format!("server {at} max_fails=0;"))
+            .collect(),
+    };
+    change("server 127.0.0.1:8080;", &servers.join("\n"));
     change(
         "/var/lib/attache/objects/",
         &format!("{}/", objects.display()),

@@ -1,17 +1,20 @@
 //! What `catalog.url` names, opened: attachments, tokens and keys are in one database.
 
+use std::future::Future;
 use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::Catalog;
 use super::cached::CachedCatalog;
 use super::config::{CatalogConfig, CatalogUrl};
-use super::postgres::PostgresCatalog;
+use super::postgres::{PostgresCatalog, START_TIME};
 use super::sqlite::{self, SqliteCatalog};
 use crate::access::config::SecretsConfig;
 use crate::access::keys::{self, KeyStore};
 use crate::access::sealed::{SealedKeys, SealedStore};
 use crate::access::tokens::TokenStore;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
 use crate::secret::Secret;
 
@@ -55,8 +58,23 @@ pub async fn open(
         }
         CatalogUrl::Postgres(url) => {
             let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
-            let keys = async { with_key(open_keys(&postgres, catalog, secrets).await?).await };
+            let keys = patiently(|| async {
+                with_key(open_keys(&postgres, catalog, secrets).await?).await
+            });
             together(postgres.clone(), keys.await).await
+        }
+    }
+}
+
+/// Opens again and again while the database is away, for as long as a start waits for one that is coming up. Each try waits for
+/// it, too.
+async fn patiently<T, F: Future<Output = Result<T>>>(open: impl Fn() -> F) -> Result<T> {
+    let end = Instant::now() + START_TIME;
+    loop {
+        match open().await {
+            Err(error)
+                if error.kind() == ErrorKind::UpstreamUnavailable && Instant::now() < end => {}
+            outcome => return outcome,
         }
     }
 }

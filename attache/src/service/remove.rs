@@ -1,9 +1,11 @@
 //! The one order in which bytes go: out of sight, gone, forgotten. Nobody else calls `retire`, `abandon` or `forget`.
 
+use std::sync::Arc;
+
 use futures::stream::{self, StreamExt as _};
 
 use super::locks::RemovalLock;
-use super::unsettled::Pending;
+use super::unsettled::{Leftover, Pending};
 use super::{Attache, MAX_PAGE, Parts};
 use crate::access::Owners;
 use crate::attachment::{AttachmentId, ObjectKey, Owner};
@@ -45,8 +47,13 @@ impl Attache {
         retired: impl FnOnce(),
     ) -> Result<bool> {
         let catalog = &self.0.catalog;
+        // What fails at the catalog may have happened. No other process looks at it, so this one does, in seconds.
+        let note = |error: Error| {
+            self.0.unsettled.note(id);
+            error
+        };
         let row = match removal {
-            Removal::Attachment => catalog.retire(id).await?,
+            Removal::Attachment => catalog.retire(id).await.map_err(note)?,
             // Only what is this process's own: another one may have taken it for dead, and finished its upload.
             Removal::Upload(_) | Removal::Interrupted => match catalog.abandon(id).await? {
                 Abandoned::Retired(key) => Some(key),
@@ -75,7 +82,7 @@ impl Attache {
                 parts.storage.discard(key).await?;
             }
         }
-        catalog.forget(id).await?;
+        catalog.forget(id).await.map_err(note)?;
         Ok(row.is_some())
     }
 
@@ -89,6 +96,18 @@ impl Attache {
             Some(upload) => store.abort(&upload).await,
             None => Ok(()),
         }
+    }
+
+    /// Takes back an upload whose catalog failed, which may fail again: its sender does not wait for that. A
+    /// [close](Self::close) does.
+    pub(super) fn undo_later(&self, parts: &Arc<Parts>, id: &AttachmentId, pending: Pending<'_>) {
+        let (this, parts, id) = (self.clone(), parts.clone(), id.clone());
+        pending.settled();
+        self.0.tasks.spawn(trace::carried(async move {
+            let left = Leftover::Upload(None);
+            let pending = this.0.unsettled.pending(&id, left);
+            this.undo(&parts, &id, pending, None).await;
+        }));
     }
 
     /// Takes back an upload that failed. What cannot be taken back now is left for the sweep.

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use time::OffsetDateTime;
 
 use super::remove::Removal;
+use super::unsettled::Leftover;
 use super::{Attache, Parts};
 use crate::attachment::{AttachmentId, ObjectKey, media};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,14 +35,15 @@ impl Attache {
         Ok(report)
     }
 
-    /// Takes over what processes that died have left, and finishes it: the part of a [`sweep`](Self::sweep) that does not wait for
-    /// an hour. One read of the catalog if there is nothing.
+    /// Finishes what processes that died have left, and what this one could not finish because its catalog failed: the part of a
+    /// [`sweep`](Self::sweep) that does not wait for an hour. One read of the catalog if there is nothing.
     ///
     /// # Errors
     ///
     /// As [`sweep`](Self::sweep).
     pub async fn take_over(&self) -> Result<SweepReport> {
         let mut report = SweepReport::default();
+        self.sweep_unsettled(&mut report).await?;
         self.sweep_unfinished(Whose::OfTheDead, &mut report).await?;
         Ok(report)
     }
@@ -50,22 +52,7 @@ impl Attache {
         let parts = self.parts();
         self.in_place(&parts).await?;
         let mut report = SweepReport::default();
-        // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
-        for id in self.0.unsettled.all() {
-            let done = match self.0.catalog.find_uncached(&id).await {
-                // One that turned out to be stored may have been seen, and stays.
-                Ok(_) => true,
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // Its sender was told that it failed.
-                    self.clean_up(&parts, &id, Interrupted::Failed, &mut report)
-                        .await
-                }
-                Err(error) => return Err(error),
-            };
-            if done {
-                self.0.unsettled.remove(&id);
-            }
-        }
+        self.sweep_unsettled(&mut report).await?;
         self.sweep_unfinished(Whose::Any, &mut report).await?;
         self.sweep_expired(&parts, &mut report).await?;
         match parts.storage.remove_temporary_files().await {
@@ -79,6 +66,32 @@ impl Attache {
             }
         }
         Ok(report)
+    }
+
+    /// Looks at what ended in this process while the catalog failed.
+    async fn sweep_unsettled(&self, report: &mut SweepReport) -> Result<()> {
+        if self.0.unsettled.is_empty() {
+            return Ok(());
+        }
+        let parts = self.parts();
+        self.in_place(&parts).await?;
+        // An id goes when it is done with, not before: this future may be dropped, or fail, at any of them.
+        for (id, left) in self.0.unsettled.all() {
+            let done = match self.0.catalog.find_uncached(&id).await {
+                // One that turned out to be stored may have been seen, and stays.
+                Ok(_) => true,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    // Its sender was told that it failed.
+                    self.clean_up(&parts, &id, Interrupted::Ours(&left), report)
+                        .await
+                }
+                Err(error) => return Err(error),
+            };
+            if done {
+                self.0.unsettled.remove(&id);
+            }
+        }
+        Ok(())
     }
 
     /// Finishes rows that no living process works on.
@@ -174,9 +187,9 @@ impl Attache {
         let lock = self.0.removal_locks.lock(id).await;
         // An upload that was taken over is one of this process, which no other sweep finds while this process lives.
         let pending = match interrupted {
-            Interrupted::Failed => None,
+            Interrupted::Ours(_) => None,
             _ => {
-                let pending = self.0.unsettled.pending(id);
+                let pending = self.0.unsettled.pending(id, Leftover::Row);
                 let now = OffsetDateTime::now_utc();
                 if !self.0.catalog.take_over(id, now).await? {
                     pending.settled();
@@ -196,7 +209,11 @@ impl Attache {
             settle();
             return Ok(Swept::Completed);
         }
-        let removal = self.take_away(parts, id, lock, Removal::Interrupted, settle);
+        let removal = match interrupted {
+            Interrupted::Ours(Leftover::Upload(sent)) => Removal::Upload(sent.as_ref()),
+            _ => Removal::Interrupted,
+        };
+        let removal = self.take_away(parts, id, lock, removal, settle);
         Ok(match removal.await? {
             true => Swept::Removed,
             false => Swept::Nothing,
@@ -265,8 +282,8 @@ enum Interrupted<'a> {
     Deletion,
     /// An upload that nobody has taken up in time.
     Expired,
-    /// An upload of this process that failed.
-    Failed,
+    /// Work of this process that ended while the catalog failed.
+    Ours(&'a Leftover),
 }
 
 /// What a sweep did with a row.

@@ -1,23 +1,39 @@
-//! Uploads whose rows may be pending still although nobody works on them any more.
+//! Work of this process that ended while the catalog failed, so that it may be undone, or done, by half.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::attachment::AttachmentId;
+use crate::attachment::{AttachmentId, ObjectKey};
 
-/// Uploads of this process that ended and whose rows may be pending still, because the catalog failed. No other process
-/// takes them while this one lives, so its own sweep does.
+/// Uploads and removals of this process that ended and whose rows may be unfinished still, because the catalog failed. No other
+/// process takes them while this one lives, so it looks at them itself.
 #[derive(Default)]
-pub(super) struct Unsettled(Mutex<HashSet<AttachmentId>>);
+pub(super) struct Unsettled(Mutex<HashMap<AttachmentId, Leftover>>);
+
+/// What there may be of an id besides its row.
+#[derive(Clone)]
+pub(super) enum Leftover {
+    /// What an upload of this process has sent under this key, also if its row has gone; `None` if it has sent nothing.
+    Upload(Option<ObjectKey>),
+    /// What its row says.
+    Row,
+}
 
 impl Unsettled {
-    fn ids(&self) -> MutexGuard<'_, HashSet<AttachmentId>> {
+    fn ids(&self) -> MutexGuard<'_, HashMap<AttachmentId, Leftover>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that a sweep should look at now.
-    pub(super) fn all(&self) -> Vec<AttachmentId> {
-        self.ids().iter().cloned().collect()
+    /// Those that should be looked at now.
+    pub(super) fn all(&self) -> Vec<(AttachmentId, Leftover)> {
+        let ids = self.ids();
+        let all = ids.iter().map(|(id, left)| (id.clone(), left.clone()));
+        all.collect()
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids().is_empty()
     }
 
     /// This one is done with.
@@ -25,23 +41,35 @@ impl Unsettled {
         self.ids().remove(id);
     }
 
-    /// An upload that is about to have a row.
-    pub(super) fn pending(&self, id: &AttachmentId) -> Pending<'_> {
+    /// The catalog failed while this one was removed.
+    pub(super) fn note(&self, id: &AttachmentId) {
+        self.ids().insert(id.clone(), Leftover::Row);
+    }
+
+    /// Work on an id whose row is about to be this process's. What it may leave is said when it is known.
+    pub(super) fn pending(&self, id: &AttachmentId, left: Leftover) -> Pending<'_> {
         Pending {
             unsettled: self,
             id: Some(id.clone()),
+            left,
         }
     }
 }
 
-/// An upload whose row may be pending. Unless it is settled, its end, a panic included, leaves it to the next sweep.
+/// Work whose row may be unfinished. Unless it is settled, its end, a panic included, leaves it to the next look.
 pub(super) struct Pending<'a> {
     unsettled: &'a Unsettled,
     id: Option<AttachmentId>,
+    left: Leftover,
 }
 
 impl Pending<'_> {
-    /// There is no pending row any more.
+    /// Bytes may be in the store.
+    pub(super) fn sends(&mut self, key: &ObjectKey) {
+        self.left = Leftover::Upload(Some(key.clone()));
+    }
+
+    /// There is no unfinished row any more.
     pub(super) fn settled(mut self) {
         self.id = None;
     }
@@ -50,7 +78,7 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.unsettled.ids().insert(id);
+            self.unsettled.ids().insert(id, self.left.clone());
         }
     }
 }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::beginning::{Beginning, beginning};
 use super::reserving::{RESERVE_STEP, Reserving};
+use super::unsettled::Leftover;
 use super::{Attache, Parts};
 use crate::attachment::filename::Filename;
 use crate::attachment::media;
@@ -42,7 +43,8 @@ impl Attache {
     ///
     /// [`TooLarge`](ErrorKind::TooLarge) and [`QuotaExceeded`](ErrorKind::QuotaExceeded) as soon as it is known;
     /// [`DigestMismatch`](ErrorKind::DigestMismatch); [`ClientTimeout`](ErrorKind::ClientTimeout); the errors of `body`;
-    /// [`Busy`](ErrorKind::Busy) if there is no memory; the errors of storage and catalog. Nothing is kept after any.
+    /// [`Busy`](ErrorKind::Busy) if there is no memory; the errors of storage and catalog. Nothing is kept after any; where
+    /// the catalog itself failed, [`take_over`](Self::take_over) removes what it left.
     pub async fn upload(
         &self,
         new: NewAttachment,
@@ -116,7 +118,7 @@ impl Attache {
             quota,
             idempotency_key: new.idempotency_key,
         };
-        let pending = self.0.unsettled.pending(&id);
+        let mut pending = self.0.unsettled.pending(&id, Leftover::Upload(None));
         match self.0.catalog.begin(&draft).await {
             Ok(Begun::New) => {}
             Ok(Begun::Repeated(attachment)) => {
@@ -126,14 +128,14 @@ impl Attache {
                     repeated: true,
                 });
             }
-            Err(error) if error.kind().is_expected() => {
-                // A refusal leaves no row.
+            Err(error) if error.kind().is_expected() && error.kind() != ErrorKind::Busy => {
+                // A refusal leaves no row. A catalog that had no time may have made one before.
                 pending.settled();
                 return Err(error);
             }
             Err(error) => {
                 // A failure may have happened after the row was written, with its share of the quota.
-                self.undo(parts, &id, pending, None).await;
+                self.undo_later(parts, &id, pending);
                 return Err(error.during("upload", id.as_str()));
             }
         }
@@ -169,6 +171,7 @@ impl Attache {
                 md5: new.md5,
                 crc64: None,
             });
+        pending.sends(&key);
         let stored = parts.storage.put(&key, &content, body).await;
         match self.settle(&id, stored).await {
             Ok(attachment) => {

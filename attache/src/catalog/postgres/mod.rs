@@ -60,7 +60,7 @@ use crate::secret::Secret;
 use crate::storage::Stored;
 
 /// How long a start waits for a database that is coming up, or for another replica that makes its tables.
-const START_TIME: Duration = Duration::from_secs(30);
+pub(super) const START_TIME: Duration = Duration::from_secs(30);
 
 /// A catalog in PostgreSQL.
 pub struct PostgresCatalog {

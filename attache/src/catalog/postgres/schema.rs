@@ -20,7 +20,7 @@ const MIGRATIONS: [&str; 1] = [include_str!(
 /// The oldest version that can work with the tables of this one.
 const MIN_READER: i64 = 1;
 
-/// How often another replica may be in the way.
+/// How often another replica may be in the way. A lock that one holds is no race: it is waited for.
 const TRIES: usize = 20;
 
 /// How long a migration waits for a lock. Every read of a table waits behind a migration that waits.
@@ -46,8 +46,11 @@ pub(super) async fn migrate(pool: &Pool, patience: std::time::Duration) -> Resul
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
-        tries += 1;
-        if tries == TRIES || Instant::now() >= end || !is_a_race(&failure) {
+        // A database that is away is waited for as long as there is patience, however often that is.
+        let is_away = matches!(failure, Failure::Away(_) | Failure::Busy(..));
+        tries += usize::from(!is_away);
+        let goes_on = is_away || tries < TRIES && is_a_race(&failure);
+        if !goes_on || Instant::now() >= end {
             return Err(failure.into_error("migrate"));
         }
         tokio::time::sleep(std::time::Duration::from_millis(rand::random_range(
@@ -132,10 +135,10 @@ fn nothing() -> Failure {
     Failure::Ours(Error::internal("the database answered nothing"))
 }
 
-/// Whether another replica was in the way, or the database is not there yet.
+/// Whether another replica was in the way.
 fn is_a_race(failure: &Failure) -> bool {
     let state = match failure {
-        Failure::Away(_) | Failure::Again(_) | Failure::Busy(..) => return true,
+        Failure::Again(_) => return true,
         Failure::Other(source) => source
             .downcast_ref::<tokio_postgres::Error>()
             .and_then(|error| error.code()),
@@ -146,6 +149,8 @@ fn is_a_race(failure: &Failure) -> bool {
             SqlState::UNIQUE_VIOLATION,
             SqlState::DUPLICATE_TABLE,
             SqlState::DUPLICATE_SCHEMA,
+            // Of the type that each table has.
+            SqlState::DUPLICATE_OBJECT,
             SqlState::INTERNAL_ERROR,
         ]
         .contains(state)
