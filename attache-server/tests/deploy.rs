@@ -641,7 +641,7 @@ fn compose_and_kubernetes_set_keys_that_exist_to_values_that_they_take() {
         let folder = tempfile::tempdir().unwrap();
         let config = command(folder.path(), &[])
             .arg("config")
-            .envs(set.iter().map(|(name, value)| (name, value)))
+            .envs(&set)
             // What the platform puts there.
             .env("AZURE_TENANT_ID", "t")
             .env("AZURE_CLIENT_ID", "c")

@@ -357,8 +357,10 @@ async fn the_password_is_a_token_of_entra_id_and_another_one_when_that_is_refuse
     let folder = tempfile::tempdir().expect("a folder");
     let ca = postgres.ca_file().expect("an authority");
     let url = format!("{}?sslmode=verify-full", database.url_without_password());
-    let mut config = attache::Config::default();
-    config.catalog = CatalogConfig::of(url.parse().expect("a URL"));
+    let mut config = attache::Config {
+        catalog: CatalogConfig::of(url.parse().expect("a URL")),
+        ..attache::Config::default()
+    };
     config.catalog.ca_file = Some(ca.to_owned());
     config.catalog.credential = DatabaseCredential::Entra;
     config.secrets.key_file = Some(folder.path().join("secrets.key"));
