@@ -242,7 +242,6 @@ fn serve(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (Chil
     try_serve(folder, variables, arguments, "127.0.0.1:0").unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// As [`serve`], or why it did not start.
 fn try_serve(
     folder: &Path,
     variables: &[(&str, &str)],
@@ -454,6 +453,7 @@ pub fn try_read_answer(stream: &mut impl Read) -> Result<Answer, String> {
         match stream.read(&mut buffer) {
             Ok(0) => return Err(String::from_utf8_lossy(&bytes).into_owned()),
             Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("{error}: {}", String::from_utf8_lossy(&bytes))),
         }
     };
@@ -474,6 +474,7 @@ pub fn try_read_answer(stream: &mut impl Read) -> Result<Answer, String> {
     let bodiless = matches!(answer.status, 204 | 304) || length == Some(0);
     while !bodiless && length.is_none_or(|length| answer.body.len() < length) {
         match stream.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => {
                 answer.truncated = length.is_some();
                 break;
