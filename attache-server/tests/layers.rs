@@ -17,8 +17,9 @@ const ARROWS: &str = "
     auth/session ->
     auth/tokens -> auth/caller auth/known auth/session
     backup ->
-    cli -> cli/backup cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
+    cli -> cli/backup cli/catalog cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
     cli/backup -> backup cli/out cli/outcome cli/progress cli/store
+    cli/catalog -> cli/out cli/outcome cli/progress cli/stop cli/store config
     cli/check -> cli/out cli/outcome cli/progress cli/store config
     cli/get -> cli/out cli/outcome cli/progress cli/stop
     cli/health -> cli/out cli/outcome client config

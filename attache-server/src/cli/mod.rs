@@ -14,6 +14,7 @@ use crate::reload::Source;
 use crate::{otlp, serve, telemetry};
 
 mod backup;
+mod catalog;
 mod check;
 mod get;
 mod health;
@@ -87,6 +88,7 @@ SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or
     Backup(backup::Backup),
     Restore(backup::Restore),
     Token(token::TokenCommand),
+    Catalog(catalog::CatalogCommand),
     /// Print the effective configuration as TOML: defaults, file and environment together.
     ///
     /// Secrets are redacted; apart from them, the output can be used as a configuration file.
@@ -188,6 +190,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
         Command::Backup(backup) => backup.run(&stored(file)?.store),
         Command::Restore(restore) => restore.run(stored(file)?.store),
+        Command::Catalog(catalog) => catalog.run(&Settings::load(file, &[])?),
         Command::Token(token) => token.run(Settings::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }

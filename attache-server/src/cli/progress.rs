@@ -32,6 +32,17 @@ pub(super) fn spinner(what: &str) -> ProgressBar {
     bar
 }
 
+/// A bar for rows; how many there are is set as it is known.
+pub(super) fn rows() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    bar.set_style(style(
+        "{msg}  {wide_bar}  {human_pos}/{human_len}  {per_sec}  {eta}",
+    ));
+    bar.set_message("opening");
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the templates above are valid")
 }

@@ -19,8 +19,10 @@ use crate::attachment::{Attachment, AttachmentId, Author, IdempotencyKey, Object
 use crate::error::Result;
 use crate::storage::Stored;
 
+pub mod bulk;
 pub mod cached;
 pub mod config;
+pub mod copy;
 pub mod open;
 pub mod partial;
 pub mod postgres;

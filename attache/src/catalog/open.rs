@@ -1,11 +1,13 @@
 //! What `catalog.url` names, opened: attachments, tokens and keys are in one database.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Catalog;
+use super::bulk::Bulk;
 use super::cached::CachedCatalog;
 use super::config::{CatalogConfig, CatalogUrl};
 use super::postgres::{PostgresCatalog, START_TIME};
@@ -43,25 +45,14 @@ pub async fn open(
 ) -> Result<Database> {
     match &catalog.url {
         CatalogUrl::Sqlite(file) => {
-            let path = file.clone();
-            let sqlite = tokio::task::spawn_blocking(move || SqliteCatalog::open(&path));
-            let sqlite = sqlite.await.map_err(|error| {
-                Error::internal("opening the catalog failed").with_source(error)
-            })??;
-            let sqlite = Arc::new(sqlite);
-            let keys = async {
-                let keys = open_keys(&sqlite, catalog, secrets).await?;
-                sqlite::take_over_key(&keys, file).await?;
-                with_key(keys).await
-            };
-            together(sqlite.clone(), keys.await).await
+            let sqlite = open_sqlite(file).await?;
+            let keys = sqlite_keys(&sqlite, file, catalog, secrets).await;
+            together(sqlite, keys).await
         }
         CatalogUrl::Postgres(url) => {
             let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
-            let keys = patiently(|| async {
-                with_key(open_keys(&postgres, catalog, secrets).await?).await
-            });
-            together(postgres.clone(), keys.await).await
+            let keys = postgres_keys(&postgres, catalog, secrets).await;
+            together(postgres, keys).await
         }
     }
 }
@@ -75,6 +66,87 @@ async fn patiently<T, F: Future<Output = Result<T>>>(open: impl Fn() -> F) -> Re
             Err(error)
                 if error.kind() == ErrorKind::UpstreamUnavailable && Instant::now() < end => {}
             outcome => return outcome,
+        }
+    }
+}
+
+/// Opens a database as [`open`] does, to be copied from. Its keys are as sealed as they are, and it is certain that `secrets` opens
+/// them.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn open_source(
+    catalog: &CatalogConfig,
+    secrets: &SecretsConfig,
+    token: Option<Lease<Secret>>,
+) -> Result<Arc<dyn Bulk>> {
+    match &catalog.url {
+        CatalogUrl::Sqlite(file) => {
+            let sqlite = open_sqlite(file).await?;
+            let keys = sqlite_keys(&sqlite, file, catalog, secrets).await;
+            or_closed(sqlite, keys).await
+        }
+        CatalogUrl::Postgres(url) => {
+            let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
+            let keys = postgres_keys(&postgres, catalog, secrets).await;
+            or_closed(postgres, keys).await
+        }
+    }
+}
+
+/// Opens a database to be copied into: makes it if it does not exist, and no key in it.
+///
+/// # Errors
+///
+/// [`Misconfigured`](crate::ErrorKind::Misconfigured) if it cannot be used, naming what to change.
+pub async fn open_target(
+    catalog: &CatalogConfig,
+    token: Option<Lease<Secret>>,
+) -> Result<Arc<dyn Bulk>> {
+    Ok(match &catalog.url {
+        CatalogUrl::Sqlite(file) => open_sqlite(file).await?,
+        CatalogUrl::Postgres(url) => Arc::new(PostgresCatalog::open(url, catalog, token).await?),
+    })
+}
+
+async fn open_sqlite(file: &Path) -> Result<Arc<SqliteCatalog>> {
+    let path = file.to_owned();
+    let sqlite = tokio::task::spawn_blocking(move || SqliteCatalog::open(&path)).await;
+    let sqlite = sqlite
+        .map_err(|error| Error::internal("opening the catalog failed").with_source(error))??;
+    Ok(Arc::new(sqlite))
+}
+
+async fn sqlite_keys(
+    sqlite: &Arc<SqliteCatalog>,
+    file: &Path,
+    catalog: &CatalogConfig,
+    secrets: &SecretsConfig,
+) -> Result<Arc<dyn KeyStore>> {
+    let keys = open_keys(sqlite, catalog, secrets).await?;
+    sqlite::take_over_key(&keys, file).await?;
+    with_key(keys).await
+}
+
+async fn postgres_keys(
+    postgres: &Arc<PostgresCatalog>,
+    catalog: &CatalogConfig,
+    secrets: &SecretsConfig,
+) -> Result<Arc<dyn KeyStore>> {
+    let keys = || async { with_key(open_keys(postgres, catalog, secrets).await?).await };
+    patiently(keys).await
+}
+
+async fn or_closed<D: Bulk>(
+    database: Arc<D>,
+    keys: Result<Arc<dyn KeyStore>>,
+) -> Result<Arc<dyn Bulk>> {
+    match keys {
+        Ok(_) => Ok(database),
+        Err(error) => {
+            database.close().await;
+            Err(error)
         }
     }
 }

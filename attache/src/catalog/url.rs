@@ -118,7 +118,7 @@ impl PostgresUrl {
     }
 
     /// Whether the URL holds a password.
-    pub(super) fn has_password(&self) -> bool {
+    pub fn has_password(&self) -> bool {
         self.config.get_password().is_some()
     }
 }

@@ -23,7 +23,7 @@ mod unsettled;
 mod upload;
 pub mod verify;
 
-pub use database::open_database;
+pub use database::{open_database, open_for_copy};
 pub use deliver::TemporaryUrl;
 pub use limits::UploadLimits;
 pub use listing::{Listing, MAX_PAGE};

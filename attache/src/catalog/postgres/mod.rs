@@ -7,6 +7,7 @@
 mod access;
 mod ask;
 mod begin;
+mod bulk;
 mod commit;
 mod connect;
 mod failure;

@@ -27,6 +27,9 @@ pub(super) const BEAT: Duration = Duration::from_secs(3);
 /// of a dead replica is taken over within thirty.
 pub(super) const DEAD_AFTER: &str = "interval '15 s'";
 
+/// [`DEAD_AFTER`], and a little for the way of the last beat.
+pub(super) const MOURNING: Duration = Duration::from_secs(17);
+
 /// How much the clocks of this machine and of the database may differ before somebody is told.
 const SKEW: i64 = 5_000;
 
