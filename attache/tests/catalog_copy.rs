@@ -116,16 +116,18 @@ async fn fill(catalog: &dyn Bulk, count: usize) {
             _ => draft(),
         };
         draft.filename = names[n % names.len()].parse().expect("a file name");
-        draft.owner = (n % 4 > 0).then(|| format!("page:{}", n % 50).parse().expect("an owner"));
-        draft.created_by = (n % 5 > 0).then(|| "Jürgen, O'Neil".parse().expect("an author"));
+        draft.owner =
+            (!n.is_multiple_of(4)).then(|| format!("page:{}", n % 50).parse().expect("an owner"));
+        draft.created_by =
+            (!n.is_multiple_of(5)).then(|| "Jürgen, O'Neil".parse().expect("an author"));
         draft.content_type =
             ["text/plain", "image/png", "text/html; charset=big5"][n % 3].to_owned();
         let stored = Stored {
             sha256: Some(Hex([(n % 251) as u8; 32])),
-            md5: (n % 2 == 0).then_some(Hex([(n % 7) as u8; 16])),
-            crc64: (n % 7 > 0).then_some(u64::MAX - n as u64),
+            md5: n.is_multiple_of(2).then_some(Hex([(n % 7) as u8; 16])),
+            crc64: (!n.is_multiple_of(7)).then_some(u64::MAX - n as u64),
             utf8: [None, Some(true), Some(false)][n % 3],
-            store_tag: (n % 2 > 0).then(|| format!("\"0x{n}\"")),
+            store_tag: (!n.is_multiple_of(2)).then(|| format!("\"0x{n}\"")),
             ..stored((n * n) as u64)
         };
         catalog.begin(&draft).await.expect("begin");

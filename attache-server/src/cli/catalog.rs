@@ -54,7 +54,7 @@ Exit codes: 0 both are the same (with --live: it has caught up), 1 refused or fa
 struct Copy {
     /// The other database: sqlite://PATH, which is made, or postgres://USER@HOST/DATABASE, which must exist.
     #[arg(long, value_name = "URL")]
-    to: CatalogUrl,
+    to: String,
 
     /// A file that holds the password of the other database alone.
     #[arg(long, value_name = "FILE")]
@@ -130,7 +130,12 @@ impl CatalogCommand {
 impl Copy {
     fn run(self, settings: &Settings) -> Outcome {
         let from = &settings.store.catalog;
-        if self.to == from.url {
+        // Not read by the parser of arguments, which would repeat it, password and all.
+        let to: CatalogUrl = self
+            .to
+            .parse()
+            .map_err(|what| CommandError::Usage(format!("--to {what}")))?;
+        if to == from.url {
             return Err(CommandError::Usage(
                 "--to is the database of catalog.url itself; name another one".to_owned(),
             ));
@@ -143,7 +148,7 @@ impl Copy {
                 file.display()
             )));
         }
-        let target = self.target(from);
+        let target = self.target(from, to.clone());
         block_on(async {
             let mut stop = Stop::listen()?;
             let (source, target) = open_for_copy(&settings.store, &target).await?;
@@ -158,14 +163,14 @@ impl Copy {
                 true => print_json(&ReportJson::from(report))?,
                 false => self.print(&report)?,
             }
-            self.say_what_is_next(settings, &report);
+            self.say_what_is_next(settings, &report, &to);
             Ok(Exit::Done)
         })
     }
 
     /// How the target is reached. Only what tells who one is comes from the configuration, and only where nothing else does.
-    fn target(&self, from: &CatalogConfig) -> CatalogConfig {
-        let has_password = match &self.to {
+    fn target(&self, from: &CatalogConfig, to: CatalogUrl) -> CatalogConfig {
+        let has_password = match &to {
             CatalogUrl::Postgres(url) => self.to_password_file.is_some() || url.has_password(),
             CatalogUrl::Sqlite(_) => true,
         };
@@ -177,7 +182,7 @@ impl Copy {
                 true => DatabaseCredential::Password,
                 false => from.credential,
             },
-            ..CatalogConfig::of(self.to.clone())
+            ..CatalogConfig::of(to)
         }
     }
 
@@ -221,13 +226,13 @@ impl Copy {
         print(&format!("source  {line}\ntarget  {line}\n"))
     }
 
-    fn say_what_is_next(&self, settings: &Settings, report: &Report) {
+    fn say_what_is_next(&self, settings: &Settings, report: &Report, to: &CatalogUrl) {
         if self.live {
             note(format_args!(
                 "the copy has caught up but for about {}. Now stop all servers of the source, and run it once more without --live: \
-                 it takes about {:.0?}, compares all of both, and says how to go on",
+                 it takes about {} s, compares all of both, and says how to go on",
                 count(report.last.rows(), "row"),
-                report.last_took * 2
+                report.last_took.as_secs() * 2 + 1
             ));
             return;
         }
@@ -235,9 +240,9 @@ impl Copy {
         let file = store.secrets.file(&store.catalog.url.folder());
         note(format_args!(
             "both are the same. Set catalog.url to \"{}\" and start attache; do not use the source any more",
-            self.to
+            to
         ));
-        if store.secrets.key_file.is_none() && file != store.secrets.file(&self.to.folder()) {
+        if store.secrets.key_file.is_none() && file != store.secrets.file(&to.folder()) {
             note(format_args!(
                 "its keys open with {}: set secrets.key_file to that, or to where you copy it",
                 file.display()

@@ -39,7 +39,10 @@ impl Nginx {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let address = listener.local_addr().expect("bound");
             drop(listener);
-            let site = site(folder.path(), address, attache, objects, store.as_ref());
+            let site = match attache {
+                [_] => site(folder.path(), address, attache, objects, store.as_ref()),
+                several => replicas(address, several),
+            };
             std::fs::write(folder.path().join("attache.conf"), site).expect("written");
             std::fs::write(folder.path().join("nginx.conf"), MAIN).expect("written");
             let mut child = Command::new(&program)
@@ -117,6 +120,26 @@ const MAIN: &str = "
     }
 ";
 
+/// The file for several replicas, with their addresses.
+fn replicas(address: SocketAddr, attache: &[SocketAddr]) -> String {
+    let shipped = include_str!("../../../deploy/nginx/replicas.conf");
+    let mut lines = Vec::new();
+    let mut addresses = attache.iter();
+    for line in shipped.lines() {
+        match line.trim().strip_prefix("server attache-") {
+            Some(rest) => {
+                let (_, options) = rest.split_once(' ').expect("options");
+                if let Some(at) = addresses.next() {
+                    lines.push(format!("server {at} {options}"));
+                }
+            }
+            None => lines.push(line.replace("listen 80;", &format!("listen {address};"))),
+        }
+    }
+    assert!(addresses.next().is_none(), "the file has three replicas");
+    lines.join("\n")
+}
+
 fn site(
     folder: &Path,
     address: SocketAddr,
@@ -130,14 +153,8 @@ fn site(
         site = site.replace(shipped, ours);
     };
     change("listen 80;", &format!("listen {address};"));
-    let servers: Vec<String> = match attache {
-        [one] => vec![format!("server {one};")],
-        // By default nginx leaves a server alone for ten seconds after one failure, and all of them if each has failed.
-        several => several
-            .iter()
-            .map(|at| format!("server {at} max_fails=0;"))
-            .collect(),
-    };
+    let servers = attache.iter().map(|at| format!("server {at};"));
+    let servers: Vec<String> = servers.collect();
     change("server 127.0.0.1:8080;", &servers.join("\n"));
     change(
         "/var/lib/attache/objects/",

@@ -113,7 +113,7 @@ async fn take(
             }
         }
         number += 1;
-        if number % PAGE as u64 == 0 {
+        if number.is_multiple_of(PAGE as u64) {
             read(PAGE as u64);
         }
     }
