@@ -25,10 +25,20 @@ const GROWTH_PER_HOUR: f64 = 32.0 * 1024.0 * 1024.0;
 /// The most serious thing there is to say. `recent`: samples, newest first.
 pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     let mut found = vec![match &status.configuration.open_on {
-        None => Health {
-            level: Level::Ok,
-            sentence: "All is well.".to_owned(),
-            advice: None,
+        None => match status.catalog.replicas {
+            Some(replicas) if replicas > 1 => Health {
+                level: Level::Ok,
+                sentence: format!("All is well with this replica, one of {replicas}."),
+                advice: Some(
+                    "Figures, history and limits are those of this replica; the others have a page each."
+                        .to_owned(),
+                ),
+            },
+            _ => Health {
+                level: Level::Ok,
+                sentence: "All is well.".to_owned(),
+                advice: None,
+            },
         },
         Some(address) => Health {
             level: Level::Ok,
