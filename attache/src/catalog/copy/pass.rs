@@ -1,6 +1,7 @@
 //! Both sides, walked together once, and the target corrected.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use futures::future::try_join;
 
@@ -80,10 +81,11 @@ impl<'a> Work<'a> {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        let (put, remove) = (
+        let (mut put, remove) = (
             std::mem::take(&mut self.put),
             std::mem::take(&mut self.remove),
         );
+        free_keys(&mut put);
         let more = Changes {
             put: put.len() as u64,
             removed: remove.len() as u64,
@@ -97,5 +99,18 @@ impl<'a> Work<'a> {
         }
         self.done += more;
         Ok(())
+    }
+}
+
+/// Of two rows with one Idempotency-Key, which were read at different moments, the source has deleted the one that was read first: the
+/// next pass removes it.
+fn free_keys(rows: &mut [Row]) {
+    let mut seen = HashSet::new();
+    for row in rows.iter_mut().rev() {
+        if let Some(key) = &row.idempotency_key
+            && !seen.insert(key.clone())
+        {
+            row.idempotency_key = None;
+        }
     }
 }
