@@ -31,10 +31,10 @@ const ARROWS: &str = "
     catalog/copy -> access/tokens attachment catalog catalog/bulk error
     catalog/open -> access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
     catalog/partial -> attachment attachment/filename error storage/multipart
-    catalog/postgres -> access access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
+    catalog/postgres -> access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
     catalog/range -> access catalog
-    catalog/sqlite -> access access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/partial catalog/range catalog/workers error private storage storage/multipart
-    catalog/url -> secret
+    catalog/sqlite -> access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/partial catalog/range catalog/workers error private storage storage/multipart
+    catalog/url ->
     catalog/workers ->
     config -> access/config catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
     config/key -> config/value

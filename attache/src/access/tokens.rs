@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::access::{Owners, Scopes};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
 /// Begins every token, so that it is recognised where it should not be: in a log, in a repository.
@@ -65,6 +65,70 @@ pub struct StoredToken {
     pub token: Token,
     /// [`hash`] of its whole text.
     pub hash: [u8; 32],
+}
+
+/// The columns that a database keeps of a token.
+pub(crate) struct TokenRow {
+    pub(crate) id: String,
+    pub(crate) hash: Vec<u8>,
+    pub(crate) name: String,
+    /// Words with spaces between.
+    pub(crate) scopes: String,
+    /// As well: owners hold no space.
+    pub(crate) owners: String,
+    /// Times are in seconds since 1970.
+    pub(crate) created_at: i64,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) last_used: Option<i64>,
+}
+
+impl TokenRow {
+    /// What is to be kept.
+    pub(crate) fn of(stored: &StoredToken) -> Self {
+        let token = &stored.token;
+        let owners = token.owners.patterns().iter().map(ToString::to_string);
+        Self {
+            id: token.id.to_string(),
+            hash: stored.hash.to_vec(),
+            name: token.name.clone(),
+            scopes: token.scopes.to_string(),
+            owners: owners.collect::<Vec<_>>().join(" "),
+            created_at: token.created_at.unix_timestamp(),
+            expires_at: token.expires_at.map(OffsetDateTime::unix_timestamp),
+            last_used: token.last_used.map(OffsetDateTime::unix_timestamp),
+        }
+    }
+
+    /// The token; `None` if it cannot be understood, and so opens nothing.
+    pub(crate) fn understood(self) -> Option<StoredToken> {
+        let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).ok();
+        let scopes: Result<Scopes> = self.scopes.split_whitespace().map(str::parse).collect();
+        let owners: Result<Owners> = self.owners.split_whitespace().map(str::parse).collect();
+        Some(StoredToken {
+            hash: self.hash.try_into().ok()?,
+            token: Token {
+                id: self.id.parse().ok()?,
+                name: self.name,
+                scopes: scopes.ok()?,
+                owners: owners.ok()?,
+                created_at: at(self.created_at)?,
+                // An end that cannot be read is not "never".
+                expires_at: match self.expires_at {
+                    Some(end) => Some(at(end)?),
+                    None => None,
+                },
+                last_used: self.last_used.and_then(at),
+            },
+        })
+    }
+}
+
+/// There are [`MAX_TOKENS`] already.
+pub(crate) fn too_many() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("there are {MAX_TOKENS} tokens already; revoke those that nobody uses"),
+    )
 }
 
 /// What is known of a token. Its secret is not.

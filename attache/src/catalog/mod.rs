@@ -16,7 +16,7 @@ use workers::Replica;
 use crate::access::Owners;
 use crate::attachment::filename::Filename;
 use crate::attachment::{Attachment, AttachmentId, Author, IdempotencyKey, ObjectKey, Owner};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Stored;
 
 pub mod bulk;
@@ -27,6 +27,7 @@ pub mod open;
 pub mod partial;
 pub mod postgres;
 pub(crate) mod range;
+pub(crate) mod refusal;
 pub mod sqlite;
 pub mod url;
 pub mod workers;
@@ -262,4 +263,22 @@ pub struct Totals {
 /// A time as catalogs keep it and as listings are ordered: in milliseconds since 1970.
 pub(crate) fn millis(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// From milliseconds since 1970.
+pub(crate) fn instant(ms: i64) -> Result<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|error| {
+        Error::internal("a time in the catalog is out of range").with_source(error)
+    })
+}
+
+/// The integers of databases are signed.
+pub(crate) fn signed(bytes: u64) -> Result<i64> {
+    i64::try_from(bytes)
+        .map_err(|_| Error::new(ErrorKind::TooLarge, "more bytes than can be counted"))
+}
+
+/// A count that a database keeps.
+pub(crate) fn unsigned(bytes: i64) -> u64 {
+    bytes.try_into().unwrap_or(0)
 }

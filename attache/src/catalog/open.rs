@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Catalog;
 use super::bulk::Bulk;
 use super::cached::CachedCatalog;
-use super::config::{CatalogConfig, CatalogUrl};
+use super::config::{CatalogConfig, CatalogUrl, PostgresUrl};
 use super::postgres::{PostgresCatalog, START_TIME};
 use super::sqlite::{self, SqliteCatalog};
 use crate::access::config::SecretsConfig;
@@ -31,6 +31,16 @@ pub struct Database {
     pub keys: Arc<dyn KeyStore>,
 }
 
+impl Database {
+    fn of<D: Catalog + TokenStore>(database: Arc<D>, keys: Arc<dyn KeyStore>) -> Self {
+        Self {
+            catalog: Arc::new(CachedCatalog::over(database.clone())),
+            tokens: database,
+            keys,
+        }
+    }
+}
+
 /// Opens a database, makes it if it does not exist, and brings its schema up to date; its keys are opened with the key that
 /// `secrets` names, which is made if it is missing and the database holds nothing sealed. `token` is the password of PostgreSQL
 /// where `catalog.credential` is "entra".
@@ -45,14 +55,12 @@ pub async fn open(
 ) -> Result<Database> {
     match &catalog.url {
         CatalogUrl::Sqlite(file) => {
-            let sqlite = open_sqlite(file).await?;
-            let keys = sqlite_keys(&sqlite, file, catalog, secrets).await;
-            together(sqlite, keys).await
+            let (sqlite, keys) = sqlite_with_keys(file, catalog, secrets).await?;
+            Ok(Database::of(sqlite, keys))
         }
         CatalogUrl::Postgres(url) => {
-            let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
-            let keys = postgres_keys(&postgres, catalog, secrets).await;
-            together(postgres, keys).await
+            let (postgres, keys) = postgres_with_keys(url, catalog, secrets, token).await?;
+            Ok(Database::of(postgres, keys))
         }
     }
 }
@@ -81,18 +89,10 @@ pub async fn open_source(
     secrets: &SecretsConfig,
     token: Option<Lease<Secret>>,
 ) -> Result<Arc<dyn Bulk>> {
-    match &catalog.url {
-        CatalogUrl::Sqlite(file) => {
-            let sqlite = open_sqlite(file).await?;
-            let keys = sqlite_keys(&sqlite, file, catalog, secrets).await;
-            or_closed(sqlite, keys).await
-        }
-        CatalogUrl::Postgres(url) => {
-            let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
-            let keys = postgres_keys(&postgres, catalog, secrets).await;
-            or_closed(postgres, keys).await
-        }
-    }
+    Ok(match &catalog.url {
+        CatalogUrl::Sqlite(file) => sqlite_with_keys(file, catalog, secrets).await?.0,
+        CatalogUrl::Postgres(url) => postgres_with_keys(url, catalog, secrets, token).await?.0,
+    })
 }
 
 /// Opens a database to be copied into: makes it if it does not exist, and no key in it.
@@ -118,50 +118,40 @@ async fn open_sqlite(file: &Path) -> Result<Arc<SqliteCatalog>> {
     Ok(Arc::new(sqlite))
 }
 
-async fn sqlite_keys(
-    sqlite: &Arc<SqliteCatalog>,
+async fn sqlite_with_keys(
     file: &Path,
     catalog: &CatalogConfig,
     secrets: &SecretsConfig,
-) -> Result<Arc<dyn KeyStore>> {
-    let keys = open_keys(sqlite, catalog, secrets).await?;
-    sqlite::take_over_key(&keys, file).await?;
-    with_key(keys).await
+) -> Result<(Arc<SqliteCatalog>, Arc<dyn KeyStore>)> {
+    let sqlite = open_sqlite(file).await?;
+    let keys = async {
+        let keys = open_keys(&sqlite, catalog, secrets).await?;
+        sqlite::take_over_key(&keys, file).await?;
+        with_key(keys).await
+    };
+    let keys = keys.await;
+    or_closed(sqlite, keys).await
 }
 
-async fn postgres_keys(
-    postgres: &Arc<PostgresCatalog>,
+async fn postgres_with_keys(
+    url: &PostgresUrl,
     catalog: &CatalogConfig,
     secrets: &SecretsConfig,
-) -> Result<Arc<dyn KeyStore>> {
-    let keys = || async { with_key(open_keys(postgres, catalog, secrets).await?).await };
-    patiently(keys).await
-}
-
-async fn or_closed<D: Bulk>(
-    database: Arc<D>,
-    keys: Result<Arc<dyn KeyStore>>,
-) -> Result<Arc<dyn Bulk>> {
-    match keys {
-        Ok(_) => Ok(database),
-        Err(error) => {
-            database.close().await;
-            Err(error)
-        }
-    }
+    token: Option<Lease<Secret>>,
+) -> Result<(Arc<PostgresCatalog>, Arc<dyn KeyStore>)> {
+    let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
+    let keys = || async { with_key(open_keys(&postgres, catalog, secrets).await?).await };
+    let keys = patiently(keys).await;
+    or_closed(postgres, keys).await
 }
 
 /// What was opened, or closed again if its keys cannot be.
-async fn together<D: Catalog + TokenStore>(
+async fn or_closed<D: Catalog>(
     database: Arc<D>,
     keys: Result<Arc<dyn KeyStore>>,
-) -> Result<Database> {
+) -> Result<(Arc<D>, Arc<dyn KeyStore>)> {
     match keys {
-        Ok(keys) => Ok(Database {
-            catalog: Arc::new(CachedCatalog::over(database.clone())),
-            tokens: database,
-            keys,
-        }),
+        Ok(keys) => Ok((database, keys)),
         Err(error) => {
             database.close().await;
             Err(error)

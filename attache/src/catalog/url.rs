@@ -8,8 +8,6 @@ use std::str::FromStr;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::secret::Secret;
-
 /// What attache keeps for itself where the catalog is no file.
 const DATA_FOLDER: &str = "attache-data";
 
@@ -75,7 +73,6 @@ impl FromStr for CatalogUrl {
 /// in [`PARAMETERS`]. Prints without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    text: Secret,
     shown: String,
     config: Box<Config>,
     encrypted: bool,
@@ -191,7 +188,6 @@ impl FromStr for PostgresUrl {
             false => SslMode::Disable,
         });
         Ok(Self {
-            text: Secret::new(text),
             shown: without_password(text),
             config: Box::new(config),
             encrypted,

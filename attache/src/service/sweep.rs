@@ -98,7 +98,6 @@ impl Attache {
     async fn sweep_unfinished(&self, whose: Whose, report: &mut SweepReport) -> Result<()> {
         let parts = self.parts();
         let mut after = None;
-        let mut in_place = false;
         loop {
             let page = self
                 .0
@@ -109,14 +108,13 @@ impl Attache {
                 return Ok(());
             };
             after = Some(last.id.clone());
-            for row in page {
-                if whose == Whose::OfTheDead && row.is_ours {
-                    continue;
-                }
-                if !in_place {
-                    self.in_place(&parts).await?;
-                    in_place = true;
-                }
+            let page = page.into_iter();
+            let wanted = page.filter(|row| whose == Whose::Any || !row.is_ours);
+            let wanted: Vec<_> = wanted.collect();
+            if !wanted.is_empty() {
+                self.in_place(&parts).await?;
+            }
+            for row in wanted {
                 let interrupted = match row.upload {
                     true => Interrupted::Upload(&row.key),
                     false => Interrupted::Deletion,

@@ -9,9 +9,8 @@ use super::ask::Ask;
 use super::failure::Failure;
 use super::rows::{array, each, get};
 use crate::access::sealed::SealedStore;
-use crate::access::tokens::{MAX_TOKENS, StoredToken, Token, TokenId, TokenStore};
-use crate::access::{Owners, Scopes};
-use crate::error::{Error, ErrorKind, Result};
+use crate::access::tokens::{MAX_TOKENS, StoredToken, TokenId, TokenRow, TokenStore, too_many};
+use crate::error::{Error, Result};
 
 /// Tells all replicas to read the tokens again, whatever `done` brought.
 const CHANGED: &str =
@@ -45,13 +44,7 @@ impl TokenStore for PostgresCatalog {
     }
 
     async fn insert(&self, stored: &StoredToken) -> Result<()> {
-        let token = &stored.token;
-        let owners: Vec<String> = token
-            .owners
-            .patterns()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let row = TokenRow::of(stored);
         let ask = Ask::new(format!(
             "WITH room AS (SELECT count(*) < $9 AS is FROM attache.tokens WHERE id <> $1),
              done AS (
@@ -59,24 +52,20 @@ impl TokenStore for PostgresCatalog {
                  SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM room WHERE room.is ON CONFLICT DO NOTHING
              ), {CHANGED} SELECT room.is FROM room"
         ))
-        .text(token.id.as_str())
-        .bytes(stored.hash)
-        .text(&token.name)
-        .text(token.scopes.to_string())
-        // Owners hold no space, so a space keeps them apart.
-        .text(owners.join(" "))
-        .int(token.created_at.unix_timestamp())
-        .some_int(token.expires_at.map(OffsetDateTime::unix_timestamp))
-        .some_int(token.last_used.map(OffsetDateTime::unix_timestamp))
+        .text(row.id)
+        .bytes(row.hash)
+        .text(row.name)
+        .text(row.scopes)
+        .text(row.owners)
+        .int(row.created_at)
+        .some_int(row.expires_at)
+        .some_int(row.last_used)
         .int(i64::try_from(MAX_TOKENS).unwrap_or(i64::MAX));
         let rows = self.write("insert", ask).await?;
         let room = rows.first().map_or(Ok(false), |row| get(row, 0));
         match room.map_err(|failure| failure.into_error("insert"))? {
             true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("there are {MAX_TOKENS} tokens already; revoke those that nobody uses"),
-            )),
+            false => Err(too_many()),
         }
     }
 
@@ -132,26 +121,19 @@ impl TokenStore for PostgresCatalog {
 
 /// The token in a row; `None` if it cannot be understood.
 fn stored(row: &Row) -> Option<StoredToken> {
-    let text = |column: usize| get::<String>(row, column).ok();
-    let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).ok();
-    let (scopes, owners) = (text(3)?, text(4)?);
-    let scopes: Result<Scopes> = scopes.split_whitespace().map(str::parse).collect();
-    let owners: Result<Owners> = owners.split_whitespace().map(str::parse).collect();
-    let expires_at: Option<i64> = get(row, 6).ok()?;
-    let last_used: Option<i64> = get(row, 7).ok()?;
-    Some(StoredToken {
-        hash: array(get(row, 1).ok()?).ok()?,
-        token: Token {
-            id: text(0)?.parse().ok()?,
-            name: text(2)?,
-            scopes: scopes.ok()?,
-            owners: owners.ok()?,
-            created_at: at(get(row, 5).ok()?)?,
-            // An end that cannot be read is not "never".
-            expires_at: expires_at.map(at).map_or(Some(None), |end| end.map(Some))?,
-            last_used: last_used.and_then(at),
-        },
-    })
+    let read = || -> Result<TokenRow, Failure> {
+        Ok(TokenRow {
+            id: get(row, 0)?,
+            hash: get(row, 1)?,
+            name: get(row, 2)?,
+            scopes: get(row, 3)?,
+            owners: get(row, 4)?,
+            created_at: get(row, 5)?,
+            expires_at: get(row, 6)?,
+            last_used: get(row, 7)?,
+        })
+    };
+    read().ok()?.understood()
 }
 
 #[async_trait]

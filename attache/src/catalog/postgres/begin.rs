@@ -1,7 +1,5 @@
 //! Uploads that begin, and what they reserve.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -9,11 +7,11 @@ use tokio::time::Instant;
 use super::ask::Ask;
 use super::failure::Failure;
 use super::lane::Write;
-use super::rows::{COLUMNS, attachment, get, signed, unsigned};
+use super::rows::{COLUMNS, attachment, get};
 use super::shared::Shared;
 use crate::attachment::AttachmentId;
-use crate::catalog::{Begun, Draft, millis};
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{Begun, Draft, millis, refusal, signed, unsigned};
+use crate::error::{Error, Result};
 
 /// How often an answer that says nothing is asked for again. A row that another transaction made after the statement's look at the
 /// tables is seen by the next statement.
@@ -192,27 +190,11 @@ async fn in_the_way(
     if repeated && id == draft.id.as_str() && state == "pending" && worker == database.me() {
         return Ok(Some(Ok(Begun::New)));
     }
-    let conflict = |what: String| Some(Err(Error::new(ErrorKind::Conflict, what)));
-    if !by_key {
-        return Ok(conflict(format!("the id \"{}\" is taken", draft.id)));
-    }
-    if state != "ready" {
-        let error = Error::new(
-            ErrorKind::Conflict,
-            "an upload with this Idempotency-Key is in progress; try again when it is done",
-        );
-        return Ok(Some(Err(error.retry_after(Duration::from_secs(2)))));
-    }
-    let first = attachment(row)?;
-    let same = first.owner == draft.owner
-        && first.filename == draft.filename
-        && first.created_by == draft.created_by;
-    Ok(match same {
-        true => Some(Ok(Begun::Repeated(Box::new(first)))),
-        false => {
-            conflict("this Idempotency-Key was used for another file; use a fresh one".to_owned())
-        }
-    })
+    Ok(Some(match (by_key, state.as_str()) {
+        (false, _) => Err(refusal::id_taken(&draft.id)),
+        (true, "ready") => refusal::repeated(draft, attachment(row)?),
+        (true, _) => Err(refusal::key_in_progress()),
+    }))
 }
 
 /// The sentence for a file that does not fit.
@@ -233,12 +215,10 @@ pub(super) async fn full(
     let rows = database.pool.ask_until(&ask, end).await?.rows;
     let used: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
     let used = unsigned(used).saturating_sub(before);
-    let quota = quota.unwrap_or(u64::MAX);
-    Ok(Error::new(
-        ErrorKind::QuotaExceeded,
-        format!(
-            "{used} of {quota} bytes are in use, so {wanted} more do not fit; delete something, or raise upload.total_bytes"
-        ),
+    Ok(refusal::quota_exceeded(
+        used,
+        wanted,
+        quota.unwrap_or(u64::MAX),
     ))
 }
 

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::ask::Ask;
 use super::failure::Failure;
-use super::rows::{array, each, get, instant, signed, unsigned};
+use super::rows::{array, each, get};
 use super::shared::Shared;
 use super::{PostgresCatalog, worker};
 use crate::attachment::{AttachmentId, Hex, media};
 use crate::catalog::bulk::{Bulk, COPIED, Row, State};
-use crate::catalog::millis;
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{instant, millis, refusal, signed, unsigned};
+use crate::error::Result;
 
 #[async_trait]
 impl Bulk for PostgresCatalog {
@@ -25,7 +25,7 @@ impl Bulk for PostgresCatalog {
         .text(after.map_or_else(String::new, ToString::to_string))
         .int(i64::from(limit))
         .long();
-        let rows = self.read_slowly("rows", &ask).await?;
+        let rows = self.read_within(TIME, "rows", &ask).await?;
         each("rows", &rows, understood)
     }
 
@@ -62,7 +62,7 @@ impl Bulk for PostgresCatalog {
         let ask = Ask::new("SELECT id FROM attache.attachments WHERE worker <> $1 LIMIT 1")
             .text(COPIED)
             .long();
-        let rows = self.read_slowly("row_of_its_own", &ask).await?;
+        let rows = self.read_within(TIME, "row_of_its_own", &ask).await?;
         let ids = each("row_of_its_own", &rows, |row| {
             Ok(get::<String>(row, 0)?.parse()?)
         })?;
@@ -74,14 +74,14 @@ impl Bulk for PostgresCatalog {
             "SELECT count(*) FROM attache.attachments WHERE state <> 'ready' AND state <> 'partial'",
         )
         .long();
-        let rows = self.read_slowly("in_progress", &ask).await?;
+        let rows = self.read_within(TIME, "in_progress", &ask).await?;
         let counts = each("in_progress", &rows, |row| Ok(unsigned(get(row, 0)?)))?;
         Ok(counts.into_iter().sum())
     }
 
     async fn session_ends(&self) -> Result<Vec<([u8; 32], i64)>> {
         let ask = Ask::new("SELECT hash, expires FROM attache.ended_sessions").long();
-        let rows = self.read_slowly("session_ends", &ask).await?;
+        let rows = self.read_within(TIME, "session_ends", &ask).await?;
         each("session_ends", &rows, |row| {
             Ok((array(get(row, 0)?)?, get(row, 1)?))
         })
@@ -89,19 +89,6 @@ impl Bulk for PostgresCatalog {
 
     fn mourning(&self) -> Duration {
         worker::MOURNING
-    }
-}
-
-impl PostgresCatalog {
-    /// Reads for as long as nobody waits for: nothing but the copy does.
-    async fn read_slowly(
-        &self,
-        operation: &'static str,
-        ask: &Ask,
-    ) -> Result<Vec<tokio_postgres::Row>> {
-        let answer = self.shared.pool.ask_until(ask, Instant::now() + TIME).await;
-        let answer = answer.map_err(|failure| failure.into_error(operation))?;
-        Ok(answer.rows)
     }
 }
 
@@ -234,14 +221,7 @@ async fn put(shared: &Shared, rows: Vec<Row>) -> Result<(), Failure> {
     let rest = without(shared, parameters(&update(), &rest)?, rest, end).await?;
     match rest.first() {
         None => Ok(()),
-        Some(row) => Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "the id \"{}\", its object or its Idempotency-Key is taken by a row that no copy has written",
-                row.id
-            ),
-        )
-        .into()),
+        Some(row) => Err(refusal::row_of_a_server(&row.id).into()),
     }
 }
 
@@ -262,8 +242,7 @@ async fn without(
 
 fn parameters(sql: &str, rows: &[Row]) -> Result<Ask, Failure> {
     let each = || rows.iter();
-    let charged: Result<Vec<i64>, Failure> =
-        each().map(|row| signed(row.charged_bytes())).collect();
+    let charged: Result<Vec<i64>> = each().map(|row| signed(row.charged_bytes())).collect();
     let ready = |of: fn(&State) -> Option<Vec<u8>>| each().map(move |row| of(&row.state));
     Ok(Ask::new(sql)
         .texts(each().map(|row| row.id.to_string()))

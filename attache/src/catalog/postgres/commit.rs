@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::ask::Ask;
 use super::failure::Failure;
-use super::lane::{Write, outcomes};
-use super::reserve::not_pending;
-use super::rows::{A_COLUMNS, COLUMNS, attachment, signed};
+use super::lane::Write;
+use super::rows::{COLUMNS, attachment, columns_of_a};
 use super::shared::Shared;
 use crate::attachment::{Attachment, AttachmentId};
+use crate::catalog::{refusal, signed};
 use crate::error::Result;
 use crate::storage::Stored;
 
@@ -29,7 +29,7 @@ fn commit() -> String {
         SET state = 'ready', charged_bytes = new.size, size = new.size, sha256 = new.sha256, md5 = new.md5, crc64 = new.crc64,
             utf8 = new.utf8, store_tag = new.store_tag, upload = NULL, upload_expires_ms = NULL
         FROM old JOIN new ON new.id = old.id WHERE a.id = old.id
-        RETURNING {A_COLUMNS}, old.charged_bytes AS before
+        RETURNING {}, old.charged_bytes AS before
     ), paid AS (
         UPDATE attache.usage u
         SET attachments = u.attachments + due.rows, ready_bytes = (u.ready_bytes + due.size)::int8,
@@ -37,7 +37,8 @@ fn commit() -> String {
         FROM (SELECT count(*) AS rows, sum(size) AS size, sum(before) AS before FROM up) due
         WHERE u.slot = 0 AND due.rows > 0 RETURNING 1
     )
-    SELECT {COLUMNS} FROM up"
+    SELECT {COLUMNS} FROM up",
+        columns_of_a()
     )
 }
 
@@ -93,11 +94,12 @@ impl Write for Commit {
                 ready.entry(attachment.id.clone()).or_insert(attachment);
             }
         }
-        Ok(outcomes(writes, |write| {
+        let outcomes = writes.iter().map(|write| {
             let found = ready.remove(&write.id).filter(|found| {
                 found.size == write.stored.size && Some(found.sha256) == write.stored.sha256
             });
-            found.ok_or_else(not_pending)
-        }))
+            found.ok_or_else(refusal::not_pending)
+        });
+        Ok(outcomes.collect())
     }
 }

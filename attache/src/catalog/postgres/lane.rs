@@ -16,7 +16,7 @@ use super::failure::{Failure, closed};
 use super::pool::TIME;
 use super::shared::Shared;
 use crate::attachment::AttachmentId;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Writes of one statement at most.
 const BATCH: usize = 64;
@@ -181,12 +181,4 @@ fn late() -> Failure {
         "timed out: too many writes wait for the catalog",
         "the queue is full".into(),
     )
-}
-
-/// The outcomes in the order of the writes, from what is known of some rows.
-pub(super) fn outcomes<W: Write>(
-    writes: &[W],
-    mut of: impl FnMut(&W) -> Result<W::Done, Error>,
-) -> Vec<Result<W::Done>> {
-    writes.iter().map(&mut of).collect()
 }

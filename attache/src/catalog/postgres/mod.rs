@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_postgres::Row;
+use tokio_util::task::AbortOnDropHandle;
 
 use ask::Ask;
 use begin::Begin;
@@ -45,7 +45,7 @@ use lane::Lane;
 use pool::Pool;
 use reserve::Reserve;
 use retire::{Forget, Retire};
-use rows::{COLUMNS, attachment, each, get, signed, unsigned};
+use rows::{COLUMNS, attachment, each, get};
 use shared::Shared;
 use worker::Worker;
 
@@ -53,7 +53,10 @@ use super::config::CatalogConfig;
 use super::partial::PartialUploads;
 use super::url::PostgresUrl;
 use super::workers::Replica;
-use super::{Abandoned, Begun, Catalog, Connections, Draft, Page, Totals, Unfinished, millis};
+use super::{
+    Abandoned, Begun, Catalog, Connections, Draft, Page, Totals, Unfinished, millis, refusal,
+    signed, unsigned,
+};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
@@ -72,7 +75,7 @@ pub struct PostgresCatalog {
     commits: Lane<Commit>,
     retires: Lane<Retire>,
     forgets: Lane<Forget>,
-    heartbeat: Mutex<Option<JoinHandle<()>>>,
+    heartbeat: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl PostgresCatalog {
@@ -117,13 +120,23 @@ impl PostgresCatalog {
             retires: Lane::start(shared.clone()),
             forgets: Lane::start(shared.clone()),
             shared,
-            heartbeat: Mutex::new(Some(heartbeat)),
+            heartbeat: Mutex::new(Some(AbortOnDropHandle::new(heartbeat))),
         })
     }
 
     /// Reads; ends when this future is dropped.
     async fn read(&self, operation: &'static str, ask: &Ask) -> Result<Vec<Row>> {
-        let answer = self.shared.pool.ask(ask).await;
+        self.read_within(pool::TIME, operation, ask).await
+    }
+
+    /// As [`read`](Self::read), for as long as nobody waits for who asks.
+    async fn read_within(
+        &self,
+        time: Duration,
+        operation: &'static str,
+        ask: &Ask,
+    ) -> Result<Vec<Row>> {
+        let answer = self.shared.pool.ask_until(ask, Instant::now() + time).await;
         let answer = answer.map_err(|failure| failure.into_error(operation))?;
         Ok(answer.rows)
     }
@@ -249,7 +262,7 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn restore(&self, lost: &Attachment) -> Result<()> {
-        let size = signed(lost.size).map_err(|failure| failure.into_error("restore"))?;
+        let size = signed(lost.size)?;
         let ask = Ask::new(
             "WITH ins AS (
                  INSERT INTO attache.attachments (id, object_key, state, owner, filename, content_type, created_at_ms, created_by,
@@ -278,12 +291,9 @@ impl Catalog for PostgresCatalog {
             return Ok(());
         }
         match self.find(&lost.id).await {
-            Ok(found) if says_the_same(&found, lost) => Ok(()),
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("the id \"{}\" or its object is taken", lost.id),
-            )),
+            Ok(found) => refusal::restored(Some(&found), lost),
+            Err(error) if error.kind() == ErrorKind::NotFound => refusal::restored(None, lost),
+            Err(error) => Err(error),
         }
     }
 
@@ -299,9 +309,7 @@ impl Catalog for PostgresCatalog {
                    FROM attache.usage) u",
         )
         .long();
-        let end = Instant::now() + CHECK_TIME;
-        let answer = self.shared.pool.ask_until(&ask, end).await;
-        let rows = answer.map_err(|failure| failure.into_error("check"))?.rows;
+        let rows = self.read_within(CHECK_TIME, "check", &ask).await?;
         let whole = each("check", &rows, |row| get::<bool>(row, 0))?;
         match whole.as_slice() {
             [true] => Ok(()),
@@ -395,30 +403,6 @@ async fn beat_regularly(database: Arc<Shared>) {
 
 /// How long the whole table may be read.
 const CHECK_TIME: Duration = Duration::from_secs(60 * 60);
-
-/// Whether a row that is there says what the lost one said.
-fn says_the_same(found: &Attachment, lost: &Attachment) -> bool {
-    let same = Attachment {
-        created_at: found.created_at,
-        md5: found.md5,
-        store_tag: found.store_tag.clone(),
-        ..lost.clone()
-    };
-    millis(found.created_at) == millis(lost.created_at) && *found == same
-}
-
-impl Drop for PostgresCatalog {
-    fn drop(&mut self) {
-        let heartbeat = self
-            .heartbeat
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(heartbeat) = heartbeat {
-            heartbeat.abort();
-        }
-    }
-}
 
 impl fmt::Debug for PostgresCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,5 @@
 //! Uploads that no process owns.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
@@ -9,12 +7,12 @@ use tokio_postgres::Row;
 use super::PostgresCatalog;
 use super::ask::Ask;
 use super::failure::Failure;
-use super::rows::{get, instant, unsigned};
+use super::rows::get;
 use super::unfinished::is_dead;
 use crate::attachment::AttachmentId;
-use crate::catalog::millis;
 use crate::catalog::partial::{PartialUpload, PartialUploads};
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{instant, millis, refusal, unsigned};
+use crate::error::{Error, Result};
 use crate::storage::multipart::UploadRef;
 
 #[async_trait]
@@ -69,12 +67,7 @@ impl PartialUploads for PostgresCatalog {
             match rows.first() {
                 // The first try happened, and its answer was lost.
                 Some(row) if answer.repeated && get::<bool>(row, 10)? => partial(row),
-                Some(_) => Err(Error::new(
-                    ErrorKind::Conflict,
-                    "another request works on this upload; try again when it has ended",
-                )
-                .retry_after(Duration::from_secs(1))
-                .into()),
+                Some(_) => Err(refusal::upload_in_use().into()),
                 None => Err(Error::not_found(id.as_str()).into()),
             }
         })

@@ -7,10 +7,11 @@ use super::ask::Ask;
 use super::begin::{full, limit};
 use super::failure::Failure;
 use super::lane::Write;
-use super::rows::{get, signed};
+use super::rows::get;
 use super::shared::Shared;
 use crate::attachment::AttachmentId;
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{refusal, signed, unsigned};
+use crate::error::{Error, Result};
 
 const RESERVE: &str = "
     WITH new AS (
@@ -93,12 +94,14 @@ async fn raise(
 }
 
 fn judge(writes: &[Reserve], raised: &[String]) -> Vec<Result<()>> {
-    super::lane::outcomes(writes, |write| {
-        match raised.iter().any(|id| id == write.id.as_str()) {
-            true => Ok(()),
-            false => Err(not_pending()),
-        }
-    })
+    let outcomes =
+        writes.iter().map(
+            |write| match raised.iter().any(|id| id == write.id.as_str()) {
+                true => Ok(()),
+                false => Err(refusal::not_pending()),
+            },
+        );
+    outcomes.collect()
 }
 
 async fn no_room(database: &Shared, write: &Reserve, end: Instant) -> Result<Error, Failure> {
@@ -106,19 +109,5 @@ async fn no_room(database: &Shared, write: &Reserve, end: Instant) -> Result<Err
         .text(write.id.as_str());
     let rows = database.pool.ask_until(&ask, end).await?.rows;
     let before: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
-    full(
-        database,
-        super::rows::unsigned(before),
-        write.bytes,
-        write.quota,
-        end,
-    )
-    .await
-}
-
-pub(super) fn not_pending() -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        "this upload is no longer pending here: it was swept, deleted, or taken over",
-    )
+    full(database, unsigned(before), write.bytes, write.quota, end).await
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::ask::Ask;
 use super::failure::Failure;
-use super::lane::{Write, outcomes};
+use super::lane::Write;
 use super::rows::get;
 use super::shared::Shared;
 use crate::attachment::{AttachmentId, ObjectKey};
@@ -63,7 +63,8 @@ impl Write for Retire {
         for row in &database.pool.ask_until(&ask, end).await?.rows {
             keys.insert(get(row, 0)?, get::<String>(row, 1)?.parse()?);
         }
-        Ok(outcomes(writes, |write| Ok(keys.remove(write.0.as_str()))))
+        let outcomes = writes.iter().map(|write| Ok(keys.remove(write.0.as_str())));
+        Ok(outcomes.collect())
     }
 }
 
@@ -90,7 +91,7 @@ impl Write for Forget {
         .texts(writes.iter().map(|write| write.0.to_string()))
         .text(database.me());
         database.pool.ask_until(&ask, end).await?;
-        Ok(outcomes(writes, |_| Ok(())))
+        Ok(writes.iter().map(|_| Ok(())).collect())
     }
 }
 

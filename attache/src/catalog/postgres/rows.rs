@@ -1,19 +1,21 @@
 //! What is in a row.
 
-use time::OffsetDateTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::failure::Failure;
 use crate::attachment::{Attachment, Hex, media};
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{instant, unsigned};
+use crate::error::{Error, Result};
 
 /// The columns of an attachment, in the order of [`attachment`].
 pub(super) const COLUMNS: &str = "id, object_key, owner, filename, content_type, utf8, size, sha256, crc64, created_at_ms, created_by, md5, store_tag";
 
 /// The same, of the table that is called `a`.
-pub(super) const A_COLUMNS: &str = "a.id, a.object_key, a.owner, a.filename, a.content_type, a.utf8, a.size, a.sha256, a.crc64, \
-                                    a.created_at_ms, a.created_by, a.md5, a.store_tag";
+pub(super) fn columns_of_a() -> String {
+    let columns = COLUMNS.split(", ").map(|column| format!("a.{column}"));
+    columns.collect::<Vec<_>>().join(", ")
+}
 
 /// From the first column on.
 pub(super) fn attachment(row: &Row) -> Result<Attachment, Failure> {
@@ -53,25 +55,6 @@ pub(super) fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Failure> {
     bytes
         .try_into()
         .map_err(|_| Error::internal("a digest in the catalog has another length").into())
-}
-
-/// From milliseconds since 1970.
-pub(super) fn instant(ms: i64) -> Result<OffsetDateTime, Failure> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|error| {
-        Error::internal("a time in the catalog is out of range")
-            .with_source(error)
-            .into()
-    })
-}
-
-/// PostgreSQL's integers are signed.
-pub(super) fn signed(bytes: u64) -> Result<i64, Failure> {
-    i64::try_from(bytes)
-        .map_err(|_| Error::new(ErrorKind::TooLarge, "more bytes than can be counted").into())
-}
-
-pub(super) fn unsigned(bytes: i64) -> u64 {
-    bytes.try_into().unwrap_or(0)
 }
 
 /// The rows of an answer, understood.

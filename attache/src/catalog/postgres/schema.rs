@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use super::failure::Failure;
 use super::pool::Pool;
@@ -62,36 +63,25 @@ pub(super) async fn migrate(pool: &Pool, patience: std::time::Duration) -> Resul
 
 async fn migrate_once(pool: &Pool, end: Instant) -> Result<(), Failure> {
     let mut connection = pool.connection(end).await?;
-    let known = connection
-        .query_typed(
-            "SELECT to_regnamespace('attache') IS NOT NULL, to_regclass('attache.migrations') IS NOT NULL",
-            &[],
-        )
-        .await
-        .map_err(Failure::of)?;
-    let row = known.first().ok_or_else(nothing)?;
+    let known = "SELECT to_regnamespace('attache') IS NOT NULL, to_regclass('attache.migrations') IS NOT NULL";
+    let known = one(&connection, known).await?;
     // Asked before, because making what is there wants the right to make it.
-    if !get::<bool>(row, 0)? {
+    if !get::<bool>(&known, 0)? {
         connection
             .batch_execute("CREATE SCHEMA IF NOT EXISTS attache")
             .await
             .map_err(Failure::of)?;
     }
-    if !get::<bool>(row, 1)? {
+    if !get::<bool>(&known, 1)? {
         connection
             .batch_execute(BOOTSTRAP)
             .await
             .map_err(Failure::of)?;
     }
-    let applied = connection
-        .query_typed(
-            "SELECT coalesce(max(version), 0), coalesce(max(min_reader), 0) FROM attache.migrations",
-            &[],
-        )
-        .await
-        .map_err(Failure::of)?;
-    let row = applied.first().ok_or_else(nothing)?;
-    let (version, min_reader): (i64, i64) = (get(row, 0)?, get(row, 1)?);
+    let applied =
+        "SELECT coalesce(max(version), 0), coalesce(max(min_reader), 0) FROM attache.migrations";
+    let applied = one(&connection, applied).await?;
+    let (version, min_reader): (i64, i64) = (get(&applied, 0)?, get(&applied, 1)?);
     let ours = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if min_reader > ours {
         return Err(Failure::Ours(Error::new(
@@ -131,8 +121,14 @@ async fn migrate_once(pool: &Pool, end: Instant) -> Result<(), Failure> {
     Ok(())
 }
 
-fn nothing() -> Failure {
-    Failure::Ours(Error::internal("the database answered nothing"))
+/// The row of a question without parameters.
+async fn one(connection: &Client, sql: &str) -> Result<Row, Failure> {
+    let rows = connection
+        .query_typed(sql, &[])
+        .await
+        .map_err(Failure::of)?;
+    let row = rows.into_iter().next();
+    row.ok_or_else(|| Failure::Ours(Error::internal("the database answered nothing")))
 }
 
 /// Whether another replica was in the way.

@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use super::SqliteCatalog;
 use super::tokens::{COLUMNS, changed, keep, stored};
 use crate::access::sealed::SealedStore;
-use crate::access::tokens::{MAX_TOKENS, StoredToken, TokenId, TokenStore};
-use crate::error::{Error, ErrorKind, Result};
+use crate::access::tokens::{MAX_TOKENS, StoredToken, TokenId, TokenStore, too_many};
+use crate::error::{Error, Result};
 
 #[async_trait]
 impl TokenStore for SqliteCatalog {
@@ -46,11 +46,7 @@ impl TokenStore for SqliteCatalog {
                 .prepare_cached("SELECT count(*) FROM tokens WHERE id <> ?1")?
                 .query_row([token.token.id.as_str()], |row| row.get(0))?;
             if count >= i64::try_from(MAX_TOKENS).unwrap_or(i64::MAX) {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("there are {MAX_TOKENS} tokens already; revoke those that nobody uses"),
-                )
-                .into());
+                return Err(too_many().into());
             }
             keep(connection, &token)?;
             changed(connection)

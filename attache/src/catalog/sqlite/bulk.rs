@@ -7,11 +7,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteCatalog;
 use super::failure::Failure;
-use super::rows::{instant, signed, unsigned};
 use crate::attachment::{AttachmentId, Hex};
 use crate::catalog::bulk::{Bulk, COPIED, Row, State};
-use crate::catalog::millis;
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{instant, millis, refusal, signed, unsigned};
+use crate::error::Result;
 
 #[async_trait]
 impl Bulk for SqliteCatalog {
@@ -244,14 +243,7 @@ fn put(connection: &Connection, row: &Row, change: &mut Change) -> Result<(), Fa
         COPIED,
     ])?;
     if written == 0 {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "the id \"{}\", its object or its Idempotency-Key is taken by a row that no copy has written",
-                row.id
-            ),
-        )
-        .into());
+        return Err(refusal::row_of_a_server(&row.id).into());
     }
     if let Some((state, charged)) = before {
         change.add(&state, -1, charged);

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::rows::unsigned;
 use super::schema::BUSY_TIMEOUT;
+use crate::catalog::unsigned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 

@@ -41,7 +41,7 @@ use writer::{QUEUE, Write, savepoint, write_all};
 
 use super::partial::PartialUploads;
 use super::workers::{Replica, Workers};
-use super::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
+use super::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished, unsigned};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
@@ -423,9 +423,9 @@ impl Catalog for SqliteCatalog {
                 .prepare_cached("SELECT attachments, ready_bytes, reserved_bytes FROM usage")?
                 .query_row([], |row| {
                     Ok(Totals {
-                        attachments: rows::unsigned(row.get(0)?),
-                        bytes: rows::unsigned(row.get(1)?),
-                        reserved_bytes: rows::unsigned(row.get(2)?),
+                        attachments: unsigned(row.get(0)?),
+                        bytes: unsigned(row.get(1)?),
+                        reserved_bytes: unsigned(row.get(2)?),
                     })
                 })?;
             Ok(totals)

@@ -1,18 +1,15 @@
 //! Uploads that no process owns.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
 use super::SqliteCatalog;
 use super::failure::Failure;
-use super::rows::{instant, unsigned};
 use crate::attachment::AttachmentId;
-use crate::catalog::millis;
 use crate::catalog::partial::{PartialUpload, PartialUploads};
-use crate::error::{Error, ErrorKind, Result};
+use crate::catalog::{instant, millis, refusal, unsigned};
+use crate::error::{Error, Result};
 use crate::storage::multipart::UploadRef;
 
 #[async_trait]
@@ -64,12 +61,7 @@ impl PartialUploads for SqliteCatalog {
                 return Err(Error::not_found(id.as_str()).into());
             }
             if state == "pending" && workers.is_alive(&worker) {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "another request works on this upload; try again when it has ended",
-                )
-                .retry_after(Duration::from_secs(1))
-                .into());
+                return Err(refusal::upload_in_use().into());
             }
             connection
                 .prepare_cached("UPDATE attachments SET state = 'pending', worker = ?2 WHERE id = ?1")?

@@ -4,11 +4,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use time::OffsetDateTime;
 
 use super::failure::Failure;
-use super::rows::{COLUMNS, attachment, charge, fits, pending_charge, ready, repeated, signed};
+use super::rows::{COLUMNS, attachment, charge, fits, pending_charge, ready, repeated};
 use crate::attachment::{Attachment, AttachmentId, ObjectKey, media};
 use crate::catalog::workers::Workers;
-use crate::catalog::{Abandoned, Begun, Draft, Unfinished, millis};
-use crate::error::{Error, ErrorKind};
+use crate::catalog::{Abandoned, Begun, Draft, Unfinished, millis, refusal, signed};
 use crate::storage::Stored;
 
 /// Records an upload, and reserves its share of the quota.
@@ -18,9 +17,9 @@ pub(super) fn begin(
     worker: &str,
 ) -> Result<Begun, Failure> {
     if let Some(key) = &draft.idempotency_key
-        && let Some(first) = repeated(connection, draft, key.as_str())?
+        && let Some(begun) = repeated(connection, draft, key.as_str())?
     {
-        return Ok(Begun::Repeated(Box::new(first)));
+        return Ok(begun);
     }
     fits(connection, 0, draft.size.unwrap_or(0), draft.quota)?;
     charge(connection, 0, draft.reserve, draft.quota)?;
@@ -43,11 +42,7 @@ pub(super) fn begin(
             draft.idempotency_key.as_ref().map(|key| key.as_str()),
         ])?;
     if inserted == 0 {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            format!("the id \"{}\" is taken", draft.id),
-        )
-        .into());
+        return Err(refusal::id_taken(&draft.id).into());
     }
     Ok(Begun::New)
 }
@@ -313,23 +308,8 @@ pub(super) fn restore(
             lost.store_tag,
         ])?;
     if inserted == 0 {
-        let same = ready(connection, &lost.id).is_ok_and(|found| {
-            let same = Attachment {
-                created_at: found.created_at,
-                md5: found.md5,
-                store_tag: found.store_tag.clone(),
-                ..lost.clone()
-            };
-            millis(found.created_at) == millis(lost.created_at) && found == same
-        });
-        return match same {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("the id \"{}\" or its object is taken", lost.id),
-            )
-            .into()),
-        };
+        let found = ready(connection, &lost.id).ok();
+        return Ok(refusal::restored(found.as_ref(), lost)?);
     }
     connection
         .prepare_cached(

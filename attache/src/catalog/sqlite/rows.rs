@@ -1,14 +1,11 @@
 //! What is in a row, and what it takes of the quota.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, Row};
-use time::OffsetDateTime;
 
 use super::failure::Failure;
 use crate::attachment::{Attachment, AttachmentId, Hex};
-use crate::catalog::Draft;
-use crate::error::{Error, ErrorKind};
+use crate::catalog::{Begun, Draft, instant, refusal, signed, unsigned};
+use crate::error::Error;
 
 /// Whether a share of the quota may be replaced by another one.
 pub(super) fn fits(
@@ -25,13 +22,7 @@ pub(super) fn fits(
     if used.saturating_add(after) <= quota {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::QuotaExceeded,
-        format!(
-            "{used} of {quota} bytes are in use, so {after} more do not fit; delete something, or raise upload.total_bytes"
-        ),
-    )
-    .into())
+    Err(refusal::quota_exceeded(used, after, quota).into())
 }
 
 /// Replaces a share of the quota by another one.
@@ -59,20 +50,16 @@ pub(super) fn pending_charge(
         )?
         .query_row([id.as_str(), worker], |row| row.get(0))
         .optional()?;
-    charged.map(unsigned).ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            "this upload is no longer pending here: it was swept, deleted, or taken over",
-        )
-        .into()
-    })
+    charged
+        .map(unsigned)
+        .ok_or_else(|| refusal::not_pending().into())
 }
 
 pub(super) fn repeated(
     connection: &Connection,
     draft: &Draft,
     key: &str,
-) -> Result<Option<Attachment>, Failure> {
+) -> Result<Option<Begun>, Failure> {
     let row: Option<(String, String)> = connection
         .prepare_cached("SELECT id, state FROM attachments WHERE idempotency_key = ?1")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -81,25 +68,10 @@ pub(super) fn repeated(
         return Ok(None);
     };
     if state != "ready" {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            "an upload with this Idempotency-Key is in progress; try again when it is done",
-        )
-        .retry_after(Duration::from_secs(2))
-        .into());
+        return Err(refusal::key_in_progress().into());
     }
     let first = ready(connection, &id.parse()?)?;
-    if first.owner != draft.owner
-        || first.filename != draft.filename
-        || first.created_by != draft.created_by
-    {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            "this Idempotency-Key was used for another file; use a fresh one",
-        )
-        .into());
-    }
-    Ok(Some(first))
+    Ok(Some(refusal::repeated(draft, first)?))
 }
 
 pub(super) fn ready(connection: &Connection, id: &AttachmentId) -> Result<Attachment, Failure> {
@@ -133,23 +105,4 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
         md5: row.get::<_, Option<[u8; 16]>>(10)?.map(Hex),
         store_tag: optional(11)?,
     })
-}
-
-/// From milliseconds since 1970.
-pub(super) fn instant(ms: i64) -> Result<OffsetDateTime, Failure> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|error| {
-        Error::internal("a time in the catalog is out of range")
-            .with_source(error)
-            .into()
-    })
-}
-
-/// SQLite's integers are signed.
-pub(super) fn signed(bytes: u64) -> Result<i64, Failure> {
-    i64::try_from(bytes)
-        .map_err(|_| Error::new(ErrorKind::TooLarge, "more bytes than can be counted").into())
-}
-
-pub(super) fn unsigned(bytes: i64) -> u64 {
-    bytes.try_into().unwrap_or(0)
 }
