@@ -109,6 +109,20 @@ async fn a_second_process_leaves_alone_what_a_living_one_works_on() {
     assert_eq!(unfinished(&second).await, [draft.id]);
 }
 
+/// A copy must not take a catalog for its own because it cannot see the others.
+#[tokio::test]
+async fn who_has_the_catalog_open_is_told_or_said_to_be_unknown() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("catalog.sqlite");
+    let (first, second) = (open_file(&path), open_file(&path));
+    assert_eq!(first.replicas().await.expect("told").len(), 2);
+    drop(second);
+    assert_eq!(first.replicas().await.expect("told").len(), 1);
+    let workers = folder.path().join("catalog.sqlite-workers");
+    std::fs::rename(&workers, folder.path().join("elsewhere")).expect("moved");
+    first.replicas().await.expect_err("unknown");
+}
+
 #[tokio::test]
 async fn a_row_is_forgotten_only_by_the_process_that_retired_it_last() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -27,5 +27,9 @@ pub trait Workers: fmt::Debug + Send + Sync + 'static {
     fn is_alone(&self) -> bool;
 
     /// The processes that have the catalog open, this one included.
-    fn alive(&self) -> Vec<Replica>;
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be told: nobody is not the same as not knowing whom.
+    fn alive(&self) -> std::io::Result<Vec<Replica>>;
 }

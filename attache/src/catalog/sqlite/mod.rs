@@ -364,10 +364,12 @@ impl Catalog for SqliteCatalog {
 
     async fn replicas(&self) -> Result<Vec<Replica>> {
         let shared = self.shared.clone();
-        let alive = tokio::task::spawn_blocking(move || shared.workers.alive());
-        alive
-            .await
-            .map_err(|error| Error::internal("listing the processes failed").with_source(error))
+        let alive = tokio::task::spawn_blocking(move || shared.workers.alive()).await;
+        let told = alive
+            .map_err(|error| Error::internal("listing the processes failed").with_source(error))?;
+        told.map_err(|error| {
+            Error::internal("cannot tell which processes have the catalog open").with_source(error)
+        })
     }
 
     async fn list_by_key(&self, after: Option<&ObjectKey>, limit: u32) -> Result<Vec<Attachment>> {

@@ -79,19 +79,20 @@ impl Workers for FileLocks {
         })
     }
 
-    fn alive(&self) -> Vec<Replica> {
-        let entries = std::fs::read_dir(&self.folder).into_iter().flatten();
-        let names = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok());
-        names
+    fn alive(&self) -> std::io::Result<Vec<Replica>> {
+        let mut alive = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name().into_string();
             // Drafts begin with a dot.
-            .filter(|name| !name.starts_with('.') && self.is_alive(name))
-            .map(|id| Replica {
-                is_this: id == self.id,
-                id,
-            })
-            .collect()
+            if let Ok(id) = name
+                && !id.starts_with('.')
+                && self.is_alive(&id)
+            {
+                let is_this = id == self.id;
+                alive.push(Replica { id, is_this });
+            }
+        }
+        Ok(alive)
     }
 
     /// Whether the process that `id` names is alive. Cleans up after a dead one.
