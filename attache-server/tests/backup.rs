@@ -216,14 +216,20 @@ fn a_backup_is_restored_into_a_fresh_folder_with_the_copy_of_the_objects() {
     assert_all_there(&server, &token, &acknowledged);
 }
 
+/// Eleven files of 1,000 bytes that a server has acknowledged.
+fn eleven(server: &Server, token: &str) -> Acknowledged {
+    let acknowledged = Acknowledged::default();
+    for _ in 0..11 {
+        put(server, token, &acknowledged, noise(1_000));
+    }
+    acknowledged
+}
+
 #[test]
 fn a_sweep_completes_an_upload_whose_bytes_are_whole_and_removes_one_whose_are_not() {
     let (mut server, token) = start();
     let folder = server.folder.path().to_owned();
-    let acknowledged = Acknowledged::default();
-    for _ in 0..11 {
-        put(&server, &token, &acknowledged, noise(1_000));
-    }
+    let acknowledged = eleven(&server, &token);
     let (whole, _half) = (Begun::new(&server, &token), Begun::new(&server, &token));
     done(&folder, "attache backup /backup/attache");
     whole.finish(&acknowledged);
@@ -377,10 +383,7 @@ fn a_link_works_after_a_restore_because_the_backup_holds_the_key_that_seals_the_
 fn a_backup_of_an_earlier_version_is_restored_beside_a_key_that_seals() {
     let (mut server, token) = start();
     let folder = server.folder.path().to_owned();
-    let acknowledged = Acknowledged::default();
-    for _ in 0..11 {
-        put(&server, &token, &acknowledged, noise(1_000));
-    }
+    let acknowledged = eleven(&server, &token);
     server.kill();
     done(&folder, "attache sweep");
     done(&folder, "mv attache-data/secrets.key kept");
@@ -404,10 +407,7 @@ fn a_backup_with_the_files_of_an_earlier_version_is_restored_and_taken_over() {
     use std::os::unix::fs::PermissionsExt as _;
     let (mut server, token) = start();
     let folder = server.folder.path().to_owned();
-    let acknowledged = Acknowledged::default();
-    for _ in 0..11 {
-        put(&server, &token, &acknowledged, noise(1_000));
-    }
+    let acknowledged = eleven(&server, &token);
     server.kill();
     let key = folder.join("attache-data/link.key");
     std::fs::write(&key, [7; 32]).unwrap();

@@ -1,5 +1,8 @@
 //! Several `attache serve` on one database and one store, and what both hold in the end.
 
+#[path = "../../../attache/tests/postgres/books.rs"]
+mod books;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fake_azure::FakeAzure;
 use test_support::{Database, PgBouncer, Postgres};
 
-use crate::support::{Server, files_below};
+use crate::support::{Server, files_below, on_azure};
 
 /// Where the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,15 +117,7 @@ impl Ground {
 
     /// One number.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        self.numbers(sql).await[0]
-    }
-
-    async fn numbers(&self, sql: &str) -> Vec<i64> {
-        let rows = self.database.admin(sql).await;
-        let row = rows.into_iter().next().unwrap();
-        row.into_iter()
-            .map(|text| text.unwrap().parse().unwrap())
-            .collect()
+        books::numbers(&self.database, sql).await[0]
     }
 
     /// Replicas that were started, those that died included.
@@ -168,18 +163,9 @@ impl Ground {
         }
     }
 
-    /// That the counters are what the rows say, in one look.
+    /// That the counter is what the rows say, in one look.
     pub(crate) async fn check_books(&self) {
-        let all = self
-            .numbers(
-                "SELECT u.attachments, u.ready_bytes, u.reserved_bytes, r.attachments, r.ready_bytes, r.reserved_bytes FROM
-                 (SELECT count(*) FILTER (WHERE state = 'ready') AS attachments,
-                      coalesce(sum(charged_bytes) FILTER (WHERE state = 'ready'), 0)::int8 AS ready_bytes,
-                      coalesce(sum(charged_bytes) FILTER (WHERE state <> 'ready'), 0)::int8 AS reserved_bytes
-                  FROM attache.attachments) r, attache.usage u",
-            )
-            .await;
-        assert_eq!(all[..3], all[3..], "attache.usage and the rows");
+        books::check(&self.database).await;
     }
 
     /// The object keys of all rows.
@@ -262,17 +248,9 @@ async fn azure(folder: &tempfile::TempDir, variables: &mut Variables) -> FakeAzu
         .start()
         .await
         .unwrap();
-    let ca = folder.path().join("ca.pem");
-    std::fs::write(&ca, azure.ca_pem()).unwrap();
-    variables.set("ATTACHE_STORAGE__BACKEND", "azure");
+    for (name, value) in on_azure(&azure, folder.path()) {
+        variables.set(name, value);
+    }
     variables.set("ATTACHE_DELIVERY__MODE", "relay");
-    variables.set("AZURE_STORAGE_ACCOUNT_NAME", "acme");
-    variables.set("AZURE_STORAGE_CONTAINER_NAME", "files");
-    variables.set("AZURE_TENANT_ID", azure.tenant_id());
-    variables.set("AZURE_CLIENT_ID", azure.client_id());
-    variables.set("AZURE_CLIENT_SECRET", "a-secret");
-    variables.set("AZURE_AUTHORITY_HOST", azure.authority_host());
-    variables.set("ATTACHE_STORAGE__AZURE__ENDPOINT", azure.blob_endpoint());
-    variables.set("ATTACHE_STORAGE__AZURE__CA_FILE", ca.display().to_string());
     azure
 }

@@ -90,19 +90,9 @@ impl Server {
     /// Starts over a stand-in for Azure with the account "acme", the container "files" and the secret "a-secret".
     pub fn start_on(azure: &fake_azure::FakeAzure, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("ca.pem"), azure.ca_pem()).expect("written");
-        let (endpoint, authority) = (azure.blob_endpoint(), azure.authority_host());
-        let mut all = vec![
-            ("ATTACHE_STORAGE__BACKEND", "azure"),
-            ("AZURE_STORAGE_ACCOUNT_NAME", "acme"),
-            ("AZURE_STORAGE_CONTAINER_NAME", "files"),
-            ("AZURE_TENANT_ID", azure.tenant_id()),
-            ("AZURE_CLIENT_ID", azure.client_id()),
-            ("AZURE_CLIENT_SECRET", "a-secret"),
-            ("ATTACHE_STORAGE__AZURE__CA_FILE", "ca.pem"),
-            ("ATTACHE_STORAGE__AZURE__ENDPOINT", &endpoint),
-            ("AZURE_AUTHORITY_HOST", &authority),
-        ];
+        let on_azure = on_azure(azure, folder.path());
+        let on_azure = on_azure.iter().map(|(name, value)| (*name, value.as_str()));
+        let mut all: Vec<(&str, &str)> = on_azure.collect();
         all.extend_from_slice(variables);
         Self::start_in(folder, &all, &[])
     }
@@ -272,6 +262,24 @@ fn try_serve(
         return Err(format!("the server did not start: {line:?}\n{log}"));
     };
     Ok((child, address))
+}
+
+/// What a server is told of a stand-in for Azure with the account "acme", the container "files" and the secret "a-secret". The root of
+/// its certificate is put into `folder`.
+pub fn on_azure(azure: &fake_azure::FakeAzure, folder: &Path) -> Vec<(&'static str, String)> {
+    let ca = folder.join("ca.pem");
+    std::fs::write(&ca, azure.ca_pem()).expect("written");
+    vec![
+        ("ATTACHE_STORAGE__BACKEND", "azure".to_owned()),
+        ("AZURE_STORAGE_ACCOUNT_NAME", "acme".to_owned()),
+        ("AZURE_STORAGE_CONTAINER_NAME", "files".to_owned()),
+        ("AZURE_TENANT_ID", azure.tenant_id().to_owned()),
+        ("AZURE_CLIENT_ID", azure.client_id().to_owned()),
+        ("AZURE_CLIENT_SECRET", "a-secret".to_owned()),
+        ("AZURE_AUTHORITY_HOST", azure.authority_host()),
+        ("ATTACHE_STORAGE__AZURE__ENDPOINT", azure.blob_endpoint()),
+        ("ATTACHE_STORAGE__AZURE__CA_FILE", ca.display().to_string()),
+    ]
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {

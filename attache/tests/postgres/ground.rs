@@ -4,6 +4,9 @@
     reason = "each of the tests that share it uses a part of it"
 )]
 
+#[path = "books.rs"]
+mod books;
+
 use std::sync::Arc;
 
 use attache::catalog::config::{CatalogConfig, CatalogUrl};
@@ -58,29 +61,12 @@ impl Ground {
 
     /// One number.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        self.numbers(sql).await[0]
+        books::numbers(&self.database, sql).await[0]
     }
 
-    async fn numbers(&self, sql: &str) -> Vec<i64> {
-        let rows = self.database.admin(sql).await;
-        let row = rows.into_iter().next().expect("a row");
-        let number = |text: Option<String>| text.expect("not NULL").parse().expect("a number");
-        row.into_iter().map(number).collect()
-    }
-
-    /// That the counters are what the rows say, in one look; how many bytes are used.
+    /// That the counter is what the rows say, in one look; how many bytes are used.
     pub(crate) async fn check_books(&self) -> u64 {
-        let all = self
-            .numbers(
-                "SELECT u.attachments, u.ready_bytes, u.reserved_bytes, r.attachments, r.ready_bytes, r.reserved_bytes FROM
-                 (SELECT count(*) FILTER (WHERE state = 'ready') AS attachments,
-                      coalesce(sum(charged_bytes) FILTER (WHERE state = 'ready'), 0)::int8 AS ready_bytes,
-                      coalesce(sum(charged_bytes) FILTER (WHERE state <> 'ready'), 0)::int8 AS reserved_bytes
-                  FROM attache.attachments) r, attache.usage u",
-            )
-            .await;
-        assert_eq!(all[..3], all[3..], "the books");
-        u64::try_from(all[1] + all[2]).expect("not negative")
+        books::check(&self.database).await
     }
 }
 
