@@ -72,9 +72,7 @@ async fn survive(store: Store) {
     });
     let ran = began.elapsed();
     if asked.is_none() {
-        // A heartbeat later it is certain who is alive.
-        tokio::time::sleep(Duration::from_secs(7)).await;
-        ground.bury_the_dead().await;
+        ground.bury_the_dead(servers.len()).await;
     }
     let order = ground.await_order(Duration::from_secs(60)).await;
     ground.check_books().await;

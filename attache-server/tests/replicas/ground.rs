@@ -125,12 +125,23 @@ impl Ground {
         self.number("SELECT count(*) FROM attache.workers").await
     }
 
-    /// Whoever is not alive counts as dead at once, instead of after a quarter of a minute.
-    pub(crate) async fn bury_the_dead(&self) {
-        self.run(
+    /// Whoever does not live counts as dead at once, instead of after a quarter of a minute: `alive` replicas live, and are waited for
+    /// until each has said so.
+    pub(crate) async fn bury_the_dead(&self, alive: usize) {
+        let now = self.database.admin("SELECT clock_timestamp()").await;
+        let now = now[0][0].clone().unwrap();
+        let seen = format!("SELECT count(*) FROM attache.workers WHERE seen_at > '{now}'");
+        let all = async {
+            while self.number(&seen).await < i64::try_from(alive).unwrap() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let limit = Duration::from_secs(30);
+        tokio::time::timeout(limit, all).await.expect("they live");
+        self.run(&format!(
             "UPDATE attache.workers SET alive_since = alive_since - interval '1 min'; \
-             UPDATE attache.workers SET seen_at = seen_at - interval '15 s' WHERE seen_at < clock_timestamp() - interval '6 s'",
-        )
+             UPDATE attache.workers SET seen_at = seen_at - interval '15 s' WHERE seen_at <= '{now}'"
+        ))
         .await;
     }
 
