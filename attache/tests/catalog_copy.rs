@@ -350,6 +350,31 @@ async fn a_target_that_holds_anything_else_is_refused_and_stays_as_it_was() {
     }
 }
 
+/// A table without statistics is sorted as a whole for each page that is read of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_copied_has_statistics_when_it_is_read_again() {
+    let Some(ground) = ground::Ground::new().await else {
+        return;
+    };
+    let place = Place::file();
+    let (source, target) = (place.open().await, ground.open().await);
+    fill(&*source, 10).await;
+    ground
+        .run("ALTER TABLE attache.attachments SET (autovacuum_enabled = false)")
+        .await;
+    let rows = "SELECT reltuples::int8 FROM pg_class WHERE oid = 'attache.attachments'::regclass";
+    assert!(ground.number(rows).await <= 0);
+    let target: Arc<dyn Bulk> = target;
+    still(&source, &target).await.expect("copied");
+    assert_eq!(
+        ground.number(rows).await,
+        13,
+        "ten and three uploads in parts"
+    );
+    source.close().await;
+    target.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_differs_or_was_deleted_at_the_source_is_put_right_at_the_target() {
     for (from, to) in directions().await {

@@ -49,6 +49,11 @@ pub trait Bulk: Catalog + TokenStore + SealedStore {
     /// since 1970.
     async fn session_ends(&self) -> Result<Vec<([u8; 32], i64)>>;
 
+    /// Many rows were written: gathers what the database plans its reads by, if it plans by anything.
+    async fn take_stock(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// For how long a process that was killed is still among [`Catalog::replicas`].
     fn mourning(&self) -> Duration;
 }

@@ -107,6 +107,9 @@ pub async fn copy(
             break;
         }
     }
+    if report.changes.rows() > 0 {
+        target.take_stock().await?;
+    }
     if mode == Mode::Still {
         report.compared = Some(inventory::compare(source, target, progress).await?);
         if !source.replicas().await?.iter().all(|one| one.is_this) {

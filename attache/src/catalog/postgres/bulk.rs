@@ -87,6 +87,14 @@ impl Bulk for PostgresCatalog {
         })
     }
 
+    /// Without it the planner expects few rows of any state, and sorts the whole table for each page: a table that was filled a moment
+    /// ago has no statistics yet.
+    async fn take_stock(&self) -> Result<()> {
+        let ask = Ask::new("ANALYZE attache.attachments");
+        self.read_within(TIME, "take_stock", &ask).await?;
+        Ok(())
+    }
+
     fn mourning(&self) -> Duration {
         worker::MOURNING
     }
