@@ -49,7 +49,8 @@ pub trait Bulk: Catalog + TokenStore + SealedStore {
     /// since 1970.
     async fn session_ends(&self) -> Result<Vec<([u8; 32], i64)>>;
 
-    /// Many rows were written: gathers what the database plans its reads by, if it plans by anything.
+    /// All rows are about to be read, and many may have been written lately: gathers what the database plans its reads by, if it plans
+    /// by anything.
     async fn take_stock(&self) -> Result<()> {
         Ok(())
     }

@@ -84,6 +84,7 @@ pub async fn copy(
         }
     }
     access::refuse_foreign(source, target).await?;
+    source.take_stock().await?;
 
     let mut report = Report {
         passes: 0,
