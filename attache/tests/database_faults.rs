@@ -234,6 +234,12 @@ async fn who_asks_while_the_database_is_away_is_told_within_five_seconds_and_wha
         assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error:?}");
         assert!(error.retry_hint().is_some(), "{error:?}");
     }
+    // Nobody says that it is gone.
+    let asked = recent.find_uncached(&known.id).await;
+    assert_eq!(
+        asked.expect_err("away").kind(),
+        ErrorKind::UpstreamUnavailable
+    );
     // Longer than it is believed otherwise: more than a second has passed.
     for _ in 0..3 {
         let asked = Instant::now();

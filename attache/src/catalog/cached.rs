@@ -105,13 +105,18 @@ impl CachedCatalog {
                 };
                 known.rows.insert(id.clone(), row);
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if is_gone(error) => {
                 known.rows.remove(id);
             }
             _ => {}
         }
         found
     }
+}
+
+/// Whether an error says that there is no such attachment.
+fn is_gone(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound
 }
 
 /// Whether an error says that the database cannot be asked now.
@@ -187,7 +192,7 @@ impl Catalog for CachedCatalog {
 
     async fn find_uncached(&self, id: &AttachmentId) -> Result<Attachment> {
         let found = self.behind.find_uncached(id).await;
-        if found.is_err() {
+        if found.as_ref().is_err_and(is_gone) {
             self.known().rows.remove(id);
         }
         found
