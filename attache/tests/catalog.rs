@@ -451,11 +451,11 @@ async fn nothing_is_written_into_a_catalog_whose_file_was_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_can_be_emptied() {
-    let Some(disk) = common::SmallDisk::mount("4m") else {
+    let Some(disk) = common::SmallDisk::mount("5m") else {
         return;
     };
     let catalog: Shared = Arc::new(open_file(&disk.root().join("catalog.db")));
-    let ids = fill(&catalog, 20, |n| n).await;
+    let ids = fill(&catalog, 60, |n| n).await;
     let filler = disk.root().join("filler");
     let fill_up = || {
         let mut size = 1 << 20;

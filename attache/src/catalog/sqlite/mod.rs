@@ -228,7 +228,7 @@ impl SqliteCatalog {
 }
 
 impl SqliteCatalog {
-    /// Runs a step of a deletion, and once more with what is kept for it if the disk is full.
+    /// Runs a step of a deletion, and once more with room made for it if the disk is full.
     async fn on_a_full_disk<T, F: Future<Output = Result<T>>>(
         &self,
         step: impl Fn() -> F,
@@ -236,8 +236,13 @@ impl SqliteCatalog {
         match step().await {
             Err(error) if error.kind() == ErrorKind::StorageFull => {
                 let shared = self.shared.clone();
-                let given_up = tokio::task::spawn_blocking(move || shared.reserve.give_up());
-                match given_up.await {
+                let made = tokio::task::spawn_blocking(move || {
+                    let given_up = shared.reserve.give_up();
+                    // The log keeps growing by what deletions write until it has been copied into the database, which
+                    // SQLite does at 1,000 pages: on a full disk it would never come to that.
+                    given_up | shared.place.shorten_log()
+                });
+                match made.await {
                     Ok(true) => step().await,
                     _ => Err(error),
                 }

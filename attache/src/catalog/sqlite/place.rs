@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::schema;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which file a catalog is, so that one that was removed or replaced is noticed.
@@ -39,6 +40,22 @@ impl Place {
                 "the file of the catalog was removed or replaced while attache runs; stop attache, put it back (`attache \
                  restore`, or `attache verify --repair`), and start again",
             )),
+        }
+    }
+
+    /// Copies the log into the database and gives its room back; whether that could be done.
+    pub(super) fn shorten_log(&self) -> bool {
+        let shortened = schema::connect(&self.path).and_then(|connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get::<_, i64>(0)
+            })
+        });
+        match shortened {
+            Ok(busy) => busy == 0,
+            Err(error) => {
+                tracing::warn!(%error, "cannot shorten the catalog's log");
+                false
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ pub(super) struct Reserve {
     there: AtomicBool,
 }
 
-/// A deletion changes a few pages of 4 KiB, each written to the log; this is enough for some hundred.
+/// A deletion changes some ten pages of 4 KiB, each written to the log: this is enough for 20 or so, after which the log is
+/// shortened.
 const RESERVE_BYTES: usize = 1024 * 1024;
 
 impl Reserve {
