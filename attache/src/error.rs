@@ -65,6 +65,10 @@ pub enum ErrorKind {
     Retained,
     /// The catalog has an attachment whose bytes are not in the store, or not all of them.
     BytesMissing,
+    /// No such upload in parts.
+    UploadNotFound,
+    /// A part of an upload that is named was not stored, or not so.
+    BadPart,
     /// A fault of attache itself.
     Internal,
 }
@@ -98,6 +102,8 @@ impl ErrorKind {
             Self::CustomerKey => "customer_key",
             Self::Retained => "retained",
             Self::BytesMissing => "bytes_missing",
+            Self::UploadNotFound => "upload_not_found",
+            Self::BadPart => "bad_part",
             Self::Internal => "internal",
         }
     }

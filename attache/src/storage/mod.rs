@@ -4,6 +4,7 @@
 //! implementation runs.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,9 +21,11 @@ use crate::secret::SignedUrl;
 use crate::transfer::body::{Body, Digests};
 use crate::transfer::budget::Budget;
 
+pub use bucket::{Bucket, BucketPlace};
 pub use multipart::Multipart;
 
 pub mod azure;
+pub mod bucket;
 pub mod config;
 pub mod local;
 pub mod memory;
@@ -128,6 +131,16 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// The same store, for uploads in parts that outlive a request; `None` if it takes none.
     fn multipart(&self) -> Option<&dyn Multipart> {
         None
+    }
+
+    /// A bucket of this store, which shares its credential, connections and keys; `None` if it has none. Talks to nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if there can be no such place.
+    fn bucket(&self, place: &BucketPlace) -> Result<Option<Arc<dyn Bucket>>> {
+        let _ = place;
+        Ok(None)
     }
 
     /// Removes temporary files left by crashed processes; returns the count.
@@ -250,6 +263,7 @@ impl From<Digests> for Stored {
             md5,
             crc64,
             utf8,
+            checksum: _,
         } = digests;
         Self {
             size,

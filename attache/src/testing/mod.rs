@@ -1,6 +1,6 @@
-//! The promises of [`Storage`], [`Multipart`](crate::storage::Multipart), [`Catalog`],
-//! [`TokenStore`](crate::access::tokens::TokenStore) and [`KeyStore`](crate::access::keys::KeyStore), as tests for a backend of your
-//! own (feature `testing`).
+//! The promises of [`Storage`], [`Multipart`](crate::storage::Multipart), [`Bucket`], [`Catalog`],
+//! [`TokenStore`](crate::access::tokens::TokenStore), [`KeyStore`](crate::access::keys::KeyStore) and
+//! [`AccessKeyStore`](crate::access::access_keys::AccessKeyStore), as tests for a backend of your own (feature `testing`).
 //!
 //! A trait of attache states what every implementation promises; here each promise is a case, named as the promise. Bind a backend
 //! with a closure or a function that opens an empty one, for each case another:
@@ -35,8 +35,8 @@
 //!
 //! Cases run on a runtime of Tokio with two threads, which they bring along, and one that takes longer than [`LIMIT`] fails.
 //!
-//! [`storage_suite!`], [`catalog_suite!`] and [`access_suite!`] say more. Promises are plain functions, too: a test of your own can ask
-//! one of them of what is [`Fresh`] in another way. What they are written in is in [`objects`], [`rows`] and [`processes`].
+//! [`storage_suite!`], [`bucket_suite!`], [`catalog_suite!`] and [`access_suite!`] say more. Promises are plain functions, too: a test of your own can ask
+//! one of them of what is [`Fresh`] in another way. What they are written in is in [`objects`], [`buckets`], [`rows`] and [`processes`].
 
 use std::any::Any;
 use std::fmt;
@@ -45,9 +45,12 @@ use std::time::Duration;
 
 use crate::catalog::Catalog;
 use crate::storage::Storage;
+use crate::storage::bucket::Bucket;
 use processes::Process;
 
 pub mod access;
+pub mod bucket;
+pub mod buckets;
 pub mod catalog;
 pub mod objects;
 pub mod processes;
@@ -56,6 +59,8 @@ pub mod storage;
 
 #[doc(inline)]
 pub use crate::__access_suite as access_suite;
+#[doc(inline)]
+pub use crate::__bucket_suite as bucket_suite;
 #[doc(inline)]
 pub use crate::__catalog_suite as catalog_suite;
 #[doc(inline)]
@@ -77,6 +82,13 @@ impl Fresh<dyn Storage> {
     }
 }
 
+impl Fresh<dyn Bucket> {
+    /// An empty bucket.
+    pub fn bucket(bucket: impl Bucket) -> Self {
+        Self::new(Arc::new(bucket))
+    }
+}
+
 impl Fresh<dyn Catalog> {
     /// An empty catalog.
     pub fn catalog(catalog: impl Catalog) -> Self {
@@ -92,7 +104,7 @@ impl Fresh<[Process]> {
 }
 
 impl<T: ?Sized> Fresh<T> {
-    /// As [`storage`](Fresh::storage) and [`catalog`](Fresh::catalog), for what is shared already.
+    /// As [`storage`](Fresh::storage), [`bucket`](Fresh::bucket) and [`catalog`](Fresh::catalog), for what is shared already.
     pub fn new(subject: Arc<T>) -> Self {
         let ground = Vec::new();
         Self { subject, ground }

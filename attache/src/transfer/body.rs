@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, Stream, StreamExt};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::transfer::checksum::{ChecksumKind, Promise};
 use crate::transfer::deadline::Pace;
 use crate::transfer::digests::{Meter, mismatch};
 
@@ -94,6 +95,21 @@ impl Body {
         self
     }
 
+    /// Computes MD5 of the bytes as they pass, whatever else is.
+    #[must_use]
+    pub fn with_md5(mut self) -> Self {
+        self.meter.hash_md5();
+        self
+    }
+
+    /// Computes a checksum of the bytes as they pass, which must turn out to be what `promise` says, if there is one. It may be made
+    /// as late as before the end of the chunks, unless a [length](Expected::size) is expected: then before the last byte.
+    #[must_use]
+    pub fn with_checksum(mut self, kind: ChecksumKind, promise: Option<Promise>) -> Self {
+        self.meter.hash_checksum(kind, promise);
+        self
+    }
+
     /// Checks length and digests; hashes what this needs.
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
@@ -166,7 +182,7 @@ impl Body {
         if let Some(digests) = self.sealed {
             return Ok(digests);
         }
-        let digests = self.meter.finish();
+        let digests = self.meter.finish()?;
         self.expected.check(&digests)?;
         Ok(digests)
     }

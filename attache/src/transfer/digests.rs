@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::attachment::Hex;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transfer::checksum::{Checksum, ChecksumKind, Hasher, Promise};
 use crate::transfer::utf8::Utf8Check;
 
 /// What is known of a body once its end was reached.
@@ -24,6 +25,8 @@ pub struct Digests {
     pub crc64: Option<u64>,
     /// Whether all bytes are UTF-8, if digests were asked for. ISO-2022-JP, which looks like ASCII, is not.
     pub utf8: Option<bool>,
+    /// A checksum of a client's choice, if one was asked for.
+    pub checksum: Option<Checksum>,
 }
 
 /// What a body must turn out to be. An unset field is not checked.
@@ -82,6 +85,7 @@ pub(super) struct Meter {
     md5: Option<Md5>,
     crc64: Option<Crc>,
     utf8: Option<Utf8Check>,
+    checksum: Option<(Hasher, Option<Promise>)>,
     pub(super) digests: Option<Digests>,
 }
 
@@ -112,6 +116,15 @@ impl Meter {
             .get_or_insert_with(|| Crc::new(CrcAlgorithm::Crc64Nvme));
     }
 
+    /// Computes a checksum, which must turn out to be what `promise` says when all bytes have passed.
+    pub(super) fn hash_checksum(&mut self, kind: ChecksumKind, promise: Option<Promise>) {
+        self.checksum = Some((Hasher::new(kind), promise));
+    }
+
+    pub(super) fn hash_md5(&mut self) {
+        self.md5.get_or_insert_with(Md5::new);
+    }
+
     pub(super) fn update(&mut self, chunk: &[u8]) {
         self.size += chunk.len() as u64;
         if let Some(hasher) = &mut self.sha256 {
@@ -126,10 +139,23 @@ impl Meter {
         if let Some(check) = &mut self.utf8 {
             check.update(chunk);
         }
+        if let Some((hasher, _)) = &mut self.checksum {
+            hasher.update(chunk);
+        }
     }
 
-    pub(super) fn finish(&mut self) -> Digests {
-        Digests {
+    /// What passed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::DigestMismatch`] if the checksum is not what was promised, or nothing was.
+    pub(super) fn finish(&mut self) -> Result<Digests> {
+        let checksum = match self.checksum.take() {
+            Some((hasher, promise)) => Some(kept(hasher.finish(), promise)?),
+            None => None,
+        };
+        Ok(Digests {
+            checksum,
             size: self.size,
             sha256: self
                 .sha256
@@ -138,7 +164,19 @@ impl Meter {
             md5: self.md5.take().map(|hasher| Hex(hasher.finalize().into())),
             crc64: self.crc64.take().map(|hasher| hasher.finalize()),
             utf8: self.utf8.take().map(Utf8Check::finish),
-        }
+        })
+    }
+}
+
+fn kept(got: Checksum, promise: Option<Promise>) -> Result<Checksum> {
+    let name = got.kind().as_str();
+    match promise.map(|promise| promise.get().copied()) {
+        Some(Some(want)) if want != got => Err(mismatch(name, want, got)),
+        Some(None) => Err(Error::new(
+            ErrorKind::DigestMismatch,
+            format!("{name} was announced, and did not come after the bytes"),
+        )),
+        _ => Ok(got),
     }
 }
 

@@ -4,6 +4,7 @@ mod block_sizes;
 pub mod blocks;
 pub mod body;
 pub mod budget;
+pub mod checksum;
 pub mod config;
 pub mod deadline;
 pub mod digests;
