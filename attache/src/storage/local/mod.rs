@@ -6,10 +6,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Storage, Stored};
 use crate::attachment::{ByteRange, ObjectKey};
@@ -18,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::section;
 use crate::transfer::body::Body;
 
+mod bucket;
 mod list;
 mod multipart;
 mod place;
@@ -26,6 +29,7 @@ mod sidecar;
 mod tidy;
 mod write;
 
+use bucket::LocalBucket;
 use multipart::Uploads;
 use place::{FACTS, Place, blocking, make_folders, sync_folder, writable, write_error};
 use write::Claims;
@@ -127,6 +131,11 @@ impl Storage for LocalStorage {
             summary: "local storage can be written".to_owned(),
             clock_skew_s: None,
         })
+    }
+
+    fn bucket(&self, place: &BucketPlace) -> Result<Option<Arc<dyn Bucket>>> {
+        let folder = bucket::folder(&self.place.0, &place.container)?;
+        Ok(Some(Arc::new(LocalBucket::new(folder, &place.container))))
     }
 
     async fn is_in_place(&self, begin: bool) -> Result<bool> {

@@ -45,7 +45,7 @@ pub(super) async fn get(
 
 /// Opens an object for reading: a regular file. What is not one was not stored by us, and is not an object: a link is not followed,
 /// and nobody waits for something to be written into a pipe.
-fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
+pub(super) fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -74,7 +74,10 @@ fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
 ///
 /// What the system has in its cache is read at once; for the rest a thread waits, and the system reads ahead meanwhile. Were
 /// a thread asked for each piece, a relay of a gigabyte would take 1.1 s of CPU instead of 0.4.
-fn read(file: File, range: ByteRange) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+pub(super) fn read(
+    file: File,
+    range: ByteRange,
+) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
     stream::try_unfold(
         (Arc::new(file), range.start),
         move |(file, at)| async move {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncWriteExt;
@@ -98,15 +98,25 @@ pub(super) async fn write_temp(
     place: &Place,
     body: &mut Body,
 ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
-    let (root, temp) = (place.0.clone(), place.temp());
+    let root = place.0.clone();
+    let make = move || match root.join(MARKER).exists() {
+        // A copy without hidden files, or a folder that was cleaned too well.
+        true => make_folders(&root),
+        false => Err(io::ErrorKind::NotFound.into()),
+    };
+    spool_into(place.temp(), make, body).await
+}
+
+/// As [`write_temp`], into any folder; `make` makes it if it is not there.
+pub(super) async fn spool_into(
+    temp: PathBuf,
+    make: impl FnOnce() -> io::Result<()> + Send + 'static,
+    body: &mut Body,
+) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
     let (file, path) = blocking(move || {
         let file = match locked_temp(&temp, "put-") {
-            // A copy without hidden files, or a folder that was cleaned too well.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !root.join(MARKER).exists() {
-                    return Err(error);
-                }
-                make_folders(&root)?;
+                make()?;
                 locked_temp(&temp, "put-")?
             }
             outcome => outcome?,
