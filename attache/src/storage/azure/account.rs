@@ -32,7 +32,7 @@ pub(super) async fn remarks(inner: &Inner, sample: &ObjectKey) -> Vec<Remark> {
             )
         }
     };
-    let versioning = match inner.blob(sample).get_properties(None).await {
+    let versioning = match inner.blob(sample.as_str()).get_properties(None).await {
         Ok(answer) => {
             let id = HeaderName::from_static("x-ms-version-id");
             let on = answer.headers().get_optional_str(&id).is_some();

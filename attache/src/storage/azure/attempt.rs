@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use azure_core::error::check_success;
 use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions};
+use azure_core::http::{Context, ExponentialRetryOptions, Request, RetryOptions, UrlExt as _};
 use tracing::{Instrument as _, Span};
 
 use super::refusal::{asked_patience, is_transient, patience};
@@ -112,6 +112,10 @@ pub(super) fn trace_headers() -> impl Iterator<Item = (&'static str, String)> {
 #[derive(Debug)]
 pub(super) struct WholeCrc(pub(super) u64);
 
+/// Folds names in a listing that have this behind the prefix; the crate has no option for it.
+#[derive(Debug)]
+pub(super) struct Delimiter(pub(super) String);
+
 /// Sees every attempt of every request that goes through Microsoft's client.
 #[derive(Debug)]
 pub(super) struct Watch(pub(super) Arc<Retries>);
@@ -127,6 +131,11 @@ impl Policy for Watch {
         if let Some(crc) = ctx.value::<WholeCrc>() {
             let crc = crate::base64::encode(crc.0.to_le_bytes());
             request.insert_header("x-ms-content-crc64", crc);
+        }
+        if let Some(Delimiter(delimiter)) = ctx.value::<Delimiter>() {
+            let mut query = request.url_mut().query_builder();
+            query.set_pair("delimiter", delimiter.as_str());
+            query.build();
         }
         for (name, value) in trace_headers() {
             request.insert_header(name, value);

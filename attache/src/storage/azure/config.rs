@@ -398,6 +398,23 @@ fn is_container(name: &str) -> bool {
     plain || name == WEB
 }
 
+/// Whether a container can have this name.
+///
+/// # Errors
+///
+/// [`Misconfigured`](crate::ErrorKind::Misconfigured) if not.
+pub(super) fn check_container(name: &str) -> Result<()> {
+    match is_container(name) {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "\"{name}\" cannot be a container of Azure: its name is 3 to 63 of a-z, 0-9 and single hyphens"
+            ),
+        )),
+    }
+}
+
 /// Looked for once: the configuration is loaded every few seconds, to see whether it has changed.
 fn az_is_installed() -> bool {
     static FOUND: LazyLock<bool> = LazyLock::new(|| {

@@ -15,7 +15,7 @@ use super::inner::Inner;
 use super::open::Opened;
 use super::refusal::is_transient;
 use super::transport::broken;
-use crate::attachment::{ByteRange, ObjectKey};
+use crate::attachment::ByteRange;
 use crate::error::{Error, Result};
 use crate::http::Answer;
 
@@ -29,7 +29,7 @@ const PROGRESS: u64 = 64 * 1024;
 /// A download that takes itself up again where it broke, pinned to the version that it began with.
 pub(super) struct Download {
     inner: Arc<Inner>,
-    key: ObjectKey,
+    name: String,
     version: Option<HeaderValue>,
     next: u64,
     end: u64,
@@ -87,7 +87,7 @@ impl Stream for Download {
                 ),
             };
             if this.resumes >= RESUMES || !is_transient(&error) {
-                let error = this.inner.fail(error, "get", this.key.as_str());
+                let error = this.inner.fail(error, "get", &this.name);
                 return Poll::Ready(Some(Err(error)));
             }
             // The old connection goes before the wait.
@@ -100,7 +100,7 @@ impl Download {
     /// Of `opened`, which serves the bytes of `served`. `resumed` tells whether it broke on its way.
     pub(super) fn new(
         inner: Arc<Inner>,
-        key: ObjectKey,
+        name: String,
         served: ByteRange,
         opened: Opened,
         resumed: Arc<AtomicBool>,
@@ -108,7 +108,7 @@ impl Download {
         Self {
             version: opened.version(),
             inner,
-            key,
+            name,
             next: served.start,
             end: served.end,
             body: Opening::Open(opened.body),
@@ -123,21 +123,21 @@ impl Download {
         self.resumed_at = self.next;
         self.resumed.store(true, Ordering::Relaxed);
         self.inner.retries.resumed.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(key = %self.key, at = self.next, resume = self.resumes, error = %cause, "download interrupted; resuming");
+        tracing::debug!(name = self.name, at = self.next, resume = self.resumes, error = %cause, "download interrupted; resuming");
         let wait = Duration::from_millis(50 << self.resumes).mul_f64(0.5 + rand::random::<f64>());
         let rest = ByteRange {
             start: self.next,
             end: self.end,
         };
-        let (inner, key, version) = (self.inner.clone(), self.key.clone(), self.version.clone());
+        let (inner, name, version) = (self.inner.clone(), self.name.clone(), self.version.clone());
         let resumed = async move {
             tokio::time::sleep(wait).await;
-            match inner.open(&key, Some(rest), version.as_ref()).await {
+            match inner.open(&name, Some(rest), version.as_ref()).await {
                 Ok(opened) if opened.range() == Some(rest) => Ok(opened.body),
                 Ok(_) => Err(Error::internal(
                     "azure: the resumed response has another range",
                 )),
-                Err(error) => Err(inner.fail(error, "get", key.as_str())),
+                Err(error) => Err(inner.fail(error, "get", &name)),
             }
         };
         resumed.boxed()

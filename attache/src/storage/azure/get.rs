@@ -19,7 +19,7 @@ pub(super) async fn get(
     range: Option<ByteRange>,
 ) -> Result<Object> {
     let opened = inner
-        .open(key, range, None)
+        .open(key.as_str(), range, None)
         .await
         .map_err(|error| inner.fail(error, "get", key.as_str()))?;
     let size = opened
@@ -38,7 +38,13 @@ pub(super) async fn get(
         ..object_info(key.clone(), size, metadata, opened.md5())
     };
     let resumed = Arc::new(AtomicBool::new(false));
-    let mut download = Download::new(inner.clone(), key.clone(), wanted, opened, resumed.clone());
+    let mut download = Download::new(
+        inner.clone(),
+        key.as_str().to_owned(),
+        wanted,
+        opened,
+        resumed.clone(),
+    );
     // The first bytes are at hand when this returns.
     let first = download.next().await.transpose()?;
     Ok(Object {

@@ -1,5 +1,6 @@
 //! What every request needs: the container, the way to it, and who we are.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use azure_core::http::headers::HeaderName;
@@ -15,22 +16,34 @@ use super::refusal::is_absent;
 use super::retention::Retention;
 use super::sign::Signer;
 use super::transport::Transport;
-use crate::attachment::ObjectKey;
 use crate::error::Error;
 
-/// One credential, one connection pool, one token and one signing key.
-pub(super) struct Inner {
-    pub(super) target: Target,
+/// One credential, one connection pool, one token and one signing key, for all containers of the account that are used.
+pub(super) struct Shared {
     pub(super) client: BlobServiceClient,
     pub(super) transport: Arc<Transport>,
     pub(super) retries: Arc<Retries>,
     pub(super) authority: Authority,
     /// The version of the REST protocol, as Microsoft's client has it.
     pub(super) protocol: HeaderValue,
+    pub(super) signer: Signer,
+}
+
+/// A container, and the way to it.
+pub(super) struct Inner {
+    shared: Arc<Shared>,
+    pub(super) target: Target,
     /// Where blobs are, without a `/` at its end.
     pub(super) container_url: String,
-    pub(super) signer: Signer,
     pub(super) retention: Retention,
+}
+
+impl Deref for Inner {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 /// What a deletion found.
@@ -43,9 +56,28 @@ pub(super) enum Deleted {
 }
 
 impl Inner {
-    pub(super) fn blob(&self, key: &ObjectKey) -> BlobClient {
-        self.client
-            .blob_client(&self.target.container, key.as_str())
+    /// The container that `target` names.
+    pub(super) fn new(shared: Arc<Shared>, target: Target) -> Self {
+        let container = shared.client.blob_container_client(&target.container);
+        Self {
+            container_url: container.url().as_str().trim_end_matches('/').to_owned(),
+            shared,
+            target,
+            retention: Retention::default(),
+        }
+    }
+
+    /// Another container of the same account, by the same credential, connections and keys.
+    pub(super) fn beside(&self, container: &str) -> Self {
+        let target = Target {
+            container: container.to_owned(),
+            ..self.target.clone()
+        };
+        Self::new(self.shared.clone(), target)
+    }
+
+    pub(super) fn blob(&self, name: &str) -> BlobClient {
+        self.client.blob_client(&self.target.container, name)
     }
 
     pub(super) fn fail(
@@ -58,17 +90,17 @@ impl Inner {
             .during(operation, subject)
     }
 
-    /// The entity tag of the object under `key` if it was written by `attempt`: an answer was lost, and the retry found our
+    /// The entity tag of the blob `name` if it was written by `attempt`: an answer was lost, and the retry found our
     /// own work.
     pub(super) async fn own_tag(
         &self,
-        key: &ObjectKey,
+        name: &str,
         attempt: &str,
     ) -> azure_core::Result<Option<String>> {
-        let properties = self.blob(key).get_properties(None).await?;
+        let properties = self.blob(name).get_properties(None).await?;
         let headers = properties.headers();
-        let name = azure_core::http::headers::HeaderName::from_static("x-ms-meta-attempt");
-        let ours = headers.get_optional_str(&name) == Some(attempt);
+        let ours = headers.get_optional_str(&HeaderName::from_static("x-ms-meta-attempt"))
+            == Some(attempt);
         Ok(ours.then(|| {
             headers
                 .get_optional_str(&ETAG)
@@ -76,12 +108,12 @@ impl Inner {
         }))
     }
 
-    pub(super) async fn delete_blob(&self, key: &ObjectKey) -> azure_core::Result<Deleted> {
+    pub(super) async fn delete_blob(&self, name: &str) -> azure_core::Result<Deleted> {
         let options = BlobClientDeleteOptions {
             delete_snapshots: Some(DeleteSnapshotsOptionType::Include),
             ..BlobClientDeleteOptions::default()
         };
-        match self.blob(key).delete(Some(options)).await {
+        match self.blob(name).delete(Some(options)).await {
             Ok(_) => Ok(Deleted::It),
             Err(error) if is_absent(&error) => Ok(Deleted::Nothing),
             Err(error) => Err(error),

@@ -18,7 +18,7 @@ use crate::storage::{Content, Facts, ObjectInfo, Stored};
 pub(super) const METADATA: &str = "x-ms-meta-";
 
 pub(super) async fn head(inner: &Inner, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
-    let properties = match inner.blob(key).get_properties(None).await {
+    let properties = match inner.blob(key.as_str()).get_properties(None).await {
         Ok(properties) => properties,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(inner.fail(error, "head", key.as_str())),
@@ -48,7 +48,7 @@ pub(super) async fn write_facts(
     content: &Content,
     stored: &Stored,
 ) -> Result<Option<String>> {
-    let blob = inner.blob(key);
+    let blob = inner.blob(key.as_str());
     let fail = |error| inner.fail(error, "facts", key.as_str());
     // Both calls replace all that they are about.
     let properties = BlobClientSetPropertiesOptions {

@@ -16,8 +16,8 @@ use azure_core::http::{ClientOptions, Transport as AzureTransport};
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use futures::stream::BoxStream;
 use http::HeaderValue;
-use time::OffsetDateTime;
 
+use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored, Vitals};
 use crate::attachment::{ByteRange, ObjectKey};
@@ -31,6 +31,7 @@ use crate::transfer::body::Body;
 mod account;
 mod attempt;
 mod authority;
+mod bucket;
 mod config;
 mod connection_string;
 mod credential;
@@ -42,7 +43,10 @@ mod inner;
 mod list;
 mod metadata;
 mod multipart;
+mod offer;
 mod open;
+mod path;
+mod probe;
 mod put;
 mod reach;
 mod refusal;
@@ -56,15 +60,15 @@ mod vitals;
 
 use attempt::{Impatience, Retries, Watch};
 use authority::Authority;
+use bucket::AzureBucket;
 use config::Target;
 pub use config::{AzureConfig, CredentialKind};
 use error::service_error;
-use inner::Inner;
+use inner::{Inner, Shared};
 use multipart::Uploads;
 pub use put::MAX_BLOCK_BYTES;
-use retention::Retention;
 use shared_key::AccountKey;
-use sign::{DelegationKey, Signer, SigningKey, Subject};
+use sign::{DelegationKey, Signer, SigningKey};
 pub use signed_url::open_signed_url;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -172,18 +176,15 @@ impl AzureStorage {
                 Error::internal("azure: the version of the protocol is not a valid header")
             })?;
         let client = client()?;
-        let container = client.blob_container_client(&target.container);
-        let inner = Arc::new(Inner {
-            container_url: container.url().as_str().trim_end_matches('/').to_owned(),
+        let shared = Shared {
             client,
-            target,
             transport,
             retries,
             authority,
             protocol,
             signer,
-            retention: Retention::default(),
-        });
+        };
+        let inner = Arc::new(Inner::new(Arc::new(shared), target));
         Ok(Self(inner.clone(), Uploads(inner)))
     }
 }
@@ -237,7 +238,7 @@ impl Storage for AzureStorage {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.0
-            .delete_blob(key)
+            .delete_blob(key.as_str())
             .await
             .map(|_| ())
             .map_err(|error| self.0.fail(error, "delete", key.as_str()))
@@ -245,7 +246,7 @@ impl Storage for AzureStorage {
 
     async fn discard(&self, key: &ObjectKey) -> Result<()> {
         self.0
-            .discard(key)
+            .discard(key.as_str())
             .await
             .map_err(|error| self.0.fail(error, "discard", key.as_str()))
     }
@@ -255,53 +256,21 @@ impl Storage for AzureStorage {
     }
 
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {
-        let target = &self.0.target;
-        let skew = || self.0.transport.counts().skew().unwrap_or_default();
-        let subject = Subject {
-            account: &target.account,
-            container: &target.container,
-            public_endpoint: &target.public_endpoint,
-            key,
-            now: &|| OffsetDateTime::now_utc() + skew(),
-        };
-        let (url, expires_at) = self.0.signer.sign(&subject, grant).await?;
-        Ok(Some(Offer::SignedUrl {
-            url,
-            // For whoever asked, on their clock.
-            expires_at: expires_at - skew(),
-        }))
+        self.0.offer(key.as_str(), grant).await.map(Some)
     }
 
     fn multipart(&self) -> Option<&dyn Multipart> {
         Some(&self.1)
     }
 
+    fn bucket(&self, place: &BucketPlace) -> Result<Option<Arc<dyn Bucket>>> {
+        config::check_container(&place.container)?;
+        let container = self.0.beside(&place.container);
+        Ok(Some(Arc::new(AzureBucket::new(container))))
+    }
+
     async fn probe(&self) -> Result<Probe> {
-        let target = &self.0.target;
-        self.0
-            .client
-            .blob_container_client(&target.container)
-            .get_properties(None)
-            .await
-            .map_err(|error| self.0.fail(error, "probe", &target.container))?;
-        Ok(Probe {
-            summary: format!(
-                "container \"{}\" in account \"{}\" by credential \"{}\"{}",
-                target.container,
-                target.account,
-                target.credential,
-                match self.0.transport.proxy_for(target.endpoint.as_str()) {
-                    Some(proxy) => format!(", through the proxy {}", proxy.address()),
-                    None => String::new(),
-                }
-            ),
-            clock_skew_s: self
-                .0
-                .transport
-                .counts()
-                .skew()
-                .map(|skew| skew.as_seconds_f64()),
-        })
+        self.0.probe().await
     }
 
     async fn remarks(&self, sample: &ObjectKey) -> Vec<Remark> {

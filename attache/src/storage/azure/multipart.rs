@@ -92,7 +92,7 @@ impl Multipart for Uploads {
         let outcome = commit(inner, key, content, &stored, attempt, &ids).await;
         if outcome.as_ref().is_err_and(is_block_missing) {
             // Something else is there, or what this made, and the service looks at the blocks first.
-            return match inner.own_tag(key, attempt).await {
+            return match inner.own_tag(key.as_str(), attempt).await {
                 Ok(Some(tag)) => Ok(Stored {
                     store_tag: Some(tag),
                     ..stored
@@ -111,9 +111,9 @@ impl Multipart for Uploads {
     async fn abort(&self, upload: &UploadRef) -> Result<()> {
         // Not in the name of the upload: what it made stays.
         let attempt = uuid::Uuid::now_v7().simple().to_string();
-        let aborted = match self.0.abort(upload.key(), &attempt).await {
+        let aborted = match self.0.abort(upload.key().as_str(), &attempt).await {
             // Taken, and not there: to Azurite, blocks alone take a name.
-            Err(error) if is_absent(&error) => self.0.replace_blocks(upload.key()).await,
+            Err(error) if is_absent(&error) => self.0.replace_blocks(upload.key().as_str()).await,
             outcome => outcome,
         };
         aborted.map_err(|error| self.0.fail(error, "abort", upload.key().as_str()))
@@ -151,7 +151,7 @@ impl BlockTarget for Staging<'_> {
     async fn put_block(&self, number: u32, bytes: Bytes) -> Result<()> {
         let key = self.upload.key();
         let id = block_id(self.write, number);
-        stage(self.inner, key, &id, bytes)
+        stage(self.inner, key.as_str(), &id, bytes)
             .await
             .map_err(|error| self.inner.fail(error, "put_part", key.as_str()))
     }

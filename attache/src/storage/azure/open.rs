@@ -17,8 +17,9 @@ use super::attempt::{self, wait_before_retry};
 use super::authority::value;
 use super::inner::Inner;
 use super::metadata::METADATA;
+use super::path::path_of;
 use super::transport::azure_answer;
-use crate::attachment::{ByteRange, Hex, ObjectKey};
+use crate::attachment::{ByteRange, Hex};
 use crate::http::Answer;
 use crate::lease::Held;
 use crate::secret::Secret;
@@ -43,19 +44,19 @@ impl Inner {
     /// end, it asks for nothing more.
     pub(super) async fn open(
         &self,
-        key: &ObjectKey,
+        name: &str,
         range: Option<ByteRange>,
         version: Option<&HeaderValue>,
     ) -> azure_core::Result<Opened> {
         let started = Instant::now();
         let mut retries = 0;
         loop {
-            let outcome = self.attempt(key, range, version).await;
+            let outcome = self.attempt(name, range, version).await;
             let Err(error) = outcome else { return outcome };
             let Some(wait) = wait_before_retry(&error, retries, started.elapsed()) else {
                 return Err(error);
             };
-            tracing::debug!(%key, retry = retries + 1, wait_ms = wait.as_millis(), %error, "retrying the request to the store");
+            tracing::debug!(name, retry = retries + 1, wait_ms = wait.as_millis(), %error, "retrying the request to the store");
             tokio::time::sleep(wait).await;
             retries += 1;
         }
@@ -64,16 +65,16 @@ impl Inner {
     /// Once, and once more if the token was refused.
     async fn attempt(
         &self,
-        key: &ObjectKey,
+        name: &str,
         range: Option<ByteRange>,
         version: Option<&HeaderValue>,
     ) -> azure_core::Result<Opened> {
         let mut renewed = false;
         loop {
-            let (request, seen) = self.signed_request(key, range, version).await?;
+            let (request, seen) = self.signed_request(name, range, version).await?;
             let span = attempt::span("GET", request.uri().path());
             let again = || async {
-                let (request, _) = self.signed_request(key, range, version).await?;
+                let (request, _) = self.signed_request(name, range, version).await?;
                 Ok(request)
             };
             let asked = self.transport.ask(request, again);
@@ -96,23 +97,22 @@ impl Inner {
 
     async fn signed_request(
         &self,
-        key: &ObjectKey,
+        name: &str,
         range: Option<ByteRange>,
         version: Option<&HeaderValue>,
     ) -> azure_core::Result<(http::Request<Full<Bytes>>, Option<Arc<Held<Secret>>>)> {
-        let mut request = self.get_request(key, range, version)?;
+        let mut request = self.get_request(name, range, version)?;
         let seen = self.authority.authorise(&mut request).await?;
         Ok((request, seen))
     }
 
     fn get_request(
         &self,
-        key: &ObjectKey,
+        name: &str,
         range: Option<ByteRange>,
         version: Option<&HeaderValue>,
     ) -> azure_core::Result<http::Request<Full<Bytes>>> {
-        // Keys need no escapes.
-        let url = format!("{}/{}", self.container_url, key.as_str());
+        let url = format!("{}/{}", self.container_url, path_of(name));
         let mut request = http::Request::get(url)
             .body(Full::default())
             .map_err(|error| AzureError::new(AzureErrorKind::Other, error))?;
@@ -161,6 +161,11 @@ impl Opened {
     /// that the head was read into for as long as the download lasts.
     pub(super) fn version(&self) -> Option<HeaderValue> {
         HeaderValue::from_bytes(self.headers.get(ETAG)?.as_bytes()).ok()
+    }
+
+    /// All headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// A field of the metadata.

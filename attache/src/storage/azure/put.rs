@@ -23,7 +23,7 @@ use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests, crc64};
 
 /// A "partition" larger than any blob: the crate then makes one request of an upload.
-const WHOLE: NonZero<usize> = NonZero::new(1 << 45).expect("not zero");
+pub(super) const WHOLE: NonZero<usize> = NonZero::new(1 << 45).expect("not zero");
 
 pub(super) async fn put(
     inner: &Inner,
@@ -72,8 +72,8 @@ pub(super) fn block_id(attempt: u64, number: u32) -> BlockId {
 /// Put Block (<https://learn.microsoft.com/rest/api/storageservices/put-block>); the service verifies the bytes.
 pub(super) async fn stage(
     inner: &Inner,
-    key: &ObjectKey,
-    id: &BlockId,
+    name: &str,
+    id: &[u8],
     bytes: Bytes,
 ) -> azure_core::Result<()> {
     let options = BlockBlobClientStageBlockOptions {
@@ -81,14 +81,9 @@ pub(super) async fn stage(
         ..BlockBlobClientStageBlockOptions::default()
     };
     inner
-        .blob(key)
+        .blob(name)
         .block_blob_client()
-        .stage_block(
-            id.as_slice(),
-            bytes.len() as u64,
-            bytes.into(),
-            Some(options),
-        )
+        .stage_block(id, bytes.len() as u64, bytes.into(), Some(options))
         .await
         .map(|_| ())
 }
@@ -126,7 +121,7 @@ pub(super) async fn settle(
         Ok(tag) => Ok(tag),
         Err(error) if is_taken(&error) => {
             // Not to be told is not "somebody else's": our caller would leave our own work behind.
-            match inner.own_tag(key, attempt).await {
+            match inner.own_tag(key.as_str(), attempt).await {
                 Ok(Some(tag)) => Ok(Some(tag)),
                 Ok(None) => Err(conflict(key)),
                 Err(error) => Err(inner.fail(error, "put", key.as_str())),
@@ -159,7 +154,7 @@ pub(super) async fn commit(
         ..BlockBlobClientCommitBlockListOptions::default()
     };
     let made = inner
-        .blob(key)
+        .blob(key.as_str())
         .block_blob_client()
         .commit_block_list(RequestContent::try_from(list)?, Some(options))
         .await?;
@@ -204,7 +199,7 @@ impl BlockTarget for Put<'_> {
         };
         let outcome = self
             .inner
-            .blob(self.key)
+            .blob(self.key.as_str())
             .block_blob_client()
             .upload(bytes.into(), Some(options))
             .await;
@@ -214,7 +209,7 @@ impl BlockTarget for Put<'_> {
 
     async fn put_block(&self, number: u32, bytes: Bytes) -> Result<BlockId> {
         let id = block_id(self.prefix, number);
-        stage(self.inner, self.key, &id, bytes)
+        stage(self.inner, self.key.as_str(), &id, bytes)
             .await
             .map_err(|error| self.inner.fail(error, "put", self.key.as_str()))?;
         Ok(id)
@@ -234,7 +229,7 @@ impl BlockTarget for Put<'_> {
     }
 
     async fn abort(&self) {
-        if let Err(error) = self.inner.abort(self.key, &self.attempt).await {
+        if let Err(error) = self.inner.abort(self.key.as_str(), &self.attempt).await {
             tracing::warn!(key = %self.key, %error, "staged blocks are left; sweep removes them");
         }
     }

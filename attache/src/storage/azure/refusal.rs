@@ -14,6 +14,18 @@ pub(super) fn is_taken(error: &azure_core::Error) -> bool {
         if error_code.as_deref() == Some("BlobAlreadyExists"))
 }
 
+/// Whether a condition on the version of a blob does not hold.
+pub(super) fn is_unmet(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { status: StatusCode::PreconditionFailed, error_code, .. }
+        if error_code.as_deref() == Some("ConditionNotMet"))
+}
+
+/// Whether a block was refused because of others under its name, whose ids have another length.
+pub(super) fn is_foreign_block(error: &azure_core::Error) -> bool {
+    matches!(error.kind(), AzureErrorKind::HttpResponse { error_code: Some(code), .. }
+        if code == "InvalidBlobOrBlock")
+}
+
 /// Whether a list names a block that is not there.
 pub(super) fn is_block_missing(error: &azure_core::Error) -> bool {
     matches!(error.kind(), AzureErrorKind::HttpResponse { error_code: Some(code), .. }

@@ -16,9 +16,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::path::path_of;
 use super::shared_key::AccountKey;
 use crate::access::links::quantised_expiry;
-use crate::attachment::ObjectKey;
 use crate::bounded::Bounded;
 use crate::error::{Error, Result};
 use crate::lease::{Granted, Lease};
@@ -47,8 +47,8 @@ const REMEMBERED: usize = 2048;
 /// same URL, and one that many ask for is signed once.
 pub(super) struct Signer {
     key: SigningKey,
-    /// By name of the blob, the last of each.
-    made: Mutex<Bounded<ObjectKey, Made>>,
+    /// By container and name of the blob, the last of each.
+    made: Mutex<Bounded<String, Made>>,
 }
 
 /// Who signs.
@@ -77,7 +77,8 @@ pub(super) struct Subject<'a> {
     pub(super) account: &'a str,
     pub(super) container: &'a str,
     pub(super) public_endpoint: &'a Url,
-    pub(super) key: &'a ObjectKey,
+    /// Of the blob.
+    pub(super) name: &'a str,
     /// The service's clock. Looked at when the key is at hand: the answer that brought the first key also tells how
     /// far off our clock is.
     pub(super) now: &'a (dyn Fn() -> OffsetDateTime + Sync),
@@ -134,8 +135,9 @@ impl Signer {
             SigningKey::Delegation(lease) => Some(lease.get(grant.lifetime + KEY_MARGIN).await?),
             SigningKey::Account(_) => None,
         };
+        let at = format!("{}/{}", subject.container, subject.name);
         let expiry = quantised_expiry((subject.now)(), grant.lifetime, grant.step);
-        if let Some(made) = self.made().get(subject.key)
+        if let Some(made) = self.made().get(&at)
             && made.expiry == expiry
             && made.grant == *grant
         {
@@ -149,18 +151,18 @@ impl Signer {
             }
         };
         let base = subject.public_endpoint.as_str().trim_end_matches('/');
-        let (container, key) = (subject.container, subject.key);
-        let url = SignedUrl::new(format!("{base}/{container}/{key}?{query}"));
+        let (container, path) = (subject.container, path_of(subject.name));
+        let url = SignedUrl::new(format!("{base}/{container}/{path}?{query}"));
         let made = Made {
             grant: grant.clone(),
             expiry,
             url: url.clone(),
         };
-        self.made().insert(subject.key.clone(), made);
+        self.made().insert(at, made);
         Ok((url, expiry))
     }
 
-    fn made(&self) -> MutexGuard<'_, Bounded<ObjectKey, Made>> {
+    fn made(&self) -> MutexGuard<'_, Bounded<String, Made>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,7 +177,7 @@ fn user_delegation_sas(
         .map(|builder| {
             let builder = builder
                 .protocol(SasProtocol::Https)
-                .blob(subject.container, subject.key.as_str())
+                .blob(subject.container, subject.name)
                 .read()
                 .content_disposition(&grant.disposition)
                 .content_type(&grant.content_type);
@@ -206,7 +208,7 @@ fn service_sas(
     let Subject {
         account,
         container,
-        key: name,
+        name,
         ..
     } = subject;
     let text = [
@@ -259,12 +261,12 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
-    fn subject<'a>(endpoint: &'a Url, key: &'a ObjectKey) -> Subject<'a> {
+    fn subject<'a>(endpoint: &'a Url, name: &'a str) -> Subject<'a> {
         Subject {
             account: "acme",
             container: "files",
             public_endpoint: endpoint,
-            key,
+            name,
             now: &|| datetime!(2026-11-23 20:00:00 UTC),
         }
     }
@@ -298,8 +300,8 @@ mod tests {
     #[test]
     fn an_independent_signer_gives_the_same_signatures() {
         let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
-        let name: ObjectKey = NAME.parse().expect("a key");
-        let subject = subject(&endpoint, &name);
+        let name = NAME;
+        let subject = subject(&endpoint, name);
         #[expect(
             clippy::field_reassign_with_default,
             reason = "the type is not exhaustive"
@@ -330,12 +332,12 @@ mod tests {
     #[tokio::test]
     async fn the_same_url_is_given_until_its_step_ends_and_to_the_same_grant_alone() {
         let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
-        let key: ObjectKey = NAME.parse().expect("a key");
+        let key = NAME;
         let signer = account_signer();
         let sign = async |now: OffsetDateTime, grant: &Grant| {
             let subject = Subject {
                 now: &|| now,
-                ..subject(&endpoint, &key)
+                ..subject(&endpoint, key)
             };
             let (url, expiry) = signer.sign(&subject, grant).await.expect("signed");
             // What is remembered is what would be made anew.
@@ -368,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn an_account_key_signs_one_blob_read_only_https() {
         let endpoint = Url::parse("https://acme.blob.core.windows.net").expect("a URL");
-        let key: ObjectKey = "attachment/a.png".parse().expect("a key");
+        let key = "attachment/a.png";
         let signer = account_signer();
         let grant = Grant {
             lifetime: Duration::from_secs(120),
@@ -378,7 +380,7 @@ mod tests {
             cache_control: None,
         };
         let (url, _) = signer
-            .sign(&subject(&endpoint, &key), &grant)
+            .sign(&subject(&endpoint, key), &grant)
             .await
             .expect("signed");
         let url = Url::parse(url.expose()).expect("a URL");

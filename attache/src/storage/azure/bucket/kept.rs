@@ -1,0 +1,280 @@
+//! What is known of a blob, in the words of buckets: whoever wrote it.
+//!
+//! Beside the properties, metadata says the entity tag, length, checksum and CRC-64 of the bytes that attache put. Another program may
+//! have put others since, and kept the metadata: then they are not believed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use azure_core::http::headers::Headers as AzureHeaders;
+use http::HeaderMap;
+use time::OffsetDateTime;
+
+use super::super::inner::{Inner, bare};
+use super::super::metadata::METADATA;
+use super::super::refusal::is_absent;
+use super::name::name_of;
+use super::properties::{self, Headers};
+use crate::attachment::Hex;
+use crate::error::{Error, Result};
+use crate::storage::bucket::{Entry, KeptChecksum, Key, Properties, Version};
+use crate::transfer::checksum::{Checksum, ChecksumKind};
+
+const ETAG: &str = "attache_etag";
+const SIZE: &str = "attache_size";
+const CHECKSUM: &str = "attache_checksum";
+const CRC64: &str = "attache_crc64";
+/// Which call wrote the blob last: a repetition that finds it there can tell its own work from somebody else's.
+const ATTEMPT: &str = "attache_attempt";
+
+/// What attache says of the bytes that it put.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Facts {
+    pub(super) size: u64,
+    pub(super) etag: String,
+    pub(super) checksum: Option<KeptChecksum>,
+    pub(super) crc64: Option<u64>,
+}
+
+impl Facts {
+    /// As long as they may become: what is kept beside them is refused early if it does not fit.
+    pub(super) fn largest() -> Self {
+        Self {
+            size: u64::MAX,
+            etag: "0".repeat(38),
+            checksum: Some(KeptChecksum {
+                checksum: Checksum::Sha256([0; 32]),
+                parts: Some(u16::MAX),
+            }),
+            crc64: Some(0),
+        }
+    }
+
+    /// What is kept of these facts and properties in metadata.
+    ///
+    /// # Errors
+    ///
+    /// If it is more than Azure keeps.
+    pub(super) fn metadata(
+        &self,
+        properties: &Properties,
+        before: Option<Headers>,
+        attempt: &str,
+    ) -> Result<HashMap<String, String>> {
+        let checksum = self.checksum.map(|kept| {
+            let (kind, sum) = (kept.checksum.kind().as_str(), kept.checksum);
+            match kept.parts {
+                Some(parts) => format!("{kind}:{sum}:{parts}"),
+                None => format!("{kind}:{sum}"),
+            }
+        });
+        let crc64 = self.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string());
+        let fields = [
+            (ETAG, Some(self.etag.clone())),
+            (SIZE, Some(self.size.to_string())),
+            (CHECKSUM, checksum),
+            (CRC64, crc64),
+            (ATTEMPT, Some(attempt.to_owned())),
+        ];
+        let mut metadata: HashMap<String, String> = fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        properties::write(properties, before, &mut metadata)?;
+        Ok(metadata)
+    }
+
+    /// The entry of an object of these facts, which was written just now.
+    pub(super) fn entry(&self, key: &Key, properties: &Properties, written: Written) -> Entry {
+        Entry {
+            key: key.clone(),
+            size: self.size,
+            etag: self.etag.clone(),
+            modified: written.modified,
+            properties: properties.clone(),
+            checksum: self.checksum,
+            crc64: self.crc64,
+            version: Version(written.tag),
+            archived: false,
+        }
+    }
+}
+
+/// What the service says of a blob that was written.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) tag: String,
+    pub(super) modified: OffsetDateTime,
+}
+
+impl Written {
+    pub(super) fn read(headers: &AzureHeaders) -> Self {
+        Self {
+            tag: header(headers, "etag").map(bare).unwrap_or_default(),
+            modified: header(headers, "last-modified")
+                .and_then(time_of)
+                .unwrap_or_else(OffsetDateTime::now_utc),
+        }
+    }
+}
+
+/// A blob, as the service describes it.
+pub(super) struct Seen {
+    pub(super) size: u64,
+    pub(super) tag: String,
+    pub(super) modified: OffsetDateTime,
+    pub(super) md5: Option<[u8; 16]>,
+    pub(super) headers: Headers,
+    /// Names are in lower case.
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) archived: bool,
+}
+
+impl Seen {
+    /// From the headers of Get Blob Properties.
+    pub(super) fn of_head(headers: &AzureHeaders) -> Result<Self> {
+        let text = |name: &'static str| header(headers, name);
+        let size = text("content-length").and_then(|length| length.parse().ok());
+        let metadata = headers.iter().filter_map(|(name, value)| {
+            let name = name.as_str().strip_prefix(METADATA)?;
+            Some((name.to_ascii_lowercase(), value.as_str().to_owned()))
+        });
+        Ok(Self {
+            size: size.ok_or_else(|| Error::internal("azure: the response has no length"))?,
+            md5: text("content-md5").and_then(md5_of),
+            metadata: metadata.collect(),
+            ..Self::of(text)
+        })
+    }
+
+    /// From those of Get Blob, which tell the length and the MD5 of what is sent.
+    pub(super) fn of_answer(headers: &HeaderMap, size: u64, md5: Option<Hex<16>>) -> Self {
+        let text = |name: &'static str| std::str::from_utf8(headers.get(name)?.as_bytes()).ok();
+        let metadata = headers.iter().filter_map(|(name, value)| {
+            let name = name.as_str().strip_prefix(METADATA)?;
+            let value = std::str::from_utf8(value.as_bytes()).ok()?;
+            Some((name.to_ascii_lowercase(), value.to_owned()))
+        });
+        Self {
+            size,
+            md5: md5.map(|md5| md5.0),
+            metadata: metadata.collect(),
+            ..Self::of(text)
+        }
+    }
+
+    fn of<'a>(text: impl Fn(&'static str) -> Option<&'a str>) -> Self {
+        let own = |name| text(name).map(str::to_owned);
+        Self {
+            size: 0,
+            tag: text("etag").map(bare).unwrap_or_default(),
+            modified: text("last-modified")
+                .and_then(time_of)
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            md5: None,
+            headers: Headers {
+                content_type: own("content-type"),
+                cache_control: own("cache-control"),
+                content_disposition: own("content-disposition"),
+                content_encoding: own("content-encoding"),
+                content_language: own("content-language"),
+            },
+            metadata: BTreeMap::new(),
+            archived: text("x-ms-access-tier") == Some("Archive"),
+        }
+    }
+
+    /// Which call wrote it last, if attache did.
+    pub(super) fn attempt(&self) -> Option<&str> {
+        self.metadata.get(ATTEMPT).map(String::as_str)
+    }
+
+    /// What attache says of the bytes, if they are those that it put.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        let text = |name: &str| self.metadata.get(name).map(String::as_str);
+        let (etag, size) = (text(ETAG)?, text(SIZE)?.parse::<u64>().ok()?);
+        // Whoever puts a blob in one request leaves an MD5, and what was made of parts has none.
+        let same = match self.md5 {
+            Some(md5) => Hex(md5).to_string() == etag,
+            None => true,
+        };
+        (same && size == self.size).then(|| Facts {
+            size,
+            etag: etag.to_owned(),
+            checksum: text(CHECKSUM).and_then(checksum_of),
+            crc64: text(CRC64)
+                .and_then(|hex| hex.parse::<Hex<8>>().ok())
+                .map(|hex| u64::from_be_bytes(hex.0)),
+        })
+    }
+
+    /// Whether an MD5 is all that speaks against what attache says of an object that was made of parts, which has none. Azurite
+    /// computes one for whoever reads all of it.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let parts = self
+            .metadata
+            .get(ETAG)
+            .is_some_and(|etag| etag.contains('-'));
+        parts && self.md5.is_some() && self.facts().is_none()
+    }
+
+    /// The object.
+    pub(super) fn entry(&self, key: &Key) -> Entry {
+        let facts = self.facts().unwrap_or_else(|| Facts {
+            size: self.size,
+            // Azure's own tag cannot be taken for an MD5.
+            etag: self
+                .md5
+                .map_or_else(|| self.tag.clone(), |md5| Hex(md5).to_string()),
+            checksum: None,
+            crc64: None,
+        });
+        Entry {
+            key: key.clone(),
+            size: self.size,
+            etag: facts.etag,
+            modified: self.modified,
+            properties: properties::read(&self.headers, &self.metadata),
+            checksum: facts.checksum,
+            crc64: facts.crc64,
+            version: Version(self.tag.clone()),
+            archived: self.archived,
+        }
+    }
+}
+
+/// Get Blob Properties (<https://learn.microsoft.com/rest/api/storageservices/get-blob-properties>).
+pub(super) async fn look(
+    inner: &Inner,
+    key: &Key,
+    operation: &'static str,
+) -> Result<Option<Seen>> {
+    match inner.blob(&name_of(key)?).get_properties(None).await {
+        Ok(properties) => Seen::of_head(properties.headers()).map(Some),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(inner.fail(error, operation, key.as_str())),
+    }
+}
+
+fn header<'a>(headers: &'a AzureHeaders, name: &'static str) -> Option<&'a str> {
+    headers.get_optional_str(&azure_core::http::headers::HeaderName::from_static(name))
+}
+
+pub(super) fn time_of(text: &str) -> Option<OffsetDateTime> {
+    azure_core::time::parse_rfc7231(text).ok()
+}
+
+pub(super) fn md5_of(text: &str) -> Option<[u8; 16]> {
+    crate::base64::decode(text)?.try_into().ok()
+}
+
+fn checksum_of(text: &str) -> Option<KeptChecksum> {
+    let mut words = text.split(':');
+    let kind = ChecksumKind::of(words.next()?)?;
+    Some(KeptChecksum {
+        checksum: Checksum::from_base64(kind, words.next()?)?,
+        parts: match words.next() {
+            Some(parts) => Some(parts.parse().ok()?),
+            None => None,
+        },
+    })
+}
