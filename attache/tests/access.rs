@@ -6,11 +6,12 @@ mod liars;
 
 use std::path::Path;
 
+use attache::access::access_keys::{AccessKeys, MAX_ACCESS_KEYS, NewAccessKey};
 use attache::access::config::SecretsConfig;
 use attache::access::keys::{self, KeyStore};
 use attache::access::sealed::SealedKeys;
 use attache::access::tokens::{MAX_OWNERS, StoredToken, Token};
-use attache::access::{OwnerPattern, Owners, Scopes};
+use attache::access::{OwnerPattern, Owners, Scope, Scopes};
 use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::open::{self, Database};
 use attache::catalog::sqlite::SqliteCatalog;
@@ -33,6 +34,7 @@ async fn processes(folder: &Path) -> Vec<Process> {
     let processes = databases.into_iter().map(|database| Process {
         tokens: database.tokens,
         keys: database.keys,
+        access_keys: database.access_keys.store().clone(),
     });
     processes.collect()
 }
@@ -335,13 +337,129 @@ async fn a_key_file_that_is_missing_beside_a_sealed_catalog_is_refused_and_not_m
     assert_eq!(again.keys.key(keys::LINKS).await.expect("a key"), key);
 }
 
-/// What docs/operating.md says for a key file that is lost for good.
+fn new_access_key(name: &str) -> NewAccessKey {
+    NewAccessKey {
+        name: name.to_owned(),
+        buckets: vec!["media".to_owned()],
+        prefix: "wiki/".to_owned(),
+        scopes: [Scope::Read, Scope::Write].into_iter().collect(),
+        expires_at: None,
+    }
+}
+
+#[tokio::test]
+async fn access_keys_open_in_every_process_with_the_secret_that_was_shown_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, other) = (database(folder.path()).await, database(folder.path()).await);
+    let before = other.access_keys.version().await.expect("read");
+    let mut made = Vec::new();
+    for name in ["a", "b", "b"] {
+        made.push(one.access_keys.create(new_access_key(name)).await);
+    }
+    let mut made: Vec<_> = made.into_iter().map(|made| made.expect("made")).collect();
+    assert_ne!(other.access_keys.version().await.expect("read"), before);
+    let mut found = other.access_keys.list().await.expect("read");
+    made.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+    found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+    assert_eq!(found, made);
+    let third = other.access_keys.create(new_access_key("b")).await;
+    let third = third.expect_err("a third").to_string();
+    assert!(third.contains("attache key rm"), "{third}");
+    let wrong = NewAccessKey {
+        scopes: Scopes::all(),
+        ..new_access_key("c")
+    };
+    let wrong = other.access_keys.create(wrong).await.expect_err("admin");
+    assert_eq!(wrong.kind(), ErrorKind::BadRequest);
+    for (key, _) in &made {
+        assert!(other.access_keys.revoke(&key.id).await.expect("revoked"));
+    }
+    assert_eq!(one.access_keys.list().await.expect("read"), []);
+    assert!(!one.access_keys.revoke(&made[0].0.id).await.expect("none"));
+}
+
+#[tokio::test]
+async fn no_file_of_the_catalog_holds_the_secret_of_an_access_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = database(folder.path()).await;
+    let made = database.access_keys.create(new_access_key("wiki")).await;
+    let (key, secret) = made.expect("made");
+    // With the log, and without it.
+    for _ in 0..2 {
+        let holding = |text: &str| holding(folder.path(), text.as_bytes());
+        assert_eq!(holding(secret.expose()), Vec::<String>::new());
+        assert!(
+            !holding(key.id.as_str()).is_empty(),
+            "looked at the wrong files"
+        );
+        database.catalog.close().await;
+    }
+    let shown = format!("{:?} {secret:?} {key:?}", database.access_keys);
+    assert!(!shown.contains(secret.expose()), "{shown}");
+}
+
+#[tokio::test]
+async fn an_access_key_that_cannot_be_opened_opens_nothing_and_can_be_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = database(folder.path()).await;
+    let mut ids = Vec::new();
+    for name in ["whole", "taken", "cut", "odd"] {
+        let made = database.access_keys.create(new_access_key(name)).await;
+        ids.push(made.expect("made").0.id);
+    }
+    let file = Connection::open(folder.path().join("attache.db")).expect("opened");
+    let change = |sql: &str| assert_eq!(file.execute(sql, []).expect("changed"), 1, "{sql}");
+    // Somebody who writes to the catalog puts a secret that he knows into the row of another one.
+    change(
+        "UPDATE access_keys SET sealed = (SELECT sealed FROM access_keys WHERE name = 'whole') WHERE name = 'taken'",
+    );
+    change("UPDATE access_keys SET sealed = x'01' WHERE name = 'cut'");
+    change("UPDATE access_keys SET scopes = 'read everything' WHERE name = 'odd'");
+    let found = database.access_keys.list().await.expect("read");
+    let found: Vec<_> = found.into_iter().map(|(key, _)| key.id).collect();
+    assert_eq!(found, ids[..1]);
+    for id in &ids {
+        assert!(database.access_keys.revoke(id).await.expect("removed"));
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_full_of_access_keys_takes_no_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = database(folder.path()).await;
+    let made = database.access_keys.create(new_access_key("first")).await;
+    let first = made.expect("made").0;
+    let file = Connection::open(folder.path().join("attache.db")).expect("opened");
+    file.execute(
+        "INSERT INTO access_keys (id, name, place, buckets, prefix, scopes, created_at, sealed)
+         WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+         SELECT printf('ATTA%016d', i), 'n' || i, 0, 'media', '', 'read', 0, x'' FROM n",
+        [i64::try_from(MAX_ACCESS_KEYS).expect("fits")],
+    )
+    .expect("filled");
+    let full = database.access_keys.create(new_access_key("more")).await;
+    let full = full.expect_err("full");
+    assert_eq!(full.kind(), ErrorKind::Conflict, "{full}");
+    assert!(
+        database
+            .access_keys
+            .revoke(&first.id)
+            .await
+            .expect("removed")
+    );
+    let made = database.access_keys.create(new_access_key("more")).await;
+    made.expect("room again");
+}
+
+/// What docs/operating.md says for a key file that is lost for good. An access key that is not deleted with them opens nothing.
 #[tokio::test]
 async fn a_catalog_whose_sealed_keys_were_deleted_opens_with_a_new_key_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = database(folder.path()).await;
     let kept = token("wiki");
     first.tokens.insert(&kept).await.expect("kept");
+    let lost = first.access_keys.create(new_access_key("lost")).await;
+    lost.expect("made");
     first.catalog.close().await;
     std::fs::remove_file(folder.path().join("secrets.key")).expect("lost");
     Connection::open(folder.path().join("attache.db"))
@@ -350,6 +468,11 @@ async fn a_catalog_whose_sealed_keys_were_deleted_opens_with_a_new_key_file() {
         .expect("deleted");
     let again = database(folder.path()).await;
     assert_eq!(again.tokens.tokens().await.expect("read"), [kept]);
+    let opened = async |keys: &AccessKeys| keys.list().await.expect("read").len();
+    assert_eq!(opened(&again.access_keys).await, 0);
+    let made = again.access_keys.create(new_access_key("lost")).await;
+    made.expect("a new one in its place");
+    assert_eq!(opened(&again.access_keys).await, 1);
 }
 
 #[tokio::test]

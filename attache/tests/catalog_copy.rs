@@ -22,6 +22,7 @@ use attache::catalog::open::{open_source, open_target};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::storage::Stored;
 use attache::storage::multipart::UploadRef;
+use attache::testing::processes::access_key;
 use attache::testing::rows::{draft, stored, with_key};
 use attache::{ErrorKind, Result};
 use time::OffsetDateTime;
@@ -147,6 +148,8 @@ async fn fill(catalog: &dyn Bulk, count: usize) {
         catalog.insert(&made).await.expect("kept");
         let used = vec![(made.token.id, 1_700_000_000)];
         catalog.note_used(used).await.expect("noted");
+        let made = access_key(&format!("tökén {n}"));
+        catalog.insert_access_key(&made).await.expect("kept");
     }
     let end = OffsetDateTime::now_utc().unix_timestamp() + 1000;
     let ended = vec![([7; 32], end), ([8; 32], end + 5)];
@@ -228,6 +231,7 @@ async fn rows_tokens_sessions_and_keys_go_over_in_every_direction_and_a_second_c
             uploads: 3,
             reserved_bytes,
             tokens: 3,
+            access_keys: 3,
             ended_sessions: 2,
             keys: 1,
             ..compared
@@ -316,6 +320,15 @@ async fn a_target_that_holds_anything_else_is_refused_and_stays_as_it_was() {
         assert_eq!(tokens[0].hash, own.hash);
         assert_eq!(target.all().await.expect("keys"), []);
         target.revoke(&own.token.id).await.expect("revoked");
+
+        // As well an access key.
+        let own = access_key("its own");
+        target.insert_access_key(&own).await.expect("kept");
+        refused(still(&source, &target).await, "another catalog");
+        let kept = target.access_keys().await.expect("access keys");
+        assert_eq!(kept, std::slice::from_ref(&own));
+        let revoked = target.revoke_access_key(&own.key.id).await;
+        assert!(revoked.expect("revoked"));
 
         // A key alone is what looking at an empty database makes.
         key(target.clone(), keys.path()).await;
@@ -421,6 +434,60 @@ async fn what_differs_or_was_deleted_at_the_source_is_put_right_at_the_target() 
             tokens.sort_by(|a, b| a.token.id.cmp(&b.token.id));
         }
         assert_eq!(tokens[0], tokens[1]);
+        source.close().await;
+        target.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_keys_are_copied_as_sealed_as_they_are_and_put_right_at_the_target() {
+    for (from, to) in directions().await {
+        let (source, target) = (from.open().await, to.open().await);
+        fill(&*source, 1).await;
+        still(&source, &target).await.expect("copied");
+
+        // One access key revoked, and its name used for two others; one changed by hand at the target; one made there.
+        let by_name = async |name: &str| {
+            let kept = source.access_keys().await.expect("access keys");
+            let found = kept.into_iter().find(|kept| kept.key.name == name);
+            found.expect("one of this name")
+        };
+        let old = by_name("tökén 0").await;
+        source
+            .insert_access_key(&access_key("tökén 0"))
+            .await
+            .expect("kept");
+        still(&source, &target).await.expect("both of a name");
+        source
+            .revoke_access_key(&old.key.id)
+            .await
+            .expect("revoked");
+        source
+            .insert_access_key(&access_key("tökén 0"))
+            .await
+            .expect("kept");
+        let mut changed = by_name("tökén 1").await;
+        target
+            .revoke_access_key(&changed.key.id)
+            .await
+            .expect("revoked");
+        changed.key.prefix = String::new();
+        target.insert_access_key(&changed).await.expect("kept");
+        target
+            .insert_access_key(&access_key("its own"))
+            .await
+            .expect("kept");
+
+        still(&source, &target).await.expect("copied");
+        let mut keys = [
+            source.access_keys().await.expect("access keys"),
+            target.access_keys().await.expect("access keys"),
+        ];
+        for keys in &mut keys {
+            keys.sort_by(|a, b| a.key.id.cmp(&b.key.id));
+        }
+        assert_eq!(keys[0].len(), 4);
+        assert_eq!(keys[0], keys[1]);
         source.close().await;
         target.close().await;
     }

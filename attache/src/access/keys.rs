@@ -13,6 +13,9 @@ pub type SigningKey = Zeroizing<[u8; 32]>;
 /// Signs attache's own links, and the sessions of the page.
 pub const LINKS: &str = "links";
 
+/// Seals the names of uploads in parts that clients get.
+pub const UPLOADS: &str = "uploads";
+
 /// Keeps signing keys.
 #[async_trait]
 pub trait KeyStore: fmt::Debug + Send + Sync + 'static {

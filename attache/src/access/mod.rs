@@ -2,6 +2,8 @@
 //!
 //! Plain values. Who a caller is, and how that is proven, is decided where requests come in.
 
+pub mod access_key;
+pub mod access_keys;
 pub mod config;
 pub mod key_file;
 pub mod keys;

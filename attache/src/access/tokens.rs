@@ -31,7 +31,7 @@ const SECRET_BYTES: usize = 32;
 /// next call.
 #[async_trait]
 pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
-    /// A number that changes whenever a token is made or revoked or a session is ended, by whichever process. Costs little: a
+    /// A number that changes whenever a token or an access key is made or revoked or a session is ended, by whichever process. Costs little: a
     /// server asks every second.
     async fn version(&self) -> Result<i64>;
 

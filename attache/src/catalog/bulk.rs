@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::Catalog;
+use crate::access::access_keys::AccessKeyStore;
 use crate::access::sealed::SealedStore;
-use crate::access::tokens::TokenStore;
 use crate::attachment::filename::Filename;
 use crate::attachment::{AttachmentId, Author, Hex, IdempotencyKey, ObjectKey, Owner};
 use crate::error::Result;
@@ -18,12 +18,13 @@ use crate::storage::multipart::UploadRef;
 /// it; so a copy knows its own rows again, and touches no others.
 pub const COPIED: &str = "copy";
 
-/// A catalog that can be copied from and into. Tokens and sealed keys go by [`TokenStore`] and [`SealedStore`].
+/// A catalog that can be copied from and into. Tokens, access keys and sealed keys go by [`TokenStore`](crate::access::tokens::TokenStore),
+/// [`AccessKeyStore`] and [`SealedStore`].
 ///
 /// Every method may be repeated, and its future may be dropped: each row is then written with its share of the totals, or not at
 /// all.
 #[async_trait]
-pub trait Bulk: Catalog + TokenStore + SealedStore {
+pub trait Bulk: Catalog + AccessKeyStore + SealedStore {
     /// Rows that outlive every process (ready ones, and uploads in parts between two requests), in the order of their ids: those
     /// after `after`, at most `limit`.
     async fn rows(&self, after: Option<&AttachmentId>, limit: u32) -> Result<Vec<Row>>;

@@ -1,4 +1,4 @@
-//! What `catalog.url` names, opened: attachments, tokens and keys are in one database.
+//! What `catalog.url` names, opened: attachments, tokens and keys of all kinds are in one database.
 
 use std::future::Future;
 use std::path::Path;
@@ -12,6 +12,7 @@ use super::cached::CachedCatalog;
 use super::config::{CatalogConfig, CatalogUrl, PostgresUrl};
 use super::postgres::{PostgresCatalog, START_TIME};
 use super::sqlite::{self, SqliteCatalog};
+use crate::access::access_keys::AccessKeys;
 use crate::access::config::SecretsConfig;
 use crate::access::keys::{self, KeyStore};
 use crate::access::sealed::{SealedKeys, SealedStore};
@@ -29,14 +30,18 @@ pub struct Database {
     pub tokens: Arc<dyn TokenStore>,
     /// What signs links and sessions.
     pub keys: Arc<dyn KeyStore>,
+    /// Ids and secrets for programs that speak S3.
+    pub access_keys: Arc<AccessKeys>,
 }
 
 impl Database {
-    fn of<D: Catalog + TokenStore>(database: Arc<D>, keys: Arc<dyn KeyStore>) -> Self {
+    fn of<D: Bulk>(database: Arc<D>, keys: Arc<SealedKeys<D>>) -> Self {
+        let access_keys = AccessKeys::new(database.clone(), keys.sealer());
         Self {
             catalog: Arc::new(CachedCatalog::over(database.clone())),
             tokens: database,
             keys,
+            access_keys: Arc::new(access_keys),
         }
     }
 }
@@ -122,7 +127,7 @@ async fn sqlite_with_keys(
     file: &Path,
     catalog: &CatalogConfig,
     secrets: &SecretsConfig,
-) -> Result<(Arc<SqliteCatalog>, Arc<dyn KeyStore>)> {
+) -> Result<(Arc<SqliteCatalog>, Arc<SealedKeys<SqliteCatalog>>)> {
     let sqlite = open_sqlite(file).await?;
     let keys = async {
         let keys = open_keys(&sqlite, catalog, secrets).await?;
@@ -138,7 +143,7 @@ async fn postgres_with_keys(
     catalog: &CatalogConfig,
     secrets: &SecretsConfig,
     token: Option<Lease<Secret>>,
-) -> Result<(Arc<PostgresCatalog>, Arc<dyn KeyStore>)> {
+) -> Result<(Arc<PostgresCatalog>, Arc<SealedKeys<PostgresCatalog>>)> {
     let postgres = Arc::new(PostgresCatalog::open(url, catalog, token).await?);
     let keys = || async { with_key(open_keys(&postgres, catalog, secrets).await?).await };
     let keys = patiently(keys).await;
@@ -148,8 +153,8 @@ async fn postgres_with_keys(
 /// What was opened, or closed again if its keys cannot be.
 async fn or_closed<D: Catalog>(
     database: Arc<D>,
-    keys: Result<Arc<dyn KeyStore>>,
-) -> Result<(Arc<D>, Arc<dyn KeyStore>)> {
+    keys: Result<Arc<SealedKeys<D>>>,
+) -> Result<(Arc<D>, Arc<SealedKeys<D>>)> {
     match keys {
         Ok(keys) => Ok((database, keys)),
         Err(error) => {
@@ -169,7 +174,7 @@ async fn open_keys<S: SealedStore>(
 }
 
 /// There is a key from the first start on: by it each later one sees whether it has the right `secrets.key_file`.
-async fn with_key<S: SealedStore>(keys: SealedKeys<S>) -> Result<Arc<dyn KeyStore>> {
+async fn with_key<S: SealedStore>(keys: SealedKeys<S>) -> Result<Arc<SealedKeys<S>>> {
     keys.key(keys::LINKS).await?;
     Ok(Arc::new(keys))
 }

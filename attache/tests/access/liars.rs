@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use attache::access::Owners;
+use attache::access::access_keys::{AccessKeyId, AccessKeyStore, SealedAccessKey};
 use attache::access::keys::{KeyStore, LINKS, SigningKey, generate};
 use attache::access::tokens::{StoredToken, TokenId, TokenStore};
-use attache::testing::access::{keys, tokens};
+use attache::access::{Owners, Scopes};
+use attache::testing::access::{access_keys, keys, tokens};
 use attache::testing::processes::Process;
 use attache::testing::{Fresh, access_suite};
 use attache::{Error, ErrorKind, Result};
@@ -30,6 +31,18 @@ enum Lie {
     HasOneKeyForEverything,
     ReplacesNothing,
     ReplacesEverything,
+    KeepsAccessKeysToItself,
+    RefusesToRepeatAccessKeys,
+    OpensEverythingBelow,
+    PermitsEverything,
+    NeverEnds,
+    SpoilsWhatIsSealed,
+    RevokesNoAccessKey,
+    RevokesAccessKeysThatAreNotThere,
+    HidesThatAccessKeysChange,
+    HasRoomForAThird,
+    HasRoomForOne,
+    NeverFreesAName,
     NotAtAll,
 }
 
@@ -39,6 +52,8 @@ struct Liar {
     honest: Process,
     inserted: Mutex<Vec<StoredToken>>,
     ended: Mutex<Vec<[u8; 32]>>,
+    /// Names and ids of access keys that were made here.
+    made: Mutex<Vec<(String, AccessKeyId)>>,
     own: SigningKey,
 }
 
@@ -49,11 +64,13 @@ impl Liar {
             honest,
             inserted: Mutex::default(),
             ended: Mutex::default(),
+            made: Mutex::default(),
             own: generate(),
         });
         Process {
             tokens: liar.clone(),
-            keys: liar,
+            keys: liar.clone(),
+            access_keys: liar,
         }
     }
 
@@ -67,6 +84,7 @@ impl TokenStore for Liar {
     async fn version(&self) -> Result<i64> {
         match self.lie {
             Lie::StandsStill => Ok(1),
+            Lie::HidesThatAccessKeysChange => Ok(self.tokens().await?.len() as i64),
             _ => self.honest.tokens.version().await,
         }
     }
@@ -159,6 +177,61 @@ impl KeyStore for Liar {
     }
 }
 
+#[async_trait]
+impl AccessKeyStore for Liar {
+    async fn access_keys(&self) -> Result<Vec<SealedAccessKey>> {
+        let mut keys = self.honest.access_keys.access_keys().await?;
+        if self.lies(Lie::KeepsAccessKeysToItself) {
+            let made = self.made.lock().expect("not poisoned");
+            keys.retain(|kept| made.iter().any(|(_, id)| *id == kept.key.id));
+        }
+        for SealedAccessKey { key, sealed } in &mut keys {
+            match self.lie {
+                Lie::OpensEverythingBelow => key.prefix = String::new(),
+                Lie::PermitsEverything => key.scopes = Scopes::all(),
+                Lie::NeverEnds => key.expires_at = None,
+                Lie::SpoilsWhatIsSealed => sealed.reverse(),
+                _ => {}
+            }
+        }
+        Ok(keys)
+    }
+
+    async fn insert_access_key(&self, new: &SealedAccessKey) -> Result<()> {
+        let key = &new.key;
+        {
+            let mut made = self.made.lock().expect("not poisoned");
+            let of_its_name = made.iter().filter(|(name, _)| *name == key.name);
+            let repeated = made.iter().any(|(_, id)| *id == key.id);
+            let refused = match self.lie {
+                Lie::RefusesToRepeatAccessKeys => repeated,
+                Lie::HasRoomForOne => !repeated && of_its_name.count() > 0,
+                Lie::NeverFreesAName => !repeated && of_its_name.count() > 2,
+                _ => false,
+            };
+            if refused {
+                return Err(Error::new(ErrorKind::Conflict, "there is no room"));
+            }
+            made.push((key.name.clone(), key.id.clone()));
+        }
+        match self.honest.access_keys.insert_access_key(new).await {
+            Err(_) if self.lies(Lie::HasRoomForAThird) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn revoke_access_key(&self, id: &AccessKeyId) -> Result<bool> {
+        let honest = &self.honest.access_keys;
+        match self.lie {
+            Lie::RevokesNoAccessKey => Ok(false),
+            Lie::RevokesAccessKeysThatAreNotThere => {
+                honest.revoke_access_key(id).await.map(|_| true)
+            }
+            _ => honest.revoke_access_key(id).await,
+        }
+    }
+}
+
 async fn liars(lie: Lie, folder: &Path) -> Vec<Process> {
     let honest = crate::processes(folder).await;
     let liars = honest.into_iter().map(|honest| Liar::process(lie, honest));
@@ -196,6 +269,18 @@ caught! {
     HasOneKeyForEverything by keys::a_key_is_the_same_for_everybody_until_it_is_replaced;
     ReplacesNothing by keys::a_key_is_the_same_for_everybody_until_it_is_replaced;
     ReplacesEverything by keys::a_key_is_the_same_for_everybody_until_it_is_replaced;
+    KeepsAccessKeysToItself by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    RefusesToRepeatAccessKeys by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    OpensEverythingBelow by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    PermitsEverything by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    NeverEnds by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    SpoilsWhatIsSealed by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    RevokesNoAccessKey by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    RevokesAccessKeysThatAreNotThere by access_keys::access_keys_are_found_as_they_were_made_until_they_are_revoked;
+    HidesThatAccessKeysChange by access_keys::the_version_changes_with_every_access_key_that_any_process_makes_or_revokes;
+    HasRoomForAThird by access_keys::two_access_keys_at_a_time_have_one_name_however_many_are_made;
+    HasRoomForOne by access_keys::two_access_keys_at_a_time_have_one_name_however_many_are_made;
+    NeverFreesAName by access_keys::two_access_keys_at_a_time_have_one_name_however_many_are_made;
 }
 
 async fn honest() -> Fresh<[Process]> {

@@ -1,9 +1,10 @@
-//! Who may do what: keys, tokens and ended sessions go over whole; there are few of them.
+//! Who may do what: keys, tokens, access keys and ended sessions go over whole; there are few of them.
 
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
+use crate::access::access_keys::{AccessKeyId, SealedAccessKey};
 use crate::access::tokens::{StoredToken, TokenId};
 use crate::catalog::bulk::Bulk;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,12 +25,13 @@ pub(super) async fn refuse_foreign(source: &dyn Bulk, target: &dyn Bulk) -> Resu
     let differs = theirs.iter().any(|(name, key)| ours.get(name) != Some(key));
     let is_copy = !theirs.is_empty() && !differs;
     // A key alone is what a server or `attache check` makes that has looked at an empty database.
-    let holds_something =
-        !target.tokens().await?.is_empty() || !target.rows(None, 1).await?.is_empty();
+    let holds_something = !target.tokens().await?.is_empty()
+        || !target.access_keys().await?.is_empty()
+        || !target.rows(None, 1).await?.is_empty();
     if holds_something && !is_copy {
         return Err(Error::new(
             ErrorKind::Conflict,
-            "the target has tokens or attachments, and its keys are not those of the source: it is another catalog, or the copy of \
+            "the target has tokens, access keys or attachments, and its keys are not those of the source: it is another catalog, or the copy of \
              another one, or the source has got new keys since. Nothing was changed; name an empty database",
         ));
     }
@@ -76,6 +78,32 @@ pub(super) async fn tokens(source: &dyn Bulk, target: &dyn Bulk) -> Result<()> {
         target.insert(token).await?;
     }
     target.note_used(used).await
+}
+
+/// With their secrets as sealed as they are.
+pub(super) async fn access_keys(source: &dyn Bulk, target: &dyn Bulk) -> Result<()> {
+    let theirs = target.access_keys().await?.into_iter();
+    let mut theirs: BTreeMap<AccessKeyId, SealedAccessKey> =
+        theirs.map(|kept| (kept.key.id.clone(), kept)).collect();
+    let mut missing = Vec::new();
+    for ours in source.access_keys().await? {
+        match theirs.remove(&ours.key.id) {
+            Some(known) if known == ours => {}
+            Some(_) => {
+                target.revoke_access_key(&ours.key.id).await?;
+                missing.push(ours);
+            }
+            None => missing.push(ours),
+        }
+    }
+    // Those that were revoked at the source, and first: there is a limit to how many have one name.
+    for id in theirs.keys() {
+        target.revoke_access_key(id).await?;
+    }
+    for key in &missing {
+        target.insert_access_key(key).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn sessions(source: &dyn Bulk, target: &dyn Bulk) -> Result<()> {

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::progress::Progress;
 use super::walk::{PAGE, Walk};
+use crate::access::access_keys::SealedAccessKey;
 use crate::attachment::Hex;
 use crate::catalog::bulk::{Bulk, Row, State};
 use crate::catalog::{Totals, millis};
@@ -23,13 +24,15 @@ pub struct Inventory {
     pub reserved_bytes: u64,
     /// API tokens.
     pub tokens: u64,
+    /// Access keys.
+    pub access_keys: u64,
     /// Sessions that were ended and would not have ended by themselves yet.
     pub ended_sessions: u64,
-    /// Sealed keys.
+    /// Sealed keys that sign.
     pub keys: u64,
     /// SHA-256 over all that is said of attachments and uploads, in the order of their ids.
     pub rows_sha256: Hex<32>,
-    /// SHA-256 over tokens, ended sessions and sealed keys, in their order.
+    /// SHA-256 over tokens, access keys, ended sessions and sealed keys, in their order.
     pub access_sha256: Hex<32>,
 }
 
@@ -90,6 +93,7 @@ async fn take(
         uploads: 0,
         reserved_bytes: 0,
         tokens: 0,
+        access_keys: 0,
         ended_sessions: 0,
         keys: 0,
         rows_sha256: Hex([0; 32]),
@@ -136,6 +140,11 @@ async fn take(
             access.optional(at.map(|at| at.unix_timestamp().to_be_bytes()));
         }
     }
+    let mut access_keys = catalog.access_keys().await?;
+    access_keys.sort_by(|a, b| a.key.id.cmp(&b.key.id));
+    for kept in &access_keys {
+        access.access_key(kept);
+    }
     let mut sessions = catalog.session_ends().await?;
     sessions.retain(|(_, end)| *end > now);
     sessions.sort_unstable();
@@ -150,6 +159,7 @@ async fn take(
         access.field(key);
     }
     found.tokens = tokens.len() as u64;
+    found.access_keys = access_keys.len() as u64;
     found.ended_sessions = sessions.len() as u64;
     found.keys = keys.len() as u64;
     found.access_sha256 = access.digest();
@@ -163,6 +173,7 @@ fn differences(ours: &Inventory, theirs: &Inventory) -> String {
         ("uploads in parts", ours.uploads, theirs.uploads),
         ("reserved bytes", ours.reserved_bytes, theirs.reserved_bytes),
         ("tokens", ours.tokens, theirs.tokens),
+        ("access keys", ours.access_keys, theirs.access_keys),
         ("ended sessions", ours.ended_sessions, theirs.ended_sessions),
         ("keys", ours.keys, theirs.keys),
     ];
@@ -173,7 +184,8 @@ fn differences(ours: &Inventory, theirs: &Inventory) -> String {
         .collect();
     if said.is_empty() {
         said.push(match ours.rows_sha256 == theirs.rows_sha256 {
-            true => "as many tokens, ended sessions and keys, with other contents".to_owned(),
+            true => "as many tokens, access keys, ended sessions and keys, with other contents"
+                .to_owned(),
             false => "as many attachments and uploads, with other contents".to_owned(),
         });
     }
@@ -236,6 +248,18 @@ impl Fields {
                 self.number(millis(*expires_at));
             }
         }
+    }
+
+    fn access_key(&mut self, SealedAccessKey { key, sealed }: &SealedAccessKey) {
+        self.field(key.id.as_str());
+        self.field(&key.name);
+        self.field(key.buckets.join(" "));
+        self.field(&key.prefix);
+        self.field(key.scopes.to_string());
+        self.number(key.created_at.unix_timestamp());
+        let end = key.expires_at.map(OffsetDateTime::unix_timestamp);
+        self.optional(end.map(i64::to_be_bytes));
+        self.field(sealed);
     }
 
     fn digest(self) -> Hex<32> {

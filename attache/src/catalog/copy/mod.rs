@@ -1,4 +1,4 @@
-//! A catalog copied into another one: attachments and uploads in parts, tokens, ended sessions, and sealed keys as they are sealed.
+//! A catalog copied into another one: attachments and uploads in parts, tokens, access keys, ended sessions, and sealed keys as they are sealed.
 //!
 //! A copy is a comparison that corrects: both sides are walked in the order of their ids, and what differs is written. So it needs
 //! no notes of how far it came. Cut at any moment and begun again, it skips what is there and goes on.
@@ -49,7 +49,7 @@ pub struct Report {
 
 /// Copies all of `source` into `target`. May be repeated, also after it was cut at any moment, and then goes on where it was; what
 /// the source has changed or removed since is changed or removed at the target, too. Reads and writes pages of 500 rows, and holds
-/// a few of them; all tokens and ended sessions at a time.
+/// a few of them; all tokens, access keys and ended sessions at a time.
 ///
 /// Not copied: uploads and deletions that a process works on. A target that a server has worked on must not be copied into again:
 /// what was uploaded there is noticed and refused, what was deleted there alone would come back.

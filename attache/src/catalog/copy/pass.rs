@@ -54,6 +54,7 @@ pub(super) async fn pass(
     work.flush().await?;
     // Last, so that a token which was made after the first of these rows comes along; what was revoked is noticed either way.
     access::tokens(source, target).await?;
+    access::access_keys(source, target).await?;
     access::sessions(source, target).await?;
     Ok(work.done)
 }

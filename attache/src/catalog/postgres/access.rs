@@ -12,8 +12,8 @@ use crate::access::sealed::SealedStore;
 use crate::access::tokens::{MAX_TOKENS, StoredToken, TokenId, TokenRow, TokenStore, too_many};
 use crate::error::{Error, Result};
 
-/// Tells all replicas to read the tokens again, whatever `done` brought.
-const CHANGED: &str =
+/// Tells all replicas to read tokens and access keys again, whatever `done` brought.
+pub(super) const CHANGED: &str =
     "changed AS (UPDATE attache.access_version SET version = version + 1 RETURNING version)";
 
 #[async_trait]

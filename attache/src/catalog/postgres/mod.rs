@@ -5,6 +5,7 @@
 //! statement, no session is told from another: so a pooler that hands out connections by transaction may stand in between.
 
 mod access;
+mod access_keys;
 mod ask;
 mod begin;
 mod bulk;

@@ -14,9 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// They only add: an older replica goes on beside a newer one. One that an older replica could not stand raises
 /// [`MIN_READER`].
-const MIGRATIONS: [&str; 1] = [include_str!(
-    "../../../migrations/postgres/0001_attachments.sql"
-)];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../migrations/postgres/0001_attachments.sql"),
+    include_str!("../../../migrations/postgres/0002_access_keys.sql"),
+];
 
 /// The oldest version that can work with the tables of this one.
 const MIN_READER: i64 = 1;

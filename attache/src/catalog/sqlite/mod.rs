@@ -5,6 +5,7 @@
 //! (<https://sqlite.org/wal.html>). Several processes on one machine may share the file.
 
 mod access;
+mod access_keys;
 mod bulk;
 mod copy;
 mod failure;

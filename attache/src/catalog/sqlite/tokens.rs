@@ -29,7 +29,7 @@ pub(super) fn keep(connection: &Connection, stored: &StoredToken) -> Result<(), 
     Ok(())
 }
 
-/// Tells all processes to read the tokens again.
+/// Tells all processes to read tokens and access keys again.
 pub(super) fn changed(connection: &Connection) -> Result<(), Failure> {
     connection
         .prepare_cached("UPDATE access_version SET version = version + 1")?
