@@ -7,6 +7,8 @@ use test_support::layers::Layers;
 /// Each module with those that it may use; see [`Layers::broken`].
 const ARROWS: &str = "
     access -> attachment error
+    access/access_key -> access error secret
+    access/access_keys -> access access/access_key access/seal access/tokens error secret
     access/config -> config/value
     access/key_file -> access/keys error private
     access/keys -> error
@@ -25,15 +27,15 @@ const ARROWS: &str = "
     base64 ->
     bounded ->
     catalog -> access attachment attachment/filename catalog/partial catalog/workers error storage
-    catalog/bulk -> access/sealed access/tokens attachment attachment/filename catalog error storage/multipart
+    catalog/bulk -> access/access_keys access/sealed attachment attachment/filename catalog error storage/multipart
     catalog/cached -> attachment bounded catalog catalog/partial catalog/workers error storage
     catalog/config -> config/value
-    catalog/copy -> access/tokens attachment catalog catalog/bulk error
-    catalog/open -> access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
+    catalog/copy -> access/access_keys access/tokens attachment catalog catalog/bulk error
+    catalog/open -> access/access_keys access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
     catalog/partial -> attachment attachment/filename error storage/multipart
-    catalog/postgres -> access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
+    catalog/postgres -> access/access_keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
     catalog/range -> access catalog
-    catalog/sqlite -> access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/partial catalog/range catalog/workers error private storage storage/multipart
+    catalog/sqlite -> access/access_keys access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/partial catalog/range catalog/workers error private storage storage/multipart
     catalog/url ->
     catalog/workers ->
     config -> access/config catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
@@ -73,20 +75,22 @@ const ARROWS: &str = "
     service/finding -> attachment
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/multipart transfer/blocks transfer/body
+    storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/bucket storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
+    storage/bucket -> attachment error storage transfer/body transfer/checksum
     storage/config -> config/load config/value error http secret storage storage/azure storage/local storage/memory
-    storage/local -> attachment config/value error private storage storage/multipart transfer/body transfer/budget transfer/digests
+    storage/local -> attachment config/value error private storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
-    testing -> access access/keys access/tokens attachment attachment/filename catalog error storage storage/multipart transfer/body transfer/budget
+    testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage
     transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget
-    transfer/body -> error transfer/deadline transfer/digests
+    transfer/body -> error transfer/checksum transfer/deadline transfer/digests
     transfer/budget -> error
+    transfer/checksum -> base64
     transfer/config -> config/load config/value transfer/body transfer/budget
     transfer/deadline -> config/value error
-    transfer/digests -> attachment error transfer/utf8
+    transfer/digests -> attachment error transfer/checksum transfer/utf8
     transfer/ranges -> attachment error transfer/body
     transfer/utf8 ->
 ";
@@ -193,7 +197,7 @@ fn every_promise_of_the_suites_is_bound() {
     let testing = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testing");
     let read = |path: &Path| std::fs::read_to_string(path).expect("a source");
     let mut found = 0;
-    for suite in ["storage", "catalog", "access"] {
+    for suite in ["storage", "bucket", "catalog", "access"] {
         let folder = testing.join(suite);
         let bound = read(&folder.join("mod.rs"));
         let (_, bound) = bound.split_once("macro_rules!").expect("a macro");

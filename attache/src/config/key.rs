@@ -20,6 +20,8 @@ pub struct Key {
     pub variables: &'static [&'static str],
     /// A reload does not change it.
     pub start_only: bool,
+    /// Its value is a table with names of the operator's own: `[s3.buckets.NAME]`.
+    pub table: bool,
 }
 
 /// The keys of one part of the configuration, with their values.
@@ -63,7 +65,7 @@ pub trait Section: Any {
 ///         /// How long the store may send nothing.
 ///         idle_timeout: Duration = Duration::from_secs(60) => Time,
 ///         /// The pages that may …
-///         #[start_only = true] #[example = "…"] #[variables = ["AZURE_TENANT_ID"]]
+///         #[start_only = true] #[table = true] #[example = "…"] #[variables = ["AZURE_TENANT_ID"]]
 ///         tenant: Option<String> = None => SomeText,
 ///     }
 ///     sections {
@@ -89,6 +91,7 @@ macro_rules! section {
             $(
                 $(#[doc = $doc:literal])+
                 $(#[start_only = $start_only:literal])?
+                $(#[table = $table:literal])?
                 $(#[example = $example:literal])?
                 $(#[variables = $variables:expr])?
                 $field:ident : $type:ty = $default:expr => $format:expr,
@@ -144,14 +147,14 @@ macro_rules! section {
 
         $crate::section! {
             @keys $name in $section
-            [$($field, concat!($($doc, "\n"),+), $crate::section!(@bool $($start_only)?),
+            [$($field, concat!($($doc, "\n"),+), $crate::section!(@bool $($start_only)?), $crate::section!(@bool $($table)?),
                 $crate::section!(@option $($example)?), $crate::section!(@list $($variables)?), $format;)*]
             [$($($content from $file, $section, $make;)*)? $($($target from $target_file, $section, $target_make;)*)?]
             [$($($part)*)?]
         }
     };
     (@keys $name:ident in $section:literal
-        [$($field:ident, $doc:expr, $start_only:expr, $example:expr, $variables:expr, $format:expr;)*]
+        [$($field:ident, $doc:expr, $start_only:expr, $table:expr, $example:expr, $variables:expr, $format:expr;)*]
         [$($content:ident from $file:ident, $file_section:literal, $make:expr;)*]
         [$($part:ident)*]
     ) => {
@@ -164,6 +167,7 @@ macro_rules! section {
                         example: $example,
                         variables: $variables,
                         start_only: $start_only,
+                        table: $table,
                     },)*
                 ];
                 KEYS

@@ -313,7 +313,15 @@ fn flatten(
             format!("{prefix}.{name}")
         };
         match value {
-            toml::Value::Table(inner) => flatten(&path, inner, keys, given, faults),
+            toml::Value::Table(inner) => {
+                match keys.iter().find(|key| key.table && key.path == path) {
+                    Some(key) => {
+                        let raw = Raw::Table(inner.clone());
+                        given.insert(key.path, (raw, "the file".to_owned()));
+                    }
+                    None => flatten(&path, inner, keys, given, faults),
+                }
+            }
             value => match keys.iter().find(|key| key.path == path) {
                 Some(key) => {
                     let raw = match value {
@@ -355,9 +363,36 @@ fn from_environment(
                 given.insert(key.path, (Raw::Text(value.clone()), name.clone()));
             }
             None if is_of_a_service(rest) => {}
+            None if into_table(&path, value, keys, given) => {}
             None => faults.unknown(&path, name),
         }
     }
+}
+
+/// Puts the value of a variable such as `ATTACHE_S3__BUCKETS__FILES__CONTAINER` into its table; whether there is one.
+fn into_table(path: &str, value: &str, keys: &[&'static Key], given: &mut Given) -> bool {
+    let of_table = |key: &&&'static Key| {
+        let rest = path.strip_prefix(key.path);
+        key.table && rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let Some(key) = keys.iter().find(of_table) else {
+        return false;
+    };
+    let (Raw::Table(table), _) = given.entry(key.path).or_insert_with(|| {
+        let origin = "the environment".to_owned();
+        (Raw::Table(toml::Table::new()), origin)
+    }) else {
+        return false;
+    };
+    let Some((name, inner)) = path[key.path.len() + 1..].rsplit_once('.') else {
+        return false;
+    };
+    let empty = || toml::Value::Table(toml::Table::new());
+    let named = table.entry(name).or_insert_with(empty);
+    if let toml::Value::Table(named) = named {
+        named.insert(inner.to_owned(), toml::Value::from(value));
+    }
+    true
 }
 
 /// Variables of ours that are not keys: the path of the file, the log filter, and what our tests use.

@@ -109,7 +109,7 @@ impl Configuration for Config {
 }
 
 /// The sections that `attache serve` has in the same file, for [`Config::load_beside`].
-pub const SERVER_SECTIONS: &[&str] = &["server", "auth", "limits", "telemetry"];
+pub const SERVER_SECTIONS: &[&str] = &["server", "auth", "limits", "s3", "telemetry"];
 
 const PROXY_NAMES: [(&str, [&str; 2]); 2] = [
     ("network.proxy", ["HTTPS_PROXY", "https_proxy"]),

@@ -16,6 +16,8 @@ pub enum Raw {
     Text(String),
     /// A list of the file.
     List(Vec<String>),
+    /// A table of the file whose keys an operator names.
+    Table(toml::Table),
 }
 
 impl Raw {
@@ -28,6 +30,7 @@ impl Raw {
         match self {
             Self::Text(text) => Ok(text),
             Self::List(_) => Err("must be one value, not a list".to_owned()),
+            Self::Table(_) => Err("must be one value, not a table".to_owned()),
         }
     }
 
@@ -35,6 +38,7 @@ impl Raw {
     pub fn list(&self) -> Vec<String> {
         match self {
             Self::List(list) => list.clone(),
+            Self::Table(_) => Vec::new(),
             Self::Text(text) => text
                 .split(',')
                 .map(|part| part.trim().to_owned())

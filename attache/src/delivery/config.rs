@@ -65,7 +65,8 @@ pub enum DeliveryMode {
     Delegate,
 }
 
-const MODES: Words<DeliveryMode> = Words(&[
+/// The modes by their words in the configuration.
+pub const MODES: Words<DeliveryMode> = Words(&[
     ("relay", DeliveryMode::Relay),
     ("redirect", DeliveryMode::Redirect),
     ("delegate", DeliveryMode::Delegate),

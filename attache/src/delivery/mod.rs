@@ -78,7 +78,7 @@ impl Delivery {
             (Elsewhere::Delegate { prefix, .. }, offer) => Some(Self::Delegate {
                 representation: sending.representation.clone(),
                 part: sending.part.clone(),
-                internal: internal(prefix, offer)?,
+                internal: internal_path(prefix, offer)?,
             }),
         })
     }
@@ -86,7 +86,11 @@ impl Delivery {
 
 /// Where the web server in front finds what the store offers, below its internal location: the path of a file, or
 /// `azure` and then path and query of a signed URL, whose host the web server knows.
-fn internal(prefix: &str, offer: Offer) -> Result<SignedUrl> {
+///
+/// # Errors
+///
+/// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the store signs what is not a URL.
+pub fn internal_path(prefix: &str, offer: Offer) -> Result<SignedUrl> {
     Ok(SignedUrl::new(match offer {
         Offer::InternalPath(path) => format!("{prefix}{path}"),
         Offer::SignedUrl { url, .. } => {
@@ -130,7 +134,7 @@ mod tests {
             url: SignedUrl::new("https://acme.example/files/attachment/a.png?sig=a%2Bb%3D"),
             expires_at: OffsetDateTime::UNIX_EPOCH,
         };
-        let internal = internal("/internal/", offer).expect("a URL");
+        let internal = internal_path("/internal/", offer).expect("a URL");
         assert_eq!(
             internal.expose(),
             "/internal/azure/files/attachment/a.png?sig=a%2Bb%3D"

@@ -21,5 +21,6 @@ labels! {
     StateLabels { state }
     ReasonLabels { reason }
     LimitLabels { limit }
+    S3Labels { operation, outcome }
     HookLabels { hook, outcome }
 }

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use super::labels::{
     BackendLabels, BackendOutcomeLabels, DirectionLabels, HookLabels, LimitLabels, OperationLabels,
-    OutcomeLabels, PlainOutcomeLabels, StreamLabels,
+    OutcomeLabels, PlainOutcomeLabels, S3Labels, StreamLabels,
 };
 use super::reading::Read;
 pub use super::reading::{Reading, resident_bytes};
@@ -43,6 +43,7 @@ pub struct Metrics {
     clients_built: Family<BackendLabels, Counter>,
     config_reloads: Family<PlainOutcomeLabels, Counter>,
     limited: Family<LimitLabels, Counter>,
+    s3_requests: Family<S3Labels, Counter>,
     inspections: Family<HookLabels, Counter>,
     tally: Tally,
     read: Read,
@@ -157,6 +158,12 @@ impl Metrics {
             "Configuration reloads, by outcome",
             config_reloads.clone(),
         );
+        let s3_requests = Family::default();
+        registry.register(
+            "attache_s3_requests",
+            "Requests of S3 clients, by operation and outcome",
+            s3_requests.clone(),
+        );
         let limited = Family::default();
         registry.register(
             "attache_limited",
@@ -182,6 +189,7 @@ impl Metrics {
             clients_built,
             config_reloads,
             limited,
+            s3_requests,
             inspections,
             tally: Tally::default(),
             read,
@@ -206,6 +214,12 @@ impl Metrics {
             let labels = PlainOutcomeLabels { outcome };
             drop(self.config_reloads.get_or_create(&labels));
         }
+    }
+
+    /// Counts a request of an S3 client. The outcome is "ok", or the code of an error.
+    pub fn s3_request(&self, operation: &'static str, outcome: &'static str) {
+        let labels = S3Labels { operation, outcome };
+        self.s3_requests.get_or_create(&labels).inc();
     }
 
     /// Counts somebody who met a limit.

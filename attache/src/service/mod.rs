@@ -4,6 +4,7 @@
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
 
 mod beginning;
+mod bucket;
 mod database;
 mod deliver;
 mod finding;
@@ -23,6 +24,10 @@ mod unsettled;
 mod upload;
 pub mod verify;
 
+pub use bucket::{
+    BucketHandle, BucketUpload, BucketUploads, ChecksumPlan, CompleteUpload, ObjectBody,
+    ObjectDigests, PutObject,
+};
 pub use database::{open_database, open_for_copy};
 pub use deliver::TemporaryUrl;
 pub use limits::UploadLimits;
@@ -43,9 +48,11 @@ use tokio_util::task::TaskTracker;
 use tracing::level_filters::LevelFilter;
 use verify::{Verified, VerifyOptions};
 
+use crate::access::access_keys::AccessKeys;
 use crate::access::key_file::FileKeys;
-use crate::access::keys::{self, KeyStore as _};
+use crate::access::keys::{self, KeyStore};
 use crate::access::links::LinkKey;
+use crate::access::seal::Sealer;
 use crate::access::tokens::TokenStore;
 use crate::attachment::{Attachment, AttachmentId};
 use crate::bounded::Bounded;
@@ -73,7 +80,10 @@ struct Shared {
     parts: ArcSwap<Parts>,
     catalog: Arc<dyn Catalog>,
     links: LinkKey,
-    tokens: Option<Arc<dyn TokenStore>>,
+    keys: Arc<dyn KeyStore>,
+    /// Made when the first upload in parts is.
+    upload_sealer: tokio::sync::OnceCell<Arc<Sealer>>,
+    access: Option<Access>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     removal_locks: RemovalLocks,
@@ -91,6 +101,12 @@ struct Shared {
     unreadable: std::sync::Mutex<Bounded<AttachmentId, ()>>,
     /// Who counts the heap.
     heap: std::sync::OnceLock<fn() -> u64>,
+}
+
+/// What the database of the catalog keeps of those who may do something.
+struct Access {
+    tokens: Arc<dyn TokenStore>,
+    access_keys: Arc<AccessKeys>,
 }
 
 /// The sums at the last sample.
@@ -124,12 +140,15 @@ impl Attache {
                 return Err(error);
             }
         };
-        let tokens = Some(database.tokens);
+        let access = Access {
+            tokens: database.tokens,
+            access_keys: database.access_keys,
+        };
         Ok(Self::assemble(
             parts,
             database.catalog,
-            links,
-            tokens,
+            (links, database.keys),
+            Some(access),
             metrics,
         ))
     }
@@ -152,7 +171,7 @@ impl Attache {
         Ok(Self::assemble(
             parts,
             catalog,
-            links,
+            (links, Arc::new(files)),
             None,
             Arc::new(Metrics::new()),
         ))
@@ -161,8 +180,8 @@ impl Attache {
     fn assemble(
         parts: Parts,
         catalog: Arc<dyn Catalog>,
-        links: LinkKey,
-        tokens: Option<Arc<dyn TokenStore>>,
+        (links, keys): (LinkKey, Arc<dyn KeyStore>),
+        access: Option<Access>,
         metrics: Arc<Metrics>,
     ) -> Self {
         tracing::info!(
@@ -176,7 +195,9 @@ impl Attache {
             parts: ArcSwap::from_pointee(parts),
             catalog,
             links,
-            tokens,
+            keys,
+            upload_sealer: tokio::sync::OnceCell::new(),
+            access,
             metrics,
             tasks: TaskTracker::new(),
             removal_locks: RemovalLocks::default(),
@@ -205,7 +226,12 @@ impl Attache {
 
     /// Who keeps API tokens: the database of the catalog. `None` for a catalog of your own.
     pub fn tokens(&self) -> Option<&Arc<dyn TokenStore>> {
-        self.0.tokens.as_ref()
+        self.0.access.as_ref().map(|access| &access.tokens)
+    }
+
+    /// The access keys of programs that speak S3, in the database of the catalog. `None` for a catalog of your own.
+    pub fn access_keys(&self) -> Option<&Arc<AccessKeys>> {
+        self.0.access.as_ref().map(|access| &access.access_keys)
     }
 
     /// The key of attache's own links, for other proofs that must outlive the process.

@@ -1,6 +1,7 @@
 //! What one configuration builds, and what the next one keeps of it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
 use crate::config::Config;
 use crate::error::Result;
@@ -8,6 +9,7 @@ use crate::inspect::Inspectors;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::ReloadReport;
 use crate::storage::Storage;
+use crate::storage::bucket::{Bucket, BucketPlace};
 use crate::transfer::budget::Budget;
 
 /// What was built from one configuration.
@@ -21,6 +23,8 @@ pub struct Parts {
     pub budget: Budget,
     /// Who looks at uploads.
     pub inspectors: Inspectors,
+    /// Its buckets that were asked for.
+    pub(super) buckets: Mutex<HashMap<BucketPlace, Arc<dyn Bucket>>>,
     /// Counts up with every swap; the first is 1.
     pub generation: u64,
     /// The storage was handed in, so no configuration describes it.
@@ -88,6 +92,7 @@ impl Parts {
             storage,
             budget,
             inspectors,
+            buckets: Mutex::default(),
             generation: old.map_or(0, |old| old.generation) + 1,
             given: old.is_some_and(|old| old.given),
             config,

@@ -81,7 +81,7 @@ impl Reserving {
     }
 }
 
-fn shutting_down() -> Error {
+pub(super) fn shutting_down() -> Error {
     Error::new(
         ErrorKind::Busy,
         "the server is shutting down; send the file again",

@@ -22,7 +22,7 @@ use crate::storage::{Blocks, Content, Facts, Stored};
 use crate::transfer::body::{self, Body, Expected};
 
 /// What must come of an upload within two idle limits: 546 bytes a second by default, less than the slowest of mobile networks.
-const MIN_SPEED: u64 = 64 * 1024;
+pub(super) const MIN_SPEED: u64 = 64 * 1024;
 
 /// An attachment that was uploaded.
 #[derive(Clone, Debug, PartialEq)]

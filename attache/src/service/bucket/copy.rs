@@ -1,0 +1,104 @@
+//! An object of one that is there: its bytes pass through us, checked, with bounded memory.
+
+use super::BucketHandle;
+use super::put::{Incoming, ObjectDigests};
+use crate::attachment::ByteRange;
+use crate::error::Result;
+use crate::observe::metrics::Direction;
+use crate::storage::bucket::{Condition, Entry, Key, NewObject, NewPart, Part, PartOf, Properties};
+
+impl BucketHandle {
+    /// Copies `entry` of `source` to `key`, with other properties if there are any. Onto itself it changes its properties alone.
+    ///
+    /// Runs to its end in a task of its own, as [`put`](Self::put) does.
+    ///
+    /// # Errors
+    ///
+    /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed) if the source is another version by now; those of reading and
+    /// [`put`](Self::put).
+    pub async fn copy(
+        &self,
+        source: &Self,
+        entry: &Entry,
+        key: &Key,
+        properties: Option<Properties>,
+    ) -> Result<Entry> {
+        let properties = properties.unwrap_or_else(|| entry.properties.clone());
+        if source.place == self.place && source.inner(&entry.key)? == self.inner(key)? {
+            return self.set_properties(key, &entry.version, &properties).await;
+        }
+        let (this, source, entry, key) = (self.clone(), source.clone(), entry.clone(), key.clone());
+        self.spawned(async move {
+            let started = this.service.start("upload");
+            let mut stream = this.service.0.metrics.stream(Direction::In);
+            let outcome = async {
+                let inner = this.inner(&key)?;
+                let body = source.source(&entry.key, None, &entry.version).await?;
+                let kind = entry.checksum.filter(|kept| kept.parts.is_none());
+                let incoming = Incoming {
+                    size: Some(entry.size),
+                    digests: ObjectDigests {
+                        checksum: kind.map(|kept| (kept.checksum.kind(), None)),
+                        ..ObjectDigests::default()
+                    },
+                    inspected: None,
+                };
+                let body = this.incoming(body, incoming, &stream)?;
+                let new = NewObject {
+                    properties,
+                    size: Some(entry.size),
+                    blocks: this.blocks(),
+                    condition: Condition::None,
+                };
+                let made = this.store.put(&inner, &new, body).await?;
+                Ok(this.outer(made))
+            };
+            let outcome = outcome.await;
+            this.ended("upload", started, &mut stream, outcome)
+        })
+        .await
+    }
+
+    /// Stores a range of `entry` of `source` as a part.
+    ///
+    /// # Errors
+    ///
+    /// As [`copy`](Self::copy).
+    pub(super) async fn copy_part(
+        &self,
+        source: &Self,
+        entry: &Entry,
+        range: Option<ByteRange>,
+        (key, state, number): (Key, String, u16),
+        digests: ObjectDigests,
+    ) -> Result<Part> {
+        let (this, source, entry) = (self.clone(), source.clone(), entry.clone());
+        self.spawned(async move {
+            let started = this.service.start("upload");
+            let mut stream = this.service.0.metrics.stream(Direction::In);
+            let outcome = async {
+                let size = range.map_or(entry.size, |range| range.len());
+                let body = source.source(&entry.key, range, &entry.version).await?;
+                let incoming = Incoming {
+                    size: Some(size),
+                    digests,
+                    inspected: None,
+                };
+                let body = this.incoming(body, incoming, &stream)?;
+                let part = NewPart {
+                    number,
+                    size: Some(size),
+                    blocks: this.blocks(),
+                };
+                let upload = PartOf {
+                    key: &key,
+                    upload: &state,
+                };
+                this.store.put_part(&upload, part, body).await
+            };
+            let outcome = outcome.await;
+            this.ended("upload", started, &mut stream, outcome)
+        })
+        .await
+    }
+}
