@@ -65,6 +65,11 @@ pub(crate) fn record_as<T>(who: &str, action: Action, on: &str, outcome: &Result
         Ok(_) => "ok",
         Err(error) => error.kind().code(),
     };
+    record_word(who, action, on, outcome);
+}
+
+/// As [`record_as`], for an outcome that is a word already.
+pub(crate) fn record_word(who: &str, action: Action, on: &str, outcome: &str) {
     let what = action.as_str();
     // The id is made where the line is: reads are many, and mostly not logged.
     match action {
@@ -83,19 +88,33 @@ const REFUSALS_A_MINUTE: u32 = 60;
 /// Writes a line about somebody who could not prove who they are. Beyond [`REFUSALS_A_MINUTE`] they are counted, and the
 /// next line says how many were left out.
 pub(crate) fn refused<T>(action: Action, outcome: &Result<T, Error>) {
+    if may_write() {
+        record_as("unknown", action, "", outcome);
+    }
+}
+
+/// As [`refused`], for a signature of S3; `code` is what its client is told.
+pub(crate) fn refused_s3(code: &str) {
+    if may_write() {
+        record_word("unknown", Action::Authenticate, "", code);
+    }
+}
+
+/// Whether a line may be written about somebody who is not known.
+fn may_write() -> bool {
     static REFUSALS: Mutex<Option<Minute>> = Mutex::new(None);
     let left_out = {
         let mut refusals = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
         let minute = refusals.get_or_insert_with(Minute::new);
         match minute.take(Instant::now()) {
             Some(left_out) => left_out,
-            None => return,
+            None => return false,
         }
     };
     if left_out > 0 {
         tracing::warn!(target: "audit", left_out, "too many refused attempts to log each of them");
     }
-    record_as("unknown", action, "", outcome);
+    true
 }
 
 /// How many lines were written in the minute that runs.

@@ -23,6 +23,10 @@ pub(crate) fn start(app: &App, hangup: Signal) -> JoinSet<()> {
     jobs.spawn(watch_configuration(app.clone()));
     jobs.spawn(reload_on_hangup(app.clone(), hangup));
     jobs.spawn(app.tokens.clone().watch());
+    if let Ok(keys) = app.s3_keys() {
+        jobs.spawn(keys.watch());
+        jobs.spawn(sweep_buckets_regularly(app.clone()));
+    }
     jobs.spawn(observe_regularly(app.clone()));
     jobs
 }
@@ -35,6 +39,32 @@ async fn sweep_regularly(app: App) {
             Ok(report) if report == attache::observe::status::SweepReport::default() => {}
             Ok(report) => tracing::info!(?report, "swept"),
             Err(error) => tracing::warn!(error = error.report(), "sweeping failed"),
+        }
+    }
+}
+
+/// Removes what clients of the S3 endpoint gave up.
+async fn sweep_buckets_regularly(app: App) {
+    let mut timer = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        timer.tick().await;
+        for (name, config) in &app.settings().s3.buckets {
+            let bucket = app.attache.bucket(&config.place(name), &config.prefix);
+            let swept = match bucket {
+                Ok(bucket) => bucket.sweep().await,
+                Err(error) => Err(error),
+            };
+            match swept {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(bucket = name, removed, "swept a bucket"),
+                Err(error) => {
+                    tracing::warn!(
+                        bucket = name,
+                        error = error.report(),
+                        "sweeping a bucket failed"
+                    );
+                }
+            }
         }
     }
 }

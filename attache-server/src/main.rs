@@ -20,6 +20,7 @@ mod reload;
 mod request_id;
 mod respond;
 mod router;
+mod s3;
 mod serve;
 mod state;
 mod telemetry;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::auth::AuthMode;
+use attache::storage::config::Backend;
 use attache::{Attache, Error, ErrorKind, Result};
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -21,6 +22,8 @@ use crate::net::connection::Connection;
 use crate::net::refusal;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::router::router;
+use crate::s3;
+use crate::s3::keys::Keys;
 use crate::state::App;
 
 /// Connections beyond the limit whose request is read before they are refused, at a time.
@@ -33,22 +36,50 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
         tracing::warn!("{remark}");
     }
     raise_descriptors();
-    let listener = listen(config.server.listen).await?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Error::internal("the listener has no address").with_source(error))?;
+    let listener = listen(config.server.listen, "server.listen").await?;
+    let s3 = match config.s3.listen {
+        Some(address) => Some(listen(address, "s3.listen").await?),
+        None => None,
+    };
+    let address = address_of(&listener)?;
+    let s3_address = s3.as_ref().map(address_of).transpose()?;
     let reloader = Reloader::new(source, loaded, address)?;
     let attache = Attache::open(config.store.clone()).await?;
     let tokens = open_tokens(&attache, &config).await?;
-    let app = App::new(attache, reloader, tokens)?;
+    let keys = match s3 {
+        Some(_) => Some(open_keys(&attache, &config).await?),
+        None => None,
+    };
+    let app = App::new(attache, reloader, tokens, keys)?;
     // Before anybody learns that it runs: an early SIGHUP would end the process.
     let hangup = signal_stream(SignalKind::hangup())?;
-    announce(address, app.reloader.tls.current().is_some());
+    announce(address, s3_address, app.reloader.tls.current().is_some());
     app.attache.count_heap_with(allocated_bytes);
     let mut jobs = jobs::start(&app, hangup);
-    let outcome = run(listener, &app).await;
+    let outcome = run(listener, s3, &app).await;
     jobs.shutdown().await;
     outcome
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
+    listener
+        .local_addr()
+        .map_err(|error| Error::internal("the listener has no address").with_source(error))
+}
+
+/// The access keys of the S3 endpoint; and makes its buckets where they are folders.
+async fn open_keys(attache: &Attache, config: &Settings) -> Result<Arc<Keys>> {
+    let store = attache
+        .access_keys()
+        .ok_or_else(|| Error::internal("this catalog keeps no access keys"))?;
+    let keys = Keys::open(store.clone()).await?;
+    if config.store.storage.backend == Backend::Local {
+        for (name, bucket) in &config.s3.buckets {
+            let bucket = attache.bucket(&bucket.place(name), &bucket.prefix)?;
+            bucket.create().await?;
+        }
+    }
+    Ok(Arc::new(keys))
 }
 
 async fn open_tokens(attache: &Attache, config: &Settings) -> Result<Arc<Tokens>> {
@@ -79,36 +110,38 @@ fn raise_descriptors() {
 }
 
 /// One line on stdout, for people to click and for scripts that listen on port 0 to read.
-fn announce(address: SocketAddr, secure: bool) {
+fn announce(address: SocketAddr, s3: Option<SocketAddr>, secure: bool) {
     use std::io::Write as _;
     tracing::info!(%address, secure, "listening");
+    if let Some(address) = s3 {
+        tracing::info!(%address, secure, "serving S3");
+    }
     let scheme = if secure { "https" } else { "http" };
+    let mut lines = format!("attache is listening on {scheme}://{address}\n");
+    if let Some(address) = s3 {
+        lines.push_str(&format!("attache serves S3 on {scheme}://{address}\n"));
+    }
     // A closed stdout is no reason not to serve.
     let mut out = std::io::stdout().lock();
-    let _ =
-        writeln!(out, "attache is listening on {scheme}://{address}").and_then(|()| out.flush());
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "; something else listens there: stop it, or set server.listen"
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "; ports below 1024 need privileges: set server.listen"
-            }
-            _ => "; set server.listen",
+            std::io::ErrorKind::AddrInUse => "; something else listens there: stop it, or set ",
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: set ",
+            _ => "; set ",
         };
         Error::new(
             ErrorKind::Misconfigured,
-            format!("cannot listen on {address}: {error}{hint}"),
+            format!("cannot listen on {address}: {error}{hint}{key}"),
         )
     })
 }
 
 /// Accepts until a signal, and stops.
-async fn run(listener: TcpListener, app: &App) -> Result<()> {
+async fn run(listener: TcpListener, s3: Option<TcpListener>, app: &App) -> Result<()> {
     let mut signals = Signals {
         terminate: signal_stream(SignalKind::terminate())?,
         interrupt: signal_stream(SignalKind::interrupt())?,
@@ -116,18 +149,20 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
     let mut connections = Connections {
         app,
         router: router(app.clone()),
+        s3: s3::router(app.clone()),
         graceful: GracefulShutdown::new(),
         running: JoinSet::new(),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
     };
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (accepted, face) = tokio::select! {
+            accepted = listener.accept() => (accepted, Face::Http),
+            accepted = accept_some(s3.as_ref()) => (accepted, Face::S3),
             () = signals.next() => break,
         };
         while connections.running.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, address)) => connections.begin(stream, address),
+            Ok((stream, address)) => connections.begin(stream, address, face),
             Err(error) => {
                 // Out of descriptors, most likely: wait until some are free instead of spinning.
                 tracing::warn!(%error, "cannot accept");
@@ -136,10 +171,26 @@ async fn run(listener: TcpListener, app: &App) -> Result<()> {
         }
     }
     app.stopping.cancel();
-    drop(listener);
+    drop((listener, s3));
     connections.stop(signals).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug)]
+enum Face {
+    /// attache's own API and its page.
+    Http,
+    S3,
+}
+
+/// Accepts from a listener, if there is one.
+async fn accept_some(listener: Option<&TcpListener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The signals that end the server.
@@ -161,6 +212,7 @@ impl Signals {
 struct Connections<'a> {
     app: &'a App,
     router: Router,
+    s3: Router,
     graceful: GracefulShutdown,
     running: JoinSet<()>,
     refusals: Arc<Semaphore>,
@@ -168,7 +220,7 @@ struct Connections<'a> {
 
 impl Connections<'_> {
     /// Serves a connection, or refuses it where there is no room.
-    fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
+    fn begin(&mut self, stream: TcpStream, address: SocketAddr, face: Face) {
         let settings = self.app.settings();
         let limits = &self.app.limits;
         let admitted = match limits.connect(&settings.limits, &settings.server, address.ip()) {
@@ -187,7 +239,11 @@ impl Connections<'_> {
             head_timeout: settings.limits.head_timeout,
             stopping: self.app.stopping.clone(),
         };
-        let serving = connection.serve(self.router.clone(), self.graceful.watcher());
+        let router = match face {
+            Face::Http => &self.router,
+            Face::S3 => &self.s3,
+        };
+        let serving = connection.serve(router.clone(), self.graceful.watcher());
         self.running.spawn(async move {
             let _admitted = admitted;
             serving.await;

@@ -20,6 +20,7 @@ use crate::net::limits::{self, LimitExceeded, Limits, Uploading};
 use crate::readiness::Readiness;
 use crate::reload::{Effective, Reloader};
 use crate::respond::ErrorResponse;
+use crate::s3::keys::Keys;
 
 /// What handlers share. Cheap to clone; clones share it.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) reloader: Reloader,
     auth: ArcSwap<Auth>,
     pub(crate) tokens: Arc<Tokens>,
+    /// The access keys, where there is an S3 endpoint.
+    s3_keys: Option<Arc<Keys>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) readiness: Arc<Readiness>,
     /// The server is about to end.
@@ -48,7 +51,12 @@ impl App {
     /// # Errors
     ///
     /// [`ErrorKind::Misconfigured`](attache::ErrorKind::Misconfigured) if `[auth]` cannot be used.
-    pub(crate) fn new(attache: Attache, reloader: Reloader, tokens: Arc<Tokens>) -> Result<Self> {
+    pub(crate) fn new(
+        attache: Attache,
+        reloader: Reloader,
+        tokens: Arc<Tokens>,
+        s3_keys: Option<Arc<Keys>>,
+    ) -> Result<Self> {
         let settings = reloader.settings();
         let auth = Auth::build(&settings.auth, settings.generation, tokens.clone(), None)?;
         Ok(Self(Arc::new(Inner {
@@ -56,6 +64,7 @@ impl App {
             reloader,
             auth: ArcSwap::from_pointee(auth),
             tokens,
+            s3_keys,
             limits: Arc::default(),
             readiness: Arc::default(),
             stopping: CancellationToken::new(),
@@ -110,6 +119,16 @@ impl Inner {
         self.limits
             .caller(&self.settings().limits, &caller.name)
             .map_err(|wait| self.limited(LimitExceeded::CallerRate, Some(wait)).0)
+    }
+
+    /// The access keys of the S3 endpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Internal`](attache::ErrorKind::Internal) if there is none.
+    pub(crate) fn s3_keys(&self) -> Result<Arc<Keys>> {
+        let keys = self.s3_keys.clone();
+        keys.ok_or_else(|| attache::Error::internal("there is no S3 endpoint"))
     }
 
     /// Who may do what, by the configuration that serves now.

@@ -30,7 +30,7 @@ enum Command {
     Copy(Copy),
 }
 
-/// Copy all attachments, uploads in parts, tokens, ended sessions and keys of catalog.url into another database.
+/// Copy all attachments, uploads in parts, tokens, access keys, ended sessions and keys of catalog.url into another database.
 ///
 /// The bytes of attachments stay where they are. Both databases are read again in the end, and must be the same, in numbers and in
 /// digests. Run it again if it was interrupted, at any moment: it goes on where it was.
@@ -91,6 +91,7 @@ struct InventoryJson {
     uploads: u64,
     reserved_bytes: u64,
     tokens: u64,
+    access_keys: u64,
     ended_sessions: u64,
     keys: u64,
     rows_sha256: String,
@@ -110,6 +111,7 @@ impl From<Report> for ReportJson {
                 uploads: both.uploads,
                 reserved_bytes: both.reserved_bytes,
                 tokens: both.tokens,
+                access_keys: both.access_keys,
                 ended_sessions: both.ended_sessions,
                 keys: both.keys,
                 rows_sha256: both.rows_sha256.to_string(),
@@ -253,12 +255,13 @@ impl Copy {
 
 fn described(both: &Inventory) -> String {
     format!(
-        "{} ({}), {} ({} reserved), {}, {}, {}, rows SHA-256 {}, access SHA-256 {}",
+        "{} ({}), {} ({} reserved), {}, {}, {}, {}, rows SHA-256 {}, access SHA-256 {}",
         count(both.attachments, "attachment"),
         HumanBytes(both.bytes),
         count(both.uploads, "upload"),
         HumanBytes(both.reserved_bytes),
         count(both.tokens, "token"),
+        count(both.access_keys, "access key"),
         count(both.ended_sessions, "ended session"),
         count(both.keys, "key"),
         both.rows_sha256,

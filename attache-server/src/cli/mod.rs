@@ -16,8 +16,10 @@ use crate::{otlp, serve, telemetry};
 mod backup;
 mod catalog;
 mod check;
+mod expiry;
 mod get;
 mod health;
+mod key;
 mod list;
 mod out;
 mod outcome;
@@ -88,6 +90,7 @@ SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or
     Backup(backup::Backup),
     Restore(backup::Restore),
     Token(token::TokenCommand),
+    Key(key::KeyCommand),
     Catalog(catalog::CatalogCommand),
     /// Print the effective configuration as TOML: defaults, file and environment together.
     ///
@@ -191,6 +194,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Backup(backup) => backup.run(&stored(file)?.store),
         Command::Restore(restore) => restore.run(stored(file)?.store),
         Command::Catalog(catalog) => catalog.run(&Settings::load(file, &[])?),
+        Command::Key(key) => key.run(&Settings::load(file, &[])?),
         Command::Token(token) => token.run(Settings::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }

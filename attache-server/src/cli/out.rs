@@ -89,6 +89,27 @@ pub(super) fn timestamp(at: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
+/// Lines of a table, each column as wide as its widest cell.
+pub(super) fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(heading.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let widest = |column: usize| rows.iter().map(|row| columns(&row[column])).max();
+    let widths: [usize; N] = std::array::from_fn(|column| widest(column).unwrap_or_default());
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let space = width.saturating_sub(columns(cell));
+            line.push_str(cell);
+            line.push_str(&" ".repeat(space + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// Columns that `text` takes in a terminal.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(width).sum()

@@ -1,7 +1,5 @@
 //! `attache token`: API tokens for `auth.mode = "token"`.
 
-use std::fmt::Write as _;
-
 use attache::access::keys;
 use attache::access::tokens::{Token, TokenId, TokenStore};
 use attache::access::{OwnerPattern, Owners, Scope, Scopes};
@@ -10,9 +8,9 @@ use attache::catalog::sqlite;
 use attache::service::open_database;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use time::OffsetDateTime;
 
-use super::out::{columns, json, minute, note, print, print_json, timestamp};
+use super::expiry::{end, shown};
+use super::out::{json, minute, note, print, print_json, table, timestamp};
 use super::outcome::{CommandError, Exit, Outcome};
 use super::store::block_on;
 use crate::config::Settings;
@@ -174,21 +172,7 @@ impl Create {
                 "--name is 1 to 64 printable characters, such as \"wiki\"".to_owned(),
             ));
         }
-        let expires = match self.expires.trim() {
-            "never" => None,
-            text => {
-                let life = humantime::parse_duration(text).ok();
-                let end = life
-                    .filter(|life| !life.is_zero())
-                    .and_then(|life| time::Duration::try_from(life).ok())
-                    .and_then(|life| OffsetDateTime::now_utc().checked_add(life));
-                Some(end.ok_or_else(|| {
-                    CommandError::Usage(format!(
-                        "--expires is \"{text}\", but must be a duration, such as 90d, or never"
-                    ))
-                })?)
-            }
-        };
+        let expires = end(&self.expires)?;
         let scopes: Scopes = self.scope.into_iter().collect();
         let owners: Owners = self.owner.into_iter().collect();
         let (stored, text) = Token::generate(&self.name, scopes, owners, expires)?;
@@ -214,8 +198,8 @@ impl Create {
 }
 
 fn list(tokens: &[Token], as_json: bool) -> Outcome {
-    let mut text = String::new();
     if as_json {
+        let mut text = String::new();
         for token in tokens {
             text.push_str(&json(&TokenJson::new(token, None))?);
             text.push('\n');
@@ -223,13 +207,7 @@ fn list(tokens: &[Token], as_json: bool) -> Outcome {
         print(&text)?;
         return Ok(Exit::Done);
     }
-    let now = OffsetDateTime::now_utc();
     let rows = tokens.iter().map(|token| {
-        let end = match token.expires_at {
-            Some(end) if end <= now => "ended".to_owned(),
-            Some(end) => minute(end),
-            None => "never".to_owned(),
-        };
         let owners: Vec<String> = token
             .owners
             .patterns()
@@ -241,32 +219,17 @@ fn list(tokens: &[Token], as_json: bool) -> Outcome {
             token.name.clone(),
             token.scopes.to_string().replace(' ', ","),
             owners.join(","),
-            end,
+            shown(token.expires_at),
             token.last_used.map_or_else(|| "never".to_owned(), minute),
         ]
     });
-    let heading = ["ID", "NAME", "SCOPES", "OWNERS", "ENDS", "LAST USED"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(heading).chain(rows).collect();
-    if rows.len() == 1 {
+    let rows: Vec<[String; 6]> = rows.collect();
+    if rows.is_empty() {
         note("there are no tokens; `attache token create --help` shows how to create one");
         return Ok(Exit::Done);
     }
-    let widest = |column: usize| rows.iter().map(|row| columns(&row[column])).max();
-    let widths: [usize; 6] = std::array::from_fn(|column| widest(column).unwrap_or_default());
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(
-                line,
-                "{cell}{:space$}  ",
-                "",
-                space = width.saturating_sub(columns(cell))
-            );
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    print(&text)?;
+    let heading = ["ID", "NAME", "SCOPES", "OWNERS", "ENDS", "LAST USED"];
+    print(&table(heading, rows))?;
     Ok(Exit::Done)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod limits;
 pub(crate) mod origin;
+pub(crate) mod s3;
 pub(crate) mod server;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use attache::http::network::Network;
 
 use auth::{AuthConfig, AuthMode};
 use limits::LimitsConfig;
+use s3::S3Config;
 use server::{ServerConfig, TelemetryConfig};
 
 /// Everything that can be set.
@@ -31,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) auth: AuthConfig,
     /// `[limits]`
     pub(crate) limits: LimitsConfig,
+    /// `[s3]`
+    pub(crate) s3: S3Config,
     /// `[telemetry]`
     pub(crate) telemetry: TelemetryConfig,
 }
@@ -50,6 +54,7 @@ impl Configuration for Settings {
             if is_before(section) {
                 self.auth.each(visit);
                 self.limits.each(visit);
+                self.s3.each(visit);
             }
             visit(section);
         });
@@ -62,6 +67,7 @@ impl Configuration for Settings {
             if is_before(section) {
                 self.auth.each_mut(visit);
                 self.limits.each_mut(visit);
+                self.s3.each_mut(visit);
             }
             visit(section);
         });
@@ -76,6 +82,7 @@ impl Configuration for Settings {
         self.server.check(faults);
         self.store.check(environment, faults);
         self.auth.check(environment, faults);
+        self.s3.check(&self.store, faults);
         if self.auth.accepts(AuthMode::Open) && !self.server.listen.ip().is_loopback() {
             faults.add(format!(
                 "server.listen {} is not loopback, but auth.mode is \"open\": everybody who reaches it could read and \
@@ -151,7 +158,9 @@ impl Settings {
         ];
         let own = own.into_iter().filter(|(holds, _)| *holds);
         let own = own.map(|(_, remark)| remark.to_owned());
-        own.chain(self.store.remarks()).collect()
+        own.chain(self.s3.remarks(&self.store))
+            .chain(self.store.remarks())
+            .collect()
     }
 
     /// Pages of which sites may embed attachments. Pages that may read them by scripts may show them, too, and are of other

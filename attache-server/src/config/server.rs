@@ -116,7 +116,7 @@ impl Format<String> for PublicUrl {
 }
 
 /// A name, with a port where it is not the usual one.
-struct Host;
+pub(super) struct Host;
 
 impl Format<String> for Host {
     fn read(&self, raw: &Raw) -> Result<String, String> {

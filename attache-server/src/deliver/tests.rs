@@ -82,7 +82,7 @@ impl World {
         let bound = (Ipv4Addr::LOCALHOST, 1).into();
         let reloader = Reloader::new(Source::default(), loaded, bound).expect("no certificate");
         let tokens = Tokens::open(database.tokens).await.expect("read");
-        let app = App::new(attache.clone(), reloader, Arc::new(tokens)).expect("an app");
+        let app = App::new(attache.clone(), reloader, Arc::new(tokens), None).expect("an app");
         catalog.look_ups();
         Self {
             router: router(app),

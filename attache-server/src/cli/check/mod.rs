@@ -17,6 +17,7 @@ use super::outcome::{CommandError, Exit, Outcome};
 use super::store::{CLOSE_GRACE, stored};
 use super::{out, progress};
 use crate::config::Settings;
+use crate::config::s3::S3Config;
 
 mod sheet;
 mod trial;
@@ -62,7 +63,7 @@ impl Check {
                          server.public_url to a name, or delivery.embed = \"cross-origin\""
                     ));
                 }
-                examine(&mut sheet, settings.store).await?;
+                examine(&mut sheet, settings.store, &settings.s3).await?;
                 Exit::Done
             }
             Err(CommandError::Error(error)) => {
@@ -100,7 +101,7 @@ fn embedded_by_address(settings: &Settings) -> Option<String> {
     (settings.embed() == Embed::SameSite && is_ip).then_some(address)
 }
 
-async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), CommandError> {
+async fn examine(sheet: &mut Sheet, config: Config, s3: &S3Config) -> Result<(), CommandError> {
     let busy = progress::spinner("opening the store");
     let opened = open(config).await;
     busy.finish_and_clear();
@@ -108,7 +109,7 @@ async fn examine(sheet: &mut Sheet, config: Config) -> Result<(), CommandError> 
         Ok(store) => store,
         Err((step, error)) => return sheet.failed(step, &error),
     };
-    let examined = examine_store(sheet, &store).await;
+    let examined = examine_store(sheet, &store, s3).await;
     store.close(CLOSE_GRACE).await;
     examined
 }
@@ -130,7 +131,11 @@ async fn open(config: Config) -> Result<Attache, (&'static str, Error)> {
     }
 }
 
-async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), CommandError> {
+async fn examine_store(
+    sheet: &mut Sheet,
+    store: &Attache,
+    s3: &S3Config,
+) -> Result<(), CommandError> {
     let parts = store.parts();
     let busy = progress::spinner("asking the store");
     let probed = parts.storage.probe().await;
@@ -189,7 +194,39 @@ async fn examine_store(sheet: &mut Sheet, store: &Attache) -> Result<(), Command
             Err(error) => sheet.failed(name, &error)?,
         }
     }
+    buckets(sheet, store, s3).await?;
     try_a_file(sheet, store).await
+}
+
+/// Whether each bucket of the S3 endpoint can be used.
+async fn buckets(sheet: &mut Sheet, store: &Attache, s3: &S3Config) -> Result<(), CommandError> {
+    let backend = store.parts().config.storage.backend;
+    for (name, config) in &s3.buckets {
+        let bucket = store.bucket(&config.place(name), &config.prefix);
+        let probed = match bucket {
+            Ok(bucket) => bucket.probe().await,
+            Err(error) => Err(error),
+        };
+        match probed {
+            Ok(probe) => sheet.ok("bucket", format!("{name}: {}", probe.summary))?,
+            Err(error)
+                if error.kind() == ErrorKind::ContainerNotFound && backend == Backend::Local =>
+            {
+                sheet.ok(
+                    "bucket",
+                    format!("{name}: its folder is made when the server starts"),
+                )?;
+            }
+            Err(error) => {
+                let text = format!(
+                    "{name}: {}; create the container, or set s3.buckets.{name}.container",
+                    error.detail()
+                );
+                sheet.wrong("bucket", text, Some(error.kind().code()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is one that works.
