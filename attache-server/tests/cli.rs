@@ -13,8 +13,8 @@ use support::{files_below, noise};
 
 const CANARY: &str = "canary-secret-5d41402abc4b2a76";
 
-const COMMANDS: [&str; 12] = [
-    "serve", "put", "get", "url", "ls", "rm", "check", "health", "sweep", "verify", "token",
+const COMMANDS: [&str; 13] = [
+    "serve", "put", "get", "url", "ls", "rm", "check", "health", "sweep", "verify", "token", "key",
     "config",
 ];
 
@@ -810,6 +810,19 @@ async fn check_passes_on_azure_and_tells_who_answered_and_until_when() {
     assert!(text.contains("valid until"), "{text}");
     assert!(!text.contains("sig="), "{text}");
     assert!(azure.blobs().is_empty(), "the test file is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_of_each_bucket_whether_it_can_be_used() {
+    let azure = azure().await;
+    let mut place = Place::azure(&azure, CANARY);
+    place.set("ATTACHE_S3__BUCKETS__WIKI__CONTAINER", "files");
+    place.set("ATTACHE_S3__BUCKETS__FORUM__CONTAINER", "nothing-there");
+    let text = run_in(place, &["check"]).await.expect(1).text();
+    let line = |front: &str| text.lines().any(|line| line.contains(front));
+    assert!(line("✓ bucket") && line("wiki: container"), "{text}");
+    assert!(line("✗ bucket") && line("forum: "), "{text}");
+    assert!(line("s3.buckets.forum.container"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 
+use support::bucket::{Client, element};
 use support::{Answer, Server, field, file, noise};
 
 /// The test file of antivirus software (<https://www.eicar.org/download-anti-malware-testfile/>), in two parts, so that
@@ -371,4 +372,39 @@ fn an_upload_that_breaks_off_is_never_a_whole_file_to_whoever_looks() {
     }
     assert_eq!(heard.lock().unwrap()[0].1, None, "broken off, not ended");
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn objects_of_s3_clients_pass_the_same_scanner_whole_or_in_parts() {
+    let (address, seen) = clamd();
+    let variables = [
+        ("ATTACHE_HOOKS__CLAMD", address.as_str()),
+        ("ATTACHE_S3__LISTEN", "127.0.0.1:0"),
+        ("ATTACHE_S3__BUCKETS__FILES__CONTAINER", "files"),
+    ];
+    let server = Server::start(&variables);
+    let bucket = ["--bucket", "files"];
+    let folder = server.folder.path();
+    let client = Client::new(server.s3_address(), folder, &variables, &bucket);
+    let put = client.send("PUT", "/files/good", "", &[], b"good");
+    assert_eq!(put.status, 200, "{put:?}");
+    assert_eq!(seen.lock().unwrap().pop().unwrap(), b"good");
+    let put = client.send("PUT", "/files/bad", "", &[], eicar().as_bytes());
+    assert_eq!(put.status, 400, "{put:?}");
+    assert!(put.text().contains("Eicar-Test-Signature"), "{put:?}");
+    let begun = client
+        .send("POST", "/files/bad", "uploads", &[], b"")
+        .text();
+    let id = element(&begun, "UploadId").expect("an upload");
+    let query = format!("partNumber=1&uploadId={id}");
+    let part = client.send("PUT", "/files/bad", &query, &[], eicar().as_bytes());
+    let etag = part.header("etag").expect("a tag");
+    let parts = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+    let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    let query = format!("uploadId={id}");
+    let done = client.send("POST", "/files/bad", &query, &[], body.as_bytes());
+    assert_eq!(done.status, 400, "{done:?}");
+    let listed = client.send("GET", "/files", "", &[], b"").text();
+    assert_eq!(element(&listed, "Key").as_deref(), Some("good"));
+    assert_eq!(listed.matches("<Key>").count(), 1, "{listed}");
 }

@@ -17,12 +17,14 @@ const ARROWS: &str = "
     auth/session ->
     auth/tokens -> auth/caller auth/known auth/session
     backup ->
-    cli -> cli/backup cli/catalog cli/check cli/get cli/health cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
+    cli -> cli/backup cli/catalog cli/check cli/get cli/health cli/key cli/list cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
     cli/backup -> backup cli/out cli/outcome cli/progress cli/store
     cli/catalog -> cli/out cli/outcome cli/progress cli/stop cli/store config
-    cli/check -> cli/out cli/outcome cli/progress cli/store config
+    cli/check -> cli/out cli/outcome cli/progress cli/store config config/s3
+    cli/expiry -> cli/out cli/outcome
     cli/get -> cli/out cli/outcome cli/progress cli/stop
     cli/health -> cli/out cli/outcome client config
+    cli/key -> cli/expiry cli/out cli/outcome cli/store config
     cli/list -> cli/out cli/outcome v1/json
     cli/out -> cli/outcome
     cli/outcome ->
@@ -31,14 +33,15 @@ const ARROWS: &str = "
     cli/remove -> cli/out cli/outcome
     cli/stop -> cli/outcome
     cli/store -> allocator cli/out cli/outcome config
-    cli/token -> cli/out cli/outcome cli/store config config/auth
+    cli/token -> cli/expiry cli/out cli/outcome cli/store config config/auth
     cli/url -> cli/out cli/outcome config/server
     cli/verify -> cli/out cli/outcome cli/progress cli/stop
     client ->
-    config -> config/auth config/limits config/server
+    config -> config/auth config/limits config/s3 config/server
     config/auth ->
     config/limits ->
     config/origin ->
+    config/s3 -> config/origin config/server
     config/server -> config/origin
     cors -> config/server
     deliver -> audit auth/forward config cors extract net/outgoing net/peer respond state
@@ -68,8 +71,11 @@ const ARROWS: &str = "
     request_id -> otlp
     respond -> net/outgoing request_id
     router -> deliver gate request_id respond state v1 web
-    serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router state
-    state -> audit auth auth/session auth/tokens net/limits readiness reload respond
+    s3 -> audit config/s3 framing net/limits net/outgoing net/peer reload request_id respond s3/keys s3/signature state upload
+    s3/keys ->
+    s3/signature ->
+    serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router s3 s3/keys state
+    state -> audit auth auth/session auth/tokens net/limits readiness reload respond s3/keys
     telemetry -> otlp
     upload -> upload/form upload/head upload/incoming
     upload/disposition ->
@@ -122,8 +128,9 @@ fn crates_are_known_where_they_belong() {
         ("indicatif", "cli"),
         ("jsonwebtoken", "auth/jwt"),
         ("moka", "auth/forward"),
-        ("multer", "upload/form"),
+        ("multer", "s3/post upload/form"),
         ("opentelemetry", "otlp"),
+        ("quick_xml", "s3/xml"),
         ("rusqlite", "nowhere"),
         ("rustls", "client net/tls"),
         ("tracing_subscriber", "otlp telemetry"),
@@ -131,7 +138,7 @@ fn crates_are_known_where_they_belong() {
         ("utoipa_axum", "router v1"),
         (
             "axum",
-            "cors deliver extract framing gate net/connection net/streams request_id respond router serve state upload v1 web",
+            "cors deliver extract framing gate net/connection net/streams request_id respond router s3 serve state upload v1 web",
         ),
     ] {
         for user in layers.users_of(name) {

@@ -51,6 +51,16 @@ async fn a_catalog_moves_into_a_database_with_its_links_and_back_into_a_file() {
         let target = format!("/attachment{target}");
         assert_eq!(server.get(&target).body, b"moved");
 
+        let key = |variables: &[(&str, &str)], arguments: &[&str]| {
+            let mut key = command(&folder, variables);
+            let output = key.arg("key").args(arguments).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        key(&[], &["create", "--name", "wiki", "--bucket", "media"]);
+        let keys = key(&[], &["ls", "--json"]);
+        assert!(keys.contains("wiki"), "{keys}");
+
         let copy = |to: &str, more: &[&str]| {
             let mut copy = command(&folder, &[]);
             copy.args(["catalog", "copy", "--to", to]).args(more);
@@ -76,6 +86,8 @@ async fn a_catalog_moves_into_a_database_with_its_links_and_back_into_a_file() {
             ("ATTACHE_CATALOG__PASSWORD_FILE", password_file.as_str()),
             ("ATTACHE_SECRETS__KEY_FILE", "attache-data/secrets.key"),
         ];
+        // It opens, or it would not be listed.
+        assert_eq!(key(&on_database, &["ls", "--json"]), keys);
         server.restart(&on_database);
         assert_eq!(server.get(&target).body, b"moved", "the link of before");
         let more = server.put("filename=b.txt", "text/plain", b"new");
@@ -93,6 +105,7 @@ async fn a_catalog_moves_into_a_database_with_its_links_and_back_into_a_file() {
         let said = ended(&output, 0);
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect(&said);
         assert_eq!(report["compared"]["attachments"], 2, "{report}");
+        assert_eq!(report["compared"]["access_keys"], 1, "{report}");
         server.restart(&[
             ("ATTACHE_CATALOG__URL", "sqlite://back/attache.db"),
             ("ATTACHE_SECRETS__KEY_FILE", "attache-data/secrets.key"),

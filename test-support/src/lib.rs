@@ -4,6 +4,8 @@
 //! - [`Chromium`]: a headless browser, driven through [`fantoccini`].
 //! - [`Postgres`]: PostgreSQL with passwords, with or without TLS, that can be stopped and started again; [`Database`]: one
 //!   of it; [`PgBouncer`]: a pool before it.
+//! - [`Moto`]: a stand-in for S3 that others wrote, to compare with; [`s3_clients`], [`boto3_old`], [`awscli`], [`s3_node`]: clients
+//!   of S3.
 //! - [`Tinyproxy`]: a proxy, and names that only it knows.
 //! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`]: where
 //!   they lie; what they are told belongs to the test.
@@ -26,6 +28,7 @@ mod child;
 mod chromium;
 mod daemon;
 pub mod layers;
+mod moto;
 mod pgbouncer;
 mod postgres;
 mod tinyproxy;
@@ -35,7 +38,11 @@ mod unprivileged;
 pub use azurite::{Azurite, azurite_token};
 pub use chromium::Chromium;
 pub use fantoccini;
+pub use moto::Moto;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use tinyproxy::Tinyproxy;
-pub use tool::{content_disposition, curl, nginx, node, promtool, python, redbot, systemd_analyze};
+pub use tool::{
+    awscli, boto3_old, content_disposition, curl, nginx, node, promtool, python, redbot,
+    s3_clients, s3_node, systemd_analyze,
+};

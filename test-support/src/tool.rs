@@ -56,6 +56,37 @@ pub fn redbot() -> Option<PathBuf> {
     })
 }
 
+/// Where moto_server lies: `ATTACHE_TEST_S3_CLIENTS`, else the target folder. Beside it lie `python`, with the newest boto3, `rclone`
+/// and `s3cmd`.
+pub fn s3_clients() -> Option<PathBuf> {
+    find("moto with clients of S3", "ATTACHE_TEST_S3_CLIENTS", || {
+        in_target("s3/clients/bin/moto_server")
+    })
+}
+
+/// Where the package boto3 1.35 lies: `ATTACHE_TEST_BOTO3_OLD`, else the target folder. Its grandparent is for `PYTHONPATH`.
+pub fn boto3_old() -> Option<PathBuf> {
+    find("boto3 1.35", "ATTACHE_TEST_BOTO3_OLD", || {
+        in_target("s3/boto3-old/packages/boto3/__init__.py")
+    })
+}
+
+/// Where the command line of AWS lies: `ATTACHE_TEST_AWSCLI`, else the target folder.
+pub fn awscli() -> Option<PathBuf> {
+    find("awscli", "ATTACHE_TEST_AWSCLI", || {
+        in_target("s3/awscli/bin/aws")
+    })
+}
+
+/// Where the SDK of AWS for JavaScript lies, with minio's client beside it: `ATTACHE_TEST_S3_NODE`, else the target folder.
+pub fn s3_node() -> Option<PathBuf> {
+    find(
+        "the SDK of AWS for JavaScript",
+        "ATTACHE_TEST_S3_NODE",
+        || in_target("s3/node/node_modules/@aws-sdk/client-s3/package.json"),
+    )
+}
+
 /// Where promtool lies: `ATTACHE_TEST_PROMTOOL`, else the search path, else the target folder.
 pub fn promtool() -> Option<PathBuf> {
     find("promtool", "ATTACHE_TEST_PROMTOOL", || {

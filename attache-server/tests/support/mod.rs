@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub mod bucket;
 pub mod https;
 pub mod nginx;
 
@@ -101,7 +102,17 @@ impl Server {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    fn log_end(&self) -> String {
+    /// Where S3 clients connect to.
+    pub fn s3_address(&self) -> SocketAddr {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("serving S3"));
+        let line = line.unwrap_or_else(|| panic!("it serves no S3\n{log}"));
+        let (_, rest) = line.split_once("address=").expect("an address");
+        let address = rest.split_whitespace().next().expect("an address");
+        address.parse().expect("an address")
+    }
+
+    pub fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")

