@@ -210,6 +210,13 @@ impl Metrics {
                 drop(self.streams.get_or_create(&labels));
             }
         }
+        for operation in ["get_object", "put_object"] {
+            let labels = S3Labels {
+                operation,
+                outcome: "ok",
+            };
+            drop(self.s3_requests.get_or_create(&labels));
+        }
         for outcome in ["ok", "failed"] {
             let labels = PlainOutcomeLabels { outcome };
             drop(self.config_reloads.get_or_create(&labels));
