@@ -450,6 +450,40 @@ fn a_presigned_put_does_not_believe_the_checksum_of_its_query() {
 }
 
 #[test]
+fn nobody_adds_to_a_url_what_was_not_signed() {
+    let (_server, client) = start(&[], &ALL);
+    client.send("PUT", "/files/secret", "", &[], b"secret");
+    let target = client.presigned("PUT", "/files/mine", "", 60);
+    for header in [
+        ("x-amz-copy-source", "/files/secret"),
+        ("x-amz-meta-a", "b"),
+        ("x-amz-tagging", "a=b"),
+    ] {
+        let request = support::request(&client.host, "PUT", &target, &[header], b"");
+        assert_eq!(code(&raw(&client, &request)), "AccessDenied", "{header:?}");
+    }
+    let mine = client.send("GET", "/files/mine", "", &[], b"");
+    assert_eq!(code(&mine), "NoSuchKey");
+    // Nor to a request that is signed in a header.
+    let mut request = client.signed("PUT", "/files/mine", "", &[], b"");
+    let at = request.len() - 2;
+    request.splice(at..at, *b"x-amz-copy-source: /files/secret\r\n");
+    assert_eq!(code(&raw(&client, &request)), "AccessDenied");
+    // What is in the query is signed.
+    let query = "x-amz-copy-source=%2Ffiles%2Fsecret";
+    let target = client.presigned("PUT", "/files/mine", query, 60);
+    let put = raw(
+        &client,
+        &support::request(&client.host, "PUT", &target, &[], b"mine"),
+    );
+    assert_eq!(put.status, 200, "{put:?}");
+    assert_eq!(
+        client.send("GET", "/files/mine", "", &[], b"").body,
+        b"mine"
+    );
+}
+
+#[test]
 fn what_browsers_open_is_under_the_policy_of_attachments() {
     let (_server, client) = start(&[("ATTACHE_S3__BUCKETS__FILES__PUBLIC", "pub/")], &ALL);
     let page = [

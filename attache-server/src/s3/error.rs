@@ -225,6 +225,9 @@ impl From<BadSignature> for S3Error {
                 "InvalidRequest",
                 format!("the request has no {what}, and must have"),
             ),
+            BadSignature::Unsigned => {
+                Self::denied("There were headers present in the request which were not signed")
+            }
             BadSignature::Skewed => Self::new(
                 StatusCode::FORBIDDEN,
                 "RequestTimeTooSkewed",

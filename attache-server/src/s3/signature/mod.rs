@@ -30,6 +30,8 @@ pub(crate) enum BadSignature {
     Malformed(&'static str),
     /// A header that must be signed, or is, is not there.
     Missing(&'static str),
+    /// A header of the request that must be signed is not.
+    Unsigned,
     /// Its time is more than 15 minutes away.
     Skewed,
     /// A presigned URL that was good.

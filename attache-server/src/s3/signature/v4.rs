@@ -203,6 +203,7 @@ impl Claim {
         if !self.signed_headers.iter().any(|name| name == "host") {
             return Err(BadSignature::Missing("host among the signed headers"));
         }
+        self.covers(request.headers)?;
         let key = self.signing_key(secret);
         let mut good = false;
         for host in request.hosts {
@@ -239,6 +240,21 @@ impl Claim {
             timestamp: self.timestamp.clone(),
             scope: self.scope.text(),
             previous: self.signature.clone(),
+        }
+    }
+
+    /// Headers that say what is to be done must be signed, all of them: whoever has a URL for one object could otherwise add one that
+    /// names another (`x-amz-copy-source`).
+    fn covers(&self, headers: &HeaderMap) -> Result<(), BadSignature> {
+        let unsigned = headers.keys().map(http::HeaderName::as_str).any(|name| {
+            // Of a URL the hash of the payload counts only where it is signed.
+            let is_free = self.expires.is_some() && name == "x-amz-content-sha256";
+            let is_ours = name.starts_with("x-amz-") && !is_free;
+            is_ours && !self.signed_headers.iter().any(|signed| signed == name)
+        });
+        match unsigned {
+            true => Err(BadSignature::Unsigned),
+            false => Ok(()),
         }
     }
 
