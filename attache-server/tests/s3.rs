@@ -563,6 +563,95 @@ fn what_browsers_open_is_under_the_policy_of_attachments() {
 }
 
 #[test]
+fn the_case_of_a_type_opens_nothing() {
+    let (_server, client) = start(&[("ATTACHE_S3__BUCKETS__FILES__PUBLIC", "pub/")], &ALL);
+    for kind in [
+        "TEXT/JAVASCRIPT",
+        "Text/Html",
+        "IMAGE/SVG+XML",
+        "Application/JavaScript",
+    ] {
+        client.send("PUT", "/files/pub/a", "", &[("content-type", kind)], b"x");
+        let read = get(&client, "/files/pub/a", &[]);
+        assert_eq!(
+            read.header("content-type"),
+            Some("application/octet-stream"),
+            "{kind}"
+        );
+        assert_eq!(
+            read.header("content-disposition"),
+            Some("attachment"),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn ranges_and_conditions_are_answered_as_http_has_them() {
+    let (_server, client) = start(&[], &ALL);
+    let put = client.send("PUT", "/files/r", "", &[], &[7; 100]);
+    let etag = put.header("etag").unwrap().to_owned();
+    let weak = format!("W/{etag}");
+    let get = |headers: &[(&str, &str)]| {
+        let read = client.send("GET", "/files/r", "", headers, b"");
+        (read.status, read.body.len())
+    };
+    let range = ("range", "bytes=50-");
+    assert_eq!(get(&[range]), (206, 50));
+    assert_eq!(get(&[range, ("if-range", &etag)]), (206, 50));
+    for other in ["\"other\"", weak.as_str(), "Thu, 01 Jan 1970 00:00:00 GMT"] {
+        assert_eq!(get(&[range, ("if-range", other)]), (200, 100), "{other}");
+    }
+    for no_range in [
+        "bytes=+1-2",
+        "bytes=0-+2",
+        "bytes=+5-",
+        "lines=1-2",
+        "bytes=0-1,3-4",
+    ] {
+        assert_eq!(get(&[("range", no_range)]), (200, 100), "{no_range}");
+    }
+    let beyond = ("range", "bytes=500-");
+    assert_eq!(get(&[beyond]).0, 416);
+    assert_eq!(get(&[beyond, ("if-none-match", &etag)]).0, 304);
+    assert_eq!(get(&[beyond, ("if-match", "\"x\"")]).0, 412);
+    assert_eq!(
+        get(&[("if-none-match", "\"x\""), ("if-none-match", &etag)]).0,
+        304
+    );
+    assert_eq!(get(&[("if-match", &weak)]).0, 412);
+    assert_eq!(get(&[("if-match", &etag)]), (200, 100));
+}
+
+#[test]
+fn a_form_of_a_stranger_holds_no_memory() {
+    let (_server, client) = start(&[], &ALL);
+    for endless in [
+        "--b\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\n\r\n",
+        "--b\r\ncontent-disposition: form-data; name=\"a",
+    ] {
+        let mut stream = connect(client.address);
+        let head = format!(
+            "POST /files HTTP/1.1\r\nhost: {}\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: 100000000\r\n\r\n",
+            client.host
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // It answers long before all has come, and then takes no more.
+        let chunk = match endless.ends_with('\n') {
+            true => endless.repeat(200),
+            false => format!("{endless}{}", "a".repeat(10_000)),
+        };
+        for _ in 0..20 {
+            if stream.write_all(chunk.as_bytes()).is_err() {
+                break;
+            }
+        }
+        let answer = read_answer(&mut stream);
+        assert_eq!(answer.status, 400, "{answer:?}");
+    }
+}
+
+#[test]
 fn pages_of_origins_that_are_listed_may_use_urls_by_scripts() {
     let (_server, client) = start(
         &[(

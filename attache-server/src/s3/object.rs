@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, StatusCode};
 use time::OffsetDateTime;
@@ -72,8 +72,28 @@ pub(super) async fn get(request: &S3Request, key: &Key) -> S3Result<Response> {
         return Ok(response);
     }
     let headers = &request.head.headers;
-    let range = body::text(headers, RANGE.as_str());
-    let opened = open(request, key, range.as_deref()).await?;
+    let range = match (
+        body::text(headers, RANGE.as_str()),
+        body::text(headers, IF_RANGE.as_str()),
+    ) {
+        // Who goes on with another version gets all of this one (RFC 9110 section 13.1.5).
+        (Some(range), Some(validator)) => {
+            let entry = request.found(key).await?;
+            is_of(&validator, &entry).then_some(range)
+        }
+        (range, _) => range,
+    };
+    let opened = match open(request, key, range.as_deref()).await {
+        // Conditions come before ranges.
+        Err(error) if error.code() == "InvalidRange" => {
+            let entry = request.found(key).await?;
+            return match unchanged(headers, &entry)? {
+                Some(response) => Ok(response),
+                None => Err(error),
+            };
+        }
+        opened => opened?,
+    };
     if let Some(response) = unchanged(headers, &opened.entry)? {
         return Ok(response);
     }
@@ -152,6 +172,14 @@ async fn unsatisfied(request: &S3Request, key: &Key, error: Error) -> S3Error {
 /// `bytes=a-b` and `bytes=a-`
 fn simple_range(range: &str) -> Option<ByteRange> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    // What the parser of numbers takes besides digits is no range.
+    if !first
+        .bytes()
+        .chain(last.bytes())
+        .all(|byte| byte.is_ascii_digit())
+    {
+        return None;
+    }
     let start: u64 = first.parse().ok().filter(|start| *start < FAR)?;
     let end = match last {
         "" => start + FAR,
@@ -209,7 +237,15 @@ fn unchanged(headers: &HeaderMap, entry: &Entry) -> S3Result<Option<Response>> {
         let at = httpdate::parse_http_date(text).ok()?;
         Some(OffsetDateTime::from(at).unix_timestamp())
     };
-    let text = |name: HeaderName| body::text(headers, name.as_str());
+    // Several lines are one list (RFC 9110 section 5.3).
+    let text = |name: HeaderName| {
+        let lines: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|line| String::from_utf8_lossy(line.as_bytes()))
+            .collect();
+        (!lines.is_empty()).then(|| lines.join(","))
+    };
     let modified = entry.modified.unix_timestamp();
     let failed = || {
         S3Error::new(
@@ -219,7 +255,8 @@ fn unchanged(headers: &HeaderMap, entry: &Entry) -> S3Result<Option<Response>> {
         )
     };
     match text(IF_MATCH) {
-        Some(list) if !lists(&list, &entry.etag) => return Err(failed()),
+        // A weak tag matches nothing here (RFC 9110 section 13.1.1).
+        Some(list) if !lists(&strong(&list), &entry.etag) => return Err(failed()),
         Some(_) => {}
         None if time(IF_UNMODIFIED_SINCE).is_some_and(|since| modified > since) => {
             return Err(failed());
@@ -237,6 +274,20 @@ fn unchanged(headers: &HeaderMap, entry: &Entry) -> S3Result<Option<Response>> {
         let nothing = futures::stream::empty::<Result<bytes::Bytes, Error>>();
         (StatusCode::NOT_MODIFIED, head, Body::from_stream(nothing)).into_response()
     }))
+}
+
+/// A list of entity tags without those that are weak.
+fn strong(list: &str) -> String {
+    let tags = list.split(',').filter(|tag| !tag.trim().starts_with("W/"));
+    tags.collect::<Vec<_>>().join(",")
+}
+
+/// Whether the validator of `If-Range` is that of this version.
+fn is_of(validator: &str, entry: &Entry) -> bool {
+    match httpdate::parse_http_date(validator) {
+        Ok(at) => OffsetDateTime::from(at).unix_timestamp() == entry.modified.unix_timestamp(),
+        Err(_) => !validator.starts_with("W/") && unquoted(validator) == entry.etag,
+    }
 }
 
 /// The headers of an object; its checksum only where all of it is sent.
@@ -314,6 +365,8 @@ mod tests {
             "bytes=0-1,3-4",
             "lines=0-1",
             "bytes=a-",
+            "bytes=+1-2",
+            "bytes=0-+2",
         ] {
             assert_eq!(range(other), None, "{other}");
         }

@@ -52,39 +52,17 @@ pub(super) async fn post(request: &mut S3Request, incoming: Incoming) -> S3Resul
     let kind = body::text(&request.head.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
     let boundary = multer::parse_boundary(&kind)
         .map_err(|_| malformed("the body of a POST to a bucket must be multipart/form-data"))?;
-    let mut form = multer::Multipart::new(incoming, boundary);
-    let (mut fields, mut size) = (Fields::default(), 0);
-    let file = loop {
-        let next = form
-            .next_field()
-            .await
-            .map_err(|error| broken(error).into());
-        let next: S3Result<_> = next;
-        let Some(mut field) = next? else {
-            return Err(S3Error::invalid(
-                "POST requires exactly one file upload per request, and it must be the last field",
-            ));
-        };
-        let name = field.name().unwrap_or_default().to_ascii_lowercase();
-        if name == "file" {
-            break field;
-        }
-        let mut text = Vec::new();
-        while let Some(chunk) = field.chunk().await.map_err(broken)? {
-            size += chunk.len();
-            if size > MAX_FIELDS {
-                return Err(S3Error::new(
-                    StatusCode::BAD_REQUEST,
-                    "MaxPostPreDataLengthExceeded",
-                    "the fields before the file are larger than 20480 bytes",
-                ));
-            }
-            text.extend_from_slice(&chunk);
-        }
-        let text =
-            String::from_utf8(text).map_err(|_| malformed("a field of the form is not UTF-8"))?;
-        fields.0.push((name, text));
-    };
+    let (bounded, allowance) = crate::upload::bounded(incoming);
+    let mut form = multer::Multipart::new(bounded, boundary);
+    let head = tokio::time::timeout(FIELDS_TIME, read_fields(&mut form));
+    let (fields, file) = head.await.map_err(|_| {
+        Error::new(
+            ErrorKind::ClientTimeout,
+            "timed out: the fields of the form did not come",
+        )
+    })??;
+    // From here on the file has limits of its own.
+    allowance.store(u64::MAX, Ordering::Relaxed);
     let filename = file.file_name().unwrap_or_default();
     // Some browsers sent a whole path.
     let filename = filename
@@ -153,11 +131,62 @@ pub(super) async fn post(request: &mut S3Request, incoming: Incoming) -> S3Resul
     })
 }
 
-fn broken(error: multer::Error) -> Error {
-    let kind = match &error {
-        multer::Error::StreamReadFailed(_) | multer::Error::IncompleteStream => {
-            ErrorKind::ClientGone
+/// How long the fields before the file may take to come.
+const FIELDS_TIME: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Reads the fields of a form up to its file.
+async fn read_fields(
+    form: &mut multer::Multipart<'static>,
+) -> S3Result<(Fields, multer::Field<'static>)> {
+    let (mut fields, mut size) = (Fields::default(), 0);
+    loop {
+        let next = form
+            .next_field()
+            .await
+            .map_err(|error| broken(error).into());
+        let next: S3Result<_> = next;
+        let Some(mut field) = next? else {
+            return Err(S3Error::invalid(
+                "POST requires exactly one file upload per request, and it must be the last field",
+            ));
+        };
+        let name = field.name().unwrap_or_default().to_ascii_lowercase();
+        if name == "file" {
+            return Ok((fields, field));
         }
+        let mut text = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(broken)? {
+            size += chunk.len();
+            if size > MAX_FIELDS {
+                return Err(S3Error::new(
+                    StatusCode::BAD_REQUEST,
+                    "MaxPostPreDataLengthExceeded",
+                    "the fields before the file are larger than 20480 bytes",
+                ));
+            }
+            text.extend_from_slice(&chunk);
+        }
+        let text = String::from_utf8(text).map_err(|_| {
+            S3Error::new(
+                StatusCode::BAD_REQUEST,
+                "MalformedPOSTRequest",
+                "a field of the form is not UTF-8",
+            )
+        })?;
+        fields.0.push((name, text));
+    }
+}
+
+fn broken(error: multer::Error) -> Error {
+    let kind = match error {
+        multer::Error::StreamReadFailed(inner) => {
+            return match inner.downcast::<Error>() {
+                // Our own error, passed through.
+                Ok(ours) => *ours,
+                Err(_) => Error::new(ErrorKind::ClientGone, "the form broke off"),
+            };
+        }
+        multer::Error::IncompleteStream => ErrorKind::ClientGone,
         _ => ErrorKind::BadRequest,
     };
     Error::new(kind, "the form broke off, or is not multipart/form-data").with_source(error)
@@ -256,9 +285,11 @@ fn check_policy(
                     if word.eq_ignore_ascii_case("content-length-range") =>
                 {
                     let (min, max) = (number_of(min), number_of(max));
-                    range = min
+                    let (least, most) = min
                         .zip(max)
                         .ok_or_else(|| wrong("content-length-range has no numbers"))?;
+                    // Of several all hold.
+                    range = (range.0.max(least), range.1.min(most));
                     continue;
                 }
                 [

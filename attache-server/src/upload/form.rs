@@ -138,6 +138,34 @@ fn describe(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()> {
     digests(new, headers)
 }
 
+/// The bytes of a form, a chunk at a time: an error if more than [`OVERHEAD`] come before what is returned beside them is set to
+/// `u64::MAX`, when the file begins. The parser looks again at all that it has read, and holds it.
+pub(crate) fn bounded(
+    body: Incoming,
+) -> (
+    impl Stream<Item = Result<Bytes>> + Send + 'static,
+    Arc<AtomicU64>,
+) {
+    let allowance = Arc::new(AtomicU64::new(OVERHEAD));
+    let limited = body.map({
+        let allowance = allowance.clone();
+        move |chunk: Result<Bytes>| {
+            let chunk = chunk?;
+            let left = allowance.load(Ordering::Relaxed);
+            if left != u64::MAX {
+                let Some(left) = left.checked_sub(chunk.len() as u64) else {
+                    return Err(Error::bad_request(
+                        "the form holds too much besides the file",
+                    ));
+                };
+                allowance.store(left, Ordering::Relaxed);
+            }
+            Ok(chunk)
+        }
+    });
+    (one_at_a_time(limited), allowance)
+}
+
 /// The parts of a form.
 struct FormParts {
     form: multer::Multipart<'static>,
@@ -149,24 +177,8 @@ type Field = multer::Field<'static>;
 
 impl FormParts {
     fn new(boundary: String, body: Incoming) -> Self {
-        let allowance = Arc::new(AtomicU64::new(OVERHEAD));
-        let limited = body.map({
-            let allowance = allowance.clone();
-            move |chunk: Result<Bytes>| {
-                let chunk = chunk?;
-                let left = allowance.load(Ordering::Relaxed);
-                if left != u64::MAX {
-                    let Some(left) = left.checked_sub(chunk.len() as u64) else {
-                        return Err(Error::bad_request(
-                            "the form holds too much besides the file",
-                        ));
-                    };
-                    allowance.store(left, Ordering::Relaxed);
-                }
-                Ok(chunk)
-            }
-        });
-        let form = multer::Multipart::new(one_at_a_time(limited), boundary);
+        let (limited, allowance) = bounded(body);
+        let form = multer::Multipart::new(limited, boundary);
         Self { form, allowance }
     }
 

@@ -17,6 +17,7 @@ mod incoming;
 
 use head::{digests, parse, refuse_codings, text};
 
+pub(crate) use form::bounded;
 pub(crate) use head::Upload;
 pub(crate) use incoming::Incoming;
 

@@ -37,7 +37,9 @@ pub fn serve(
     inline_types: &[String],
     guarded: Guarded,
 ) -> Served {
-    let name = canonical(essence(content_type));
+    // Browsers do not care for the case of a type (RFC 9110 section 8.3.1).
+    let lower = essence(content_type).to_ascii_lowercase();
+    let name = canonical(&lower);
     let class = class(name);
     let listed = |name: &str| inline_types.iter().any(|pattern| matches(pattern, name));
     let named = |name: &str| {
@@ -85,7 +87,7 @@ pub fn needs_policy(content_type: &str, inline_types: &[String]) -> bool {
         let served = serve(content_type, Disposition::Inline, inline_types, guarded);
         served.disposition == Disposition::Inline
     };
-    essence(content_type) == SVG && shown(Guarded::Yes) && !shown(Guarded::No)
+    essence(content_type).eq_ignore_ascii_case(SVG) && shown(Guarded::Yes) && !shown(Guarded::No)
 }
 
 /// What a file may do when it is opened on its own: nothing but show itself.
@@ -121,7 +123,10 @@ pub(super) const LOCKED: &str = concat!(
 
 fn matches(pattern: &str, content_type: &str) -> bool {
     match pattern.strip_suffix("/*") {
-        Some(kind) => content_type.split('/').next() == Some(kind),
+        Some(kind) => {
+            let own = content_type.split('/').next();
+            own.is_some_and(|own| own.eq_ignore_ascii_case(kind))
+        }
         None => pattern.eq_ignore_ascii_case(content_type),
     }
 }

@@ -150,10 +150,13 @@ fn rename(
     to: &Path,
 ) -> Result<(), (io::Error, tempfile::TempPath)> {
     // Whoever deletes the last object of a folder removes the folder.
-    for last in [false, false, false, true] {
+    for last in [false, false, false, false, false, false, false, true] {
         let folder = to.parent().unwrap_or(root);
-        if let Err(error) = private::make_folder(folder) {
-            return Err((error, from));
+        match private::make_folder(folder) {
+            Ok(()) => {}
+            // Removed on the way.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !last => continue,
+            Err(error) => return Err((error, from)),
         }
         // A folder of this name that has nothing in it is no object, and nobody's.
         if to.is_dir() {
