@@ -217,6 +217,27 @@ fn every_promise_of_the_suites_is_bound() {
     assert!(found > 60, "{found} promises");
 }
 
+/// A promise that no liar breaks may be one that a case does not ask for.
+#[test]
+fn every_promise_of_buckets_has_a_liar() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a source");
+    let liars = read(&package.join("tests/bucket/liars.rs"));
+    let mut found = 0;
+    for entry in std::fs::read_dir(package.join("src/testing/bucket")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        for line in read(&path).lines() {
+            let Some(rest) = line.strip_prefix("pub async fn ") else {
+                continue;
+            };
+            let name = rest.split('(').next().expect("a name");
+            assert!(liars.contains(&format!("::{name};")), "{name}");
+            found += 1;
+        }
+    }
+    assert!(found >= 47, "{found} promises");
+}
+
 /// What a user of the library finds at its top: at most twenty names, each here on purpose.
 #[test]
 fn the_top_of_the_library_has_these_names() {

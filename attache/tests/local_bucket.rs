@@ -1,4 +1,9 @@
 //! Buckets in a folder: the promises, and what a folder has besides.
+//!
+//! `bucket/liars.rs` shows that the promises can be broken: buckets that lie in one way each are caught.
+
+#[path = "bucket/liars.rs"]
+mod liars;
 
 use std::sync::Arc;
 
