@@ -4,7 +4,6 @@ use super::BucketHandle;
 use super::put::{Incoming, ObjectDigests};
 use crate::attachment::ByteRange;
 use crate::error::Result;
-use crate::observe::metrics::Direction;
 use crate::storage::bucket::{Condition, Entry, Key, NewObject, NewPart, Part, PartOf, Properties};
 
 impl BucketHandle {
@@ -27,34 +26,28 @@ impl BucketHandle {
         if source.place == self.place && source.inner(&entry.key)? == self.inner(key)? {
             return self.set_properties(key, &entry.version, &properties).await;
         }
-        let (this, source, entry, key) = (self.clone(), source.clone(), entry.clone(), key.clone());
-        self.spawned(async move {
-            let started = this.service.start("upload");
-            let mut stream = this.service.0.metrics.stream(Direction::In);
-            let outcome = async {
-                let inner = this.inner(&key)?;
-                let body = source.source(&entry.key, None, &entry.version).await?;
-                let kind = entry.checksum.filter(|kept| kept.parts.is_none());
-                let incoming = Incoming {
-                    size: Some(entry.size),
-                    digests: ObjectDigests {
-                        checksum: kind.map(|kept| (kept.checksum.kind(), None)),
-                        ..ObjectDigests::default()
-                    },
-                    inspected: None,
-                };
-                let body = this.incoming(body, incoming, &stream)?;
-                let new = NewObject {
-                    properties,
-                    size: Some(entry.size),
-                    blocks: this.blocks(),
-                    condition: Condition::None,
-                };
-                let made = this.store.put(&inner, &new, body).await?;
-                Ok(this.outer(made))
+        let (source, entry, key) = (source.clone(), entry.clone(), key.clone());
+        self.received(move |this, passed| async move {
+            let inner = this.inner(&key)?;
+            let body = source.source(&entry.key, None, &entry.version).await?;
+            let kind = entry.checksum.filter(|kept| kept.parts.is_none());
+            let incoming = Incoming {
+                size: Some(entry.size),
+                digests: ObjectDigests {
+                    checksum: kind.map(|kept| (kept.checksum.kind(), None)),
+                    ..ObjectDigests::default()
+                },
+                inspected: None,
             };
-            let outcome = outcome.await;
-            this.ended("upload", started, &mut stream, outcome)
+            let body = this.incoming(body, incoming, passed)?;
+            let new = NewObject {
+                properties,
+                size: Some(entry.size),
+                blocks: this.blocks(),
+                condition: Condition::None,
+            };
+            let made = this.store.put(&inner, &new, body).await?;
+            Ok(this.outer(made))
         })
         .await
     }
@@ -72,32 +65,26 @@ impl BucketHandle {
         (key, state, number): (Key, String, u16),
         digests: ObjectDigests,
     ) -> Result<Part> {
-        let (this, source, entry) = (self.clone(), source.clone(), entry.clone());
-        self.spawned(async move {
-            let started = this.service.start("upload");
-            let mut stream = this.service.0.metrics.stream(Direction::In);
-            let outcome = async {
-                let size = range.map_or(entry.size, |range| range.len());
-                let body = source.source(&entry.key, range, &entry.version).await?;
-                let incoming = Incoming {
-                    size: Some(size),
-                    digests,
-                    inspected: None,
-                };
-                let body = this.incoming(body, incoming, &stream)?;
-                let part = NewPart {
-                    number,
-                    size: Some(size),
-                    blocks: this.blocks(),
-                };
-                let upload = PartOf {
-                    key: &key,
-                    upload: &state,
-                };
-                this.store.put_part(&upload, part, body).await
+        let (source, entry) = (source.clone(), entry.clone());
+        self.received(move |this, passed| async move {
+            let size = range.map_or(entry.size, |range| range.len());
+            let body = source.source(&entry.key, range, &entry.version).await?;
+            let incoming = Incoming {
+                size: Some(size),
+                digests,
+                inspected: None,
             };
-            let outcome = outcome.await;
-            this.ended("upload", started, &mut stream, outcome)
+            let body = this.incoming(body, incoming, passed)?;
+            let part = NewPart {
+                number,
+                size: Some(size),
+                blocks: this.blocks(),
+            };
+            let upload = PartOf {
+                key: &key,
+                upload: &state,
+            };
+            this.store.put_part(&upload, part, body).await
         })
         .await
     }

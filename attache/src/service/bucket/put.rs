@@ -1,7 +1,5 @@
 //! One stream becomes an object of a bucket, or a part of one.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 use time::OffsetDateTime;
@@ -12,7 +10,7 @@ use crate::attachment::AttachmentId;
 use crate::attachment::filename::Filename;
 use crate::error::{Error, Result};
 use crate::inspect::Inspected;
-use crate::observe::metrics::{Direction, StreamGuard};
+use crate::observe::metrics::Direction;
 use crate::observe::trace;
 use crate::service::reserving::shutting_down;
 use crate::service::upload::MIN_SPEED;
@@ -62,13 +60,10 @@ impl BucketHandle {
         put: PutObject,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> Result<Entry> {
-        let (this, key) = (self.clone(), key.clone());
-        self.spawned(async move {
-            let started = this.service.start("upload");
-            let mut stream = this.service.0.metrics.stream(Direction::In);
-            let outcome = this.run_put(&key, put, body, &stream).await;
-            this.ended("upload", started, &mut stream, outcome)
-        })
+        let key = key.clone();
+        self.received(
+            move |this, passed| async move { this.run_put(&key, put, body, passed).await },
+        )
         .await
     }
 
@@ -77,7 +72,7 @@ impl BucketHandle {
         key: &Key,
         put: PutObject,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
-        stream: &StreamGuard,
+        passed: Passed,
     ) -> Result<Entry> {
         let PutObject {
             properties,
@@ -93,7 +88,7 @@ impl BucketHandle {
             digests,
             inspected: Some(inspected.await?),
         };
-        let body = self.incoming(body, incoming, stream)?;
+        let body = self.incoming(body, incoming, passed)?;
         let new = NewObject {
             properties,
             size,
@@ -114,21 +109,27 @@ impl BucketHandle {
             .map_err(|error| Error::internal("the task of a transfer failed").with_source(error))?
     }
 
-    /// Counts a transfer.
-    pub(super) fn ended<T>(
+    /// Receives bytes to their end, whoever waits for it, and counts the transfer.
+    pub(super) async fn received<T: Send + 'static, W>(
         &self,
-        operation: &'static str,
-        started: Instant,
-        stream: &mut StreamGuard,
-        outcome: Result<T>,
-    ) -> Result<T> {
-        match &outcome {
-            Ok(_) => stream.complete(),
-            Err(error) => stream.failed(error),
-        }
-        self.service
-            .count(operation, &self.parts, started, &outcome);
-        outcome
+        work: impl FnOnce(Self, Passed) -> W + Send + 'static,
+    ) -> Result<T>
+    where
+        W: Future<Output = Result<T>> + Send,
+    {
+        let this = self.clone();
+        self.spawned(async move {
+            let started = this.service.start("upload");
+            let mut stream = this.service.0.metrics.stream(Direction::In);
+            let outcome = work(this.clone(), Box::new(stream.counter())).await;
+            match &outcome {
+                Ok(_) => stream.complete(),
+                Err(error) => stream.failed(error),
+            }
+            this.service.count("upload", &this.parts, started, &outcome);
+            outcome
+        })
+        .await
     }
 
     /// The bytes as they go into the store: in time, not too many, what was promised, and seen by the hooks.
@@ -136,7 +137,7 @@ impl BucketHandle {
         &self,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
         incoming: Incoming,
-        stream: &StreamGuard,
+        passed: Passed,
     ) -> Result<Body> {
         let Incoming {
             size,
@@ -150,7 +151,6 @@ impl BucketHandle {
             return Err(body::too_large(max));
         }
         let cut = self.service.0.cut.clone();
-        let passed = stream.counter();
         let ends = cut.clone();
         let body = body
             .inspect(move |chunk| passed(chunk.as_ref().map_or(0, Bytes::len)))
@@ -181,6 +181,9 @@ impl BucketHandle {
         }))
     }
 }
+
+/// Counts bytes that pass.
+pub(super) type Passed = Box<dyn Fn(usize) + Send>;
 
 /// What is known of bytes before they come, and who looks at them.
 pub(super) struct Incoming {

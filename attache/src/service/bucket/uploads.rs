@@ -13,7 +13,6 @@ use crate::access::keys::UPLOADS;
 use crate::access::seal::Sealer;
 use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::metrics::Direction;
 use crate::service::Attache;
 use crate::storage::bucket::{
     Condition, Entry, Key, NamedPart, NewPart, Part, PartOf, Properties, Upload, WholeChecksum,
@@ -157,26 +156,20 @@ impl BucketHandle {
         digests: ObjectDigests,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> Result<Part> {
-        let (this, upload) = (self.clone(), upload.clone());
-        self.spawned(async move {
-            let started = this.service.start("upload");
-            let mut stream = this.service.0.metrics.stream(Direction::In);
-            let outcome = async {
-                let incoming = Incoming {
-                    size,
-                    digests,
-                    inspected: None,
-                };
-                let body = this.incoming(body, incoming, &stream)?;
-                let part = NewPart {
-                    number,
-                    size,
-                    blocks: this.blocks(),
-                };
-                this.store.put_part(&upload.as_part(), part, body).await
+        let upload = upload.clone();
+        self.received(move |this, passed| async move {
+            let incoming = Incoming {
+                size,
+                digests,
+                inspected: None,
             };
-            let outcome = outcome.await;
-            this.ended("upload", started, &mut stream, outcome)
+            let body = this.incoming(body, incoming, passed)?;
+            let part = NewPart {
+                number,
+                size,
+                blocks: this.blocks(),
+            };
+            this.store.put_part(&upload.as_part(), part, body).await
         })
         .await
     }
