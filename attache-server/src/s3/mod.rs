@@ -18,6 +18,7 @@ pub(crate) mod keys;
 mod listing;
 mod multipart;
 mod object;
+mod policy;
 mod post;
 mod request;
 mod signature;

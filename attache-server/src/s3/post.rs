@@ -1,5 +1,4 @@
-//! PostObject: a form that a browser sends, with a policy that says what it may hold
-//! (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html>).
+//! PostObject: a form that a browser sends, with a policy that says what it may hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,21 +7,18 @@ use attache::access::Scope;
 use attache::service::PutObject;
 use attache::{Error, ErrorKind};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, StatusCode};
-use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::address::parse_key;
 use super::authenticate::{Caller, authenticate_form, old_version};
 use super::body;
 use super::error::{S3Error, S3Result};
 use super::multipart::location;
+use super::policy::{self, Fields};
 use super::request::S3Request;
 use super::signature::{encode, v2, v4};
 use super::values::{quoted, value};
@@ -32,19 +28,6 @@ use crate::upload::Incoming;
 /// Most bytes of all fields before the file
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html>: 20 KB).
 const MAX_FIELDS: usize = 20 * 1024;
-
-/// The fields of a form, in the order in which they came; their names in lower case.
-#[derive(Debug, Default)]
-struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    fn get(&self, name: &str) -> Option<&str> {
-        let mut fields = self.0.iter();
-        fields
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-    }
-}
 
 pub(super) async fn post(request: &mut S3Request, incoming: Incoming) -> S3Result<Response> {
     let malformed =
@@ -75,7 +58,8 @@ pub(super) async fn post(request: &mut S3Request, incoming: Incoming) -> S3Resul
         .ok_or_else(|| S3Error::invalid("the form has no field \"key\""))?;
     let key = parse_key(key.replace("${filename}", &filename))?;
     request.caller = signer(request, &fields)?;
-    let range = check(request, &fields)?;
+    let policy = fields.get("policy").unwrap_or_default();
+    let range = policy::check(policy, &fields, &request.name, OffsetDateTime::now_utc())?;
     request.need(Scope::Write, key.as_str())?;
     let _in_progress = request.begin_upload()?;
     let names = fields.0.iter().map(|(name, _)| name.as_str());
@@ -228,140 +212,6 @@ fn signer(request: &S3Request, fields: &Fields) -> S3Result<Caller> {
     }
 }
 
-/// Whether a form is one that its policy allows; how many bytes the file may have.
-fn check(request: &S3Request, fields: &Fields) -> S3Result<(u64, u64)> {
-    let policy = fields.get("policy").unwrap_or_default();
-    check_policy(policy, fields, &request.name, OffsetDateTime::now_utc())
-}
-
-fn check_policy(
-    policy: &str,
-    fields: &Fields,
-    bucket: &str,
-    now: OffsetDateTime,
-) -> S3Result<(u64, u64)> {
-    let wrong = |what: &str| {
-        S3Error::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidPolicyDocument",
-            format!("Invalid Policy: {what}"),
-        )
-    };
-    let failed = |what: &str| {
-        S3Error::denied(format!(
-            "Invalid according to Policy: Policy Condition failed: {what}"
-        ))
-    };
-    let text = STANDARD
-        .decode(policy.trim())
-        .map_err(|_| wrong("it is not base64"))?;
-    let policy: Value = serde_json::from_slice(&text).map_err(|_| wrong("it is not JSON"))?;
-    let expiration = policy["expiration"]
-        .as_str()
-        .ok_or_else(|| wrong("it has no expiration"))?;
-    let expiration = OffsetDateTime::parse(expiration, &Rfc3339)
-        .map_err(|_| wrong("its expiration is not a time"))?;
-    if now >= expiration {
-        return Err(S3Error::denied(
-            "Invalid according to Policy: Policy expired.",
-        ));
-    }
-    let conditions = policy["conditions"]
-        .as_array()
-        .ok_or_else(|| wrong("it has no conditions"))?;
-    let mut range = (0, u64::MAX);
-    let mut covered = Vec::new();
-    for condition in conditions {
-        let one: (String, String, bool) = match condition {
-            Value::Object(pairs) if pairs.len() == 1 => {
-                let pair = pairs.iter().next();
-                let pair = pair
-                    .and_then(|(name, value)| Some((name.to_ascii_lowercase(), text_of(value)?)));
-                let (name, value) = pair.ok_or_else(|| wrong("a condition has no text"))?;
-                (name, value, false)
-            }
-            Value::Array(parts) => match parts.as_slice() {
-                [Value::String(word), min, max]
-                    if word.eq_ignore_ascii_case("content-length-range") =>
-                {
-                    let (min, max) = (number_of(min), number_of(max));
-                    let (least, most) = min
-                        .zip(max)
-                        .ok_or_else(|| wrong("content-length-range has no numbers"))?;
-                    // Of several all hold.
-                    range = (range.0.max(least), range.1.min(most));
-                    continue;
-                }
-                [
-                    Value::String(word),
-                    Value::String(name),
-                    Value::String(value),
-                ] => {
-                    let starts = match word.to_ascii_lowercase().as_str() {
-                        "eq" => false,
-                        "starts-with" => true,
-                        _ => return Err(wrong("a condition is none that is known")),
-                    };
-                    let name = name
-                        .strip_prefix('$')
-                        .ok_or_else(|| wrong("a condition names no field"))?;
-                    (name.to_ascii_lowercase(), value.clone(), starts)
-                }
-                _ => return Err(wrong("a condition is none that is known")),
-            },
-            _ => return Err(wrong("a condition is none that is known")),
-        };
-        let (name, want, starts) = one;
-        let got = match name.as_str() {
-            "bucket" => Some(bucket),
-            name => fields.get(name),
-        };
-        let holds = match (got, starts) {
-            // A prefix of nothing allows a field that is not there.
-            (None, true) => want.is_empty(),
-            (None, false) => false,
-            (Some(got), true) => got.starts_with(&want),
-            (Some(got), false) => got == want,
-        };
-        if !holds {
-            return Err(failed(&condition.to_string()));
-        }
-        covered.push(name);
-    }
-    let free = [
-        "policy",
-        "x-amz-signature",
-        "signature",
-        "awsaccesskeyid",
-        "file",
-        "submit",
-    ];
-    let extra = fields.0.iter().find(|(name, _)| {
-        !free.contains(&name.as_str()) && !name.starts_with("x-ignore-") && !covered.contains(name)
-    });
-    match extra {
-        Some((name, _)) => Err(S3Error::denied(format!(
-            "Invalid according to Policy: Extra input fields: {name}"
-        ))),
-        None => Ok(range),
-    }
-}
-
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
-}
-
-fn number_of(value: &Value) -> Option<u64> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        value => value.as_u64(),
-    }
-}
-
 /// Ends a file that has fewer bytes than it must, or more than it may, with an error.
 fn limited(
     file: impl futures::Stream<Item = attache::Result<Bytes>> + Send + Unpin + 'static,
@@ -394,104 +244,4 @@ fn limited(
             }
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use time::macros::datetime;
-
-    use super::*;
-
-    const NOW: OffsetDateTime = datetime!(2026-11-27 12:00 UTC);
-
-    fn policy(conditions: &str) -> String {
-        STANDARD.encode(format!(
-            "{{\"expiration\":\"2026-11-27T12:00:01Z\",\"conditions\":[{conditions}]}}"
-        ))
-    }
-
-    fn fields(pairs: &[(&str, &str)]) -> Fields {
-        Fields(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
-    }
-
-    const GOOD: &str = r#"{"bucket":"files"},["starts-with","$key","up/"],{"acl":"private"},["eq","$Content-Type","image/png"],
-        ["content-length-range",1,"1000"],["starts-with","$Cache-Control",""],{"x-amz-date":"20261127T120000Z"}"#;
-
-    fn form() -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("key", "up/${filename}"),
-            ("acl", "private"),
-            ("content-type", "image/png"),
-            ("x-amz-date", "20261127T120000Z"),
-            ("policy", "…"),
-            ("x-amz-signature", "…"),
-            ("x-ignore-me", "1"),
-        ]
-    }
-
-    #[test]
-    fn a_form_that_its_policy_allows_is_good() {
-        let range = check_policy(&policy(GOOD), &fields(&form()), "files", NOW);
-        assert_eq!(range.expect("allowed"), (1, 1000));
-    }
-
-    #[test]
-    fn each_condition_that_does_not_hold_is_enough() {
-        let deny = |policy: &str, pairs: &[(&str, &str)], bucket: &str, now| {
-            let error = check_policy(policy, &fields(pairs), bucket, now).expect_err("denied");
-            error.code()
-        };
-        let good = policy(GOOD);
-        for (name, other) in [
-            ("key", "down/x"),
-            ("acl", "public-read"),
-            ("content-type", "text/html"),
-            ("x-amz-date", "20261127T120001Z"),
-        ] {
-            let mut pairs = form();
-            for pair in &mut pairs {
-                if pair.0 == name {
-                    pair.1 = other;
-                }
-            }
-            assert_eq!(deny(&good, &pairs, "files", NOW), "AccessDenied", "{name}");
-            pairs.retain(|pair| pair.0 != name);
-            assert_eq!(
-                deny(&good, &pairs, "files", NOW),
-                "AccessDenied",
-                "no {name}"
-            );
-        }
-        assert_eq!(deny(&good, &form(), "other", NOW), "AccessDenied");
-        let late = NOW + time::Duration::seconds(1);
-        assert_eq!(deny(&good, &form(), "files", late), "AccessDenied");
-        let mut more = form();
-        more.push(("x-amz-meta-a", "b"));
-        assert_eq!(deny(&good, &more, "files", NOW), "AccessDenied");
-    }
-
-    #[test]
-    fn a_policy_that_is_none_is_refused() {
-        let json = |text: &str| STANDARD.encode(text);
-        for bad in [
-            "%".to_owned(),
-            json("{"),
-            json("{}"),
-            json("{\"expiration\":\"soon\",\"conditions\":[]}"),
-            json("{\"expiration\":\"2027-01-01T00:00:00Z\"}"),
-            policy("[\"ends-with\",\"$key\",\"x\"]"),
-            policy("[\"eq\",\"key\",\"x\"]"),
-            policy("[\"content-length-range\",\"a\",1]"),
-            policy("{\"a\":[1]}"),
-            policy("1"),
-        ] {
-            let error = check_policy(&bad, &fields(&[]), "files", NOW).expect_err("no policy");
-            assert_eq!(error.code(), "InvalidPolicyDocument", "{bad}");
-        }
-    }
 }
