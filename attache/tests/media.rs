@@ -29,6 +29,24 @@ async fn outcome(claim: Option<&str>, bytes: &[u8], name: &str) -> String {
     }
 }
 
+#[test]
+fn a_type_that_runs_is_not_shown_whatever_its_case() {
+    let inline_types = attache::Config::default().delivery.inline_types;
+    let serve = |kind: &str| media::serve(kind, Disposition::Inline, &inline_types, Guarded::Yes);
+    for (shouted, plain) in [
+        ("TEXT/HTML; charset=utf-8", "text/html; charset=utf-8"),
+        ("Image/SVG+xml", "image/svg+xml"),
+        ("Application/XHTML+XML", "application/xhtml+xml"),
+        ("IMAGE/PNG", "image/png"),
+    ] {
+        let (shouted, plain) = (serve(shouted), serve(plain));
+        assert_eq!(shouted.disposition, plain.disposition);
+        assert_eq!(shouted.content_type, plain.content_type);
+        assert_eq!(shouted.policy, plain.policy);
+    }
+    assert_eq!(serve("TEXT/HTML").disposition, Disposition::Attachment);
+}
+
 #[tokio::test]
 async fn every_kind_of_file_becomes_what_it_is() {
     let mut wrong = Vec::new();
