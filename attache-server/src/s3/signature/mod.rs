@@ -4,6 +4,7 @@
 //! Not by a crate, for three things that none has: one signature is good under several names, values of headers are bytes and no text,
 //! and what is wrong is said by kind.
 
+use attache::attachment::Hex;
 use http::HeaderMap;
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
@@ -133,13 +134,8 @@ fn is_same(got: &[u8], want: &[u8]) -> bool {
     got.ct_eq(want).into()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+fn hex(bytes: impl Into<[u8; 32]>) -> String {
+    Hex(bytes.into()).to_string()
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Claim {
         let mut good = false;
         for host in request.hosts {
             let canonical = self.canonical(request, host)?;
-            let mine = hex(&hmac_sha256(
+            let mine = hex(hmac_sha256(
                 &*key,
                 self.string_to_sign(&canonical).as_bytes(),
             ));
@@ -227,7 +227,7 @@ impl Claim {
     /// Why not.
     pub(crate) fn verify_policy(&self, secret: &Secret, policy: &str) -> Result<(), BadSignature> {
         let key = self.signing_key(secret);
-        let mine = hex(&hmac_sha256(&*key, policy.as_bytes()));
+        let mine = hex(hmac_sha256(&*key, policy.as_bytes()));
         match is_same(mine.as_bytes(), self.signature.as_bytes()) {
             true => Ok(()),
             false => Err(BadSignature::Differs),
@@ -279,7 +279,7 @@ impl Claim {
 
     fn string_to_sign(&self, canonical: &[u8]) -> String {
         let scope = self.scope.text();
-        let digest = hex(&Sha256::digest(canonical));
+        let digest = hex(Sha256::digest(canonical));
         format!("{ALGORITHM}\n{}\n{scope}\n{digest}", self.timestamp)
     }
 
@@ -333,7 +333,7 @@ impl ChunkSigner {
             self.timestamp,
             self.scope,
             self.previous,
-            hex(&digest)
+            hex(digest)
         );
         self.check(&text, signature)
     }
@@ -349,13 +349,13 @@ impl ChunkSigner {
             self.timestamp,
             self.scope,
             self.previous,
-            hex(&Sha256::digest(lines))
+            hex(Sha256::digest(lines))
         );
         self.check(&text, signature)
     }
 
     fn check(&mut self, text: &str, signature: &str) -> Result<(), BadSignature> {
-        let mine = hex(&hmac_sha256(&*self.key, text.as_bytes()));
+        let mine = hex(hmac_sha256(&*self.key, text.as_bytes()));
         let good = is_same(mine.as_bytes(), signature.as_bytes());
         self.previous = mine;
         match good {
