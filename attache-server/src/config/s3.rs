@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use attache::config::load::Faults;
 use attache::config::value::{Format, List, Optional, Own, Plain, Quoted, Raw, Text};
@@ -36,7 +37,7 @@ section! {
         ///   cors_origins    pages of these origins may use presigned URLs by scripts
         #[table = true]
         #[example = "{ files = { container = \"files\", delivery = \"redirect\" } }"]
-        buckets: BTreeMap<String, BucketConfig> = BTreeMap::new() => Buckets,
+        buckets: BTreeMap<String, Arc<BucketConfig>> = BTreeMap::new() => Buckets,
     }
 }
 
@@ -113,8 +114,8 @@ const KEYS: [&str; 5] = ["container", "prefix", "delivery", "public", "cors_orig
 /// `s3.buckets`
 struct Buckets;
 
-impl Format<BTreeMap<String, BucketConfig>> for Buckets {
-    fn read(&self, raw: &Raw) -> Result<BTreeMap<String, BucketConfig>, String> {
+impl Format<BTreeMap<String, Arc<BucketConfig>>> for Buckets {
+    fn read(&self, raw: &Raw) -> Result<BTreeMap<String, Arc<BucketConfig>>, String> {
         let Raw::Table(table) = raw else {
             return Err("must be tables: [s3.buckets.NAME]".to_owned());
         };
@@ -136,7 +137,7 @@ impl Format<BTreeMap<String, BucketConfig>> for Buckets {
                     "has {name}, which must be a table: [s3.buckets.{name}]"
                 )),
             }
-            buckets.insert(name.clone(), bucket);
+            buckets.insert(name.clone(), Arc::new(bucket));
         }
         match faults.is_empty() {
             true => Ok(buckets),
@@ -144,7 +145,7 @@ impl Format<BTreeMap<String, BucketConfig>> for Buckets {
         }
     }
 
-    fn show(&self, buckets: &BTreeMap<String, BucketConfig>) -> Option<String> {
+    fn show(&self, buckets: &BTreeMap<String, Arc<BucketConfig>>) -> Option<String> {
         if buckets.is_empty() {
             return None;
         }
@@ -182,7 +183,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     match good {
         true => Ok(()),
         false => Err(
-            "which is no name of a bucket: 3 to 63 of a-z, 0-9, \"-\" and \".\", with a letter or digit at both ends",
+            "which is not a valid bucket name: 3 to 63 of a-z, 0-9, \"-\" and \".\", with a letter or digit at both ends",
         ),
     }
 }

@@ -37,18 +37,27 @@ pub(super) async fn elsewhere(request: &S3Request, key: &Key) -> S3Result<Option
         return Ok(None);
     };
     let backend = request.settings.store.storage.backend;
-    let mode = request.config().delivery(backend);
+    let config = &request.config;
+    let mode = config.delivery(backend);
     let trusted = request.settings.server.trusts(request.peer.address);
     match mode {
         DeliveryMode::Relay => return Ok(None),
         DeliveryMode::Delegate if !trusted => return Ok(None),
         // A script of a page that may read here may not read at the store.
-        _ if cors::origin(Some(request.config()), &request.head.headers).is_some() => {
+        _ if cors::origin(Some(config), &request.head.headers).is_some() => {
             return Ok(None);
         }
         _ => {}
     }
-    let properties = looks(request, key).await?;
+    // The web server in front is told of the version that is there now.
+    let delegated = match mode {
+        DeliveryMode::Delegate => Some(request.found(key).await?),
+        _ => None,
+    };
+    let properties = match &delegated {
+        Some(entry) => entry.properties.clone(),
+        None => looks(request, key).await?,
+    };
     let dress = dress(request, &properties, Guarded::No);
     let grant = Grant {
         lifetime: lifetime.min(MAX_URL_LIFETIME),
@@ -62,16 +71,15 @@ pub(super) async fn elsewhere(request: &S3Request, key: &Key) -> S3Result<Option
     let Some(offer) = request.bucket.offer(key, &grant).await? else {
         return Ok(None);
     };
-    match (mode, offer) {
-        (DeliveryMode::Redirect, Offer::SignedUrl { url, .. }) => {
+    match (delegated, offer) {
+        (None, Offer::SignedUrl { url, .. }) => {
             let mut headers = HeaderMap::new();
             headers.insert(LOCATION, value(url.expose()));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
             Ok(Some((StatusCode::FOUND, headers).into_response()))
         }
-        (DeliveryMode::Delegate, offer) => {
-            let entry = request.found(key).await?;
+        (Some(entry), offer) => {
             let dress = self::dress(request, &entry.properties, Guarded::Yes);
             let prefix = &request.settings.store.delivery.internal_prefix;
             let path = internal_path(prefix, offer)?;
@@ -86,7 +94,7 @@ pub(super) async fn elsewhere(request: &S3Request, key: &Key) -> S3Result<Option
             headers.insert(name, value(path.expose()));
             Ok(Some((StatusCode::OK, headers).into_response()))
         }
-        _ => Ok(None),
+        (None, Offer::InternalPath(_)) => Ok(None),
     }
 }
 
@@ -169,8 +177,8 @@ fn wear(headers: &mut HeaderMap, dress: &Dress) {
 /// the object has become. So most redirects need no request to the store.
 async fn looks(request: &S3Request, key: &Key) -> S3Result<Properties> {
     let place = (
-        request.config().place(&request.name).container,
-        request.config().prefix.clone(),
+        request.config.place(&request.name).container,
+        request.config.prefix.clone(),
         key.clone(),
     );
     let known = {

@@ -83,7 +83,7 @@ async fn serve(
         .ok()
         .and_then(|address| address.bucket.clone());
     let config = named.and_then(|name| settings.s3.buckets.get(&name));
-    let origin = cors::origin(config, &head.headers).cloned();
+    let origin = cors::origin(config.map(Arc::as_ref), &head.headers).cloned();
     let served = audit::of_client(client, async {
         let begun = app.limits.client(&settings.limits, client);
         if let Err(wait) = begun {
@@ -120,7 +120,7 @@ async fn serve(
             response
         }
     };
-    cors::share(config, origin, &mut response);
+    cors::share(config.map(Arc::as_ref), origin, &mut response);
     let id = HeaderValue::from_str(&request_id()).unwrap_or(HeaderValue::from_static(""));
     response
         .headers_mut()
@@ -165,7 +165,7 @@ async fn answer(
         .as_ref()
         .and_then(|name| settings.s3.buckets.get(name));
     if cors::is_preflight(&head.method, &head.headers) {
-        let allowed = cors::origin(config, &head.headers).is_some();
+        let allowed = cors::origin(config.map(Arc::as_ref), &head.headers).is_some();
         return ("preflight", cors::preflight(allowed, &head.headers));
     }
     let keys = match app.s3_keys() {
@@ -206,6 +206,7 @@ async fn answer(
         peer,
         caller,
         name,
+        config: config.clone(),
         bucket: handle,
     };
     let (operation, outcome) = dispatch(&mut request, address.key.as_ref(), incoming).await;

@@ -31,16 +31,11 @@ pub(super) struct S3Request {
     pub(super) peer: Peer,
     pub(super) caller: Caller,
     pub(super) name: String,
+    pub(super) config: Arc<BucketConfig>,
     pub(super) bucket: BucketHandle,
 }
 
 impl S3Request {
-    pub(super) fn config(&self) -> &BucketConfig {
-        static NONE: std::sync::LazyLock<BucketConfig> =
-            std::sync::LazyLock::new(BucketConfig::default);
-        self.settings.s3.buckets.get(&self.name).unwrap_or(&NONE)
-    }
-
     /// Whether the caller may do something with an object.
     ///
     /// # Errors
@@ -63,7 +58,7 @@ impl S3Request {
     }
 
     pub(super) fn is_public(&self, key: &Key) -> bool {
-        let public = &self.config().public;
+        let public = &self.config.public;
         public.iter().any(|prefix| key.as_str().starts_with(prefix))
     }
 
