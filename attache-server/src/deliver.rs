@@ -13,17 +13,15 @@ use attache::{Attachment, Error, ErrorKind};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    AUTHORIZATION, CONTENT_RANGE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, RANGE,
-};
+use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{Method, Version};
 use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::audit::{self, Action};
 use crate::auth::forward::Question;
+use crate::conditional;
 use crate::config::Settings;
 use crate::cors;
 use crate::extract::TolerantQuery;
@@ -142,12 +140,7 @@ fn wanted(
     DeliveryRequest {
         disposition,
         head: request.method == Method::HEAD,
-        range: header(headers, RANGE),
-        if_match: listed(headers, IF_MATCH),
-        if_none_match: listed(headers, IF_NONE_MATCH),
-        if_modified_since: header(headers, IF_MODIFIED_SINCE),
-        if_unmodified_since: header(headers, IF_UNMODIFIED_SINCE),
-        if_range: header(headers, IF_RANGE),
+        range: conditional::text(headers, RANGE.as_str()),
         via: match query.via {
             Some(Via::Relay) => Some(DeliveryMode::Relay),
             Some(Via::Redirect) => Some(DeliveryMode::Redirect),
@@ -159,6 +152,7 @@ fn wanted(
         },
         authorization: headers.contains_key(AUTHORIZATION),
         through_proxy: settings.server.trusts(peer.address),
+        ..conditional::read(headers, "")
     }
 }
 
@@ -292,22 +286,6 @@ fn check_link(
             "this link was changed; ask for a new one",
         )),
     }
-}
-
-/// A value that is not text is not missing: a condition that cannot be read does not hold, instead of not being there.
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let value = headers.get(name)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
-/// A header that may come in several lines, which together are one list (RFC 9110 section 5.3).
-fn listed(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    let lines: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
-        .collect();
-    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 #[cfg(test)]

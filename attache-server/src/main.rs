@@ -6,6 +6,7 @@ mod auth;
 mod backup;
 mod cli;
 mod client;
+mod conditional;
 mod config;
 mod cors;
 mod deliver;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use attache::attachment::ByteRange;
 use attache::delivery::Delivery;
 use attache::delivery::embedding::Embed;
 use attache::delivery::{Representation, cache_control};
@@ -206,8 +207,7 @@ fn relay(
     let (status, length) = match part {
         Part::Whole => (StatusCode::OK, size),
         Part::One(range) => {
-            let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-            headers.insert(CONTENT_RANGE, value(&text));
+            headers.insert(CONTENT_RANGE, content_range(*range, size));
             (StatusCode::PARTIAL_CONTENT, range.len())
         }
         // Each part has a Content-Range of its own (RFC 9110 section 15.3.7.2).
@@ -265,6 +265,12 @@ fn delegate(
 /// How long the response may be kept, and by whom.
 fn keep(context: &ResponseContext) -> HeaderValue {
     value(&cache_control(context.access_expires_in))
+}
+
+/// `Content-Range` of a 206 (RFC 9110 section 14.4).
+pub(crate) fn content_range(range: ByteRange, size: u64) -> HeaderValue {
+    let last = range.end.saturating_sub(1);
+    value(&format!("bytes {}-{last}/{size}", range.start))
 }
 
 /// `Content-Range` of a 416 (RFC 9110 section 14.4).

@@ -37,6 +37,7 @@ const ARROWS: &str = "
     cli/url -> cli/out cli/outcome config/server
     cli/verify -> cli/out cli/outcome cli/progress cli/stop
     client ->
+    conditional ->
     config -> config/auth config/limits config/s3 config/server
     config/auth ->
     config/limits ->
@@ -44,7 +45,7 @@ const ARROWS: &str = "
     config/s3 -> config/origin config/server
     config/server -> config/origin
     cors -> config/server
-    deliver -> audit auth/forward config cors extract net/outgoing net/peer respond state
+    deliver -> audit auth/forward conditional config cors extract net/outgoing net/peer respond state
     extract -> respond
     framing -> respond upload
     gate -> audit config cors framing net/limits net/peer respond state
@@ -71,7 +72,7 @@ const ARROWS: &str = "
     request_id -> otlp
     respond -> net/outgoing request_id
     router -> deliver gate request_id respond state v1 web
-    s3 -> audit config/s3 framing net/limits net/outgoing net/peer reload request_id respond s3/keys s3/signature state upload
+    s3 -> audit conditional config/s3 framing net/limits net/outgoing net/peer reload request_id respond s3/keys s3/signature state upload
     s3/keys ->
     s3/signature ->
     serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router s3 s3/keys state

@@ -6,14 +6,14 @@ use attache::service::BucketHandle;
 use attache::storage::bucket::{Entry, Key};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use time::OffsetDateTime;
 
 use super::address::parse_key;
 use super::body;
+use super::conditions;
 use super::error::{S3Error, S3Result};
 use super::request::S3Request;
 use super::signature::decode;
-use super::values::{iso_date, lists};
+use super::values::iso_date;
 use super::xml::{Xml, document};
 
 /// What is copied.
@@ -37,7 +37,7 @@ pub(super) async fn source(request: &S3Request, text: &str) -> S3Result<Source> 
         .attache
         .bucket(&config.place(&name), &config.prefix)?;
     let entry = bucket.head(&key).await?.ok_or_else(S3Error::no_such_key)?;
-    check(&request.head.headers, &entry)?;
+    conditions::check_source(&request.head.headers, &entry)?;
     Ok(Source { bucket, entry })
 }
 
@@ -58,36 +58,6 @@ fn names(text: &str) -> S3Result<(String, Key)> {
     let path = path.strip_prefix('/').unwrap_or(&path);
     let (bucket, key) = path.split_once('/').ok_or_else(wrong)?;
     Ok((bucket.to_owned(), parse_key(key.to_owned())?))
-}
-
-fn check(headers: &HeaderMap, entry: &Entry) -> S3Result<()> {
-    let text = |name| body::text(headers, name);
-    let time = |name| {
-        let at = httpdate::parse_http_date(&text(name)?).ok()?;
-        Some(OffsetDateTime::from(at).unix_timestamp())
-    };
-    let modified = entry.modified.unix_timestamp();
-    let matches = text("x-amz-copy-source-if-match");
-    let differs = text("x-amz-copy-source-if-none-match");
-    let failed = match (&matches, &differs) {
-        (Some(list), _) if !lists(list, &entry.etag) => true,
-        (_, Some(list)) if lists(list, &entry.etag) => true,
-        _ => {
-            let changed =
-                time("x-amz-copy-source-if-unmodified-since").is_some_and(|since| modified > since);
-            let same =
-                time("x-amz-copy-source-if-modified-since").is_some_and(|since| modified <= since);
-            (changed && matches.is_none()) || (same && differs.is_none())
-        }
-    };
-    match failed {
-        true => Err(S3Error::new(
-            StatusCode::PRECONDITION_FAILED,
-            "PreconditionFailed",
-            "At least one of the pre-conditions you specified did not hold",
-        )),
-        false => Ok(()),
-    }
 }
 
 /// CopyObject

@@ -9,6 +9,7 @@ mod authenticate;
 mod body;
 mod bucket;
 mod chunked;
+mod conditions;
 mod copy;
 mod cors;
 mod delete_many;

@@ -1,27 +1,28 @@
 //! One object: PUT, GET, HEAD, DELETE.
 
+use attache::Error;
 use attache::access::Scope;
 use attache::attachment::ByteRange;
 use attache::service::{ObjectBody, PutObject};
 use attache::storage::bucket::{Condition, Entry, Key};
 use attache::transfer::ranges;
-use attache::{Error, ErrorKind};
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, IF_MATCH,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, IF_RANGE,
+    LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, StatusCode};
-use time::OffsetDateTime;
 
 use super::body::{self, header_of};
+use super::conditions;
 use super::deliver;
 use super::error::{S3Error, S3Result};
 use super::request::S3Request;
-use super::values::{DEFAULT_TYPE, http_date, lists, quoted, unquoted, value};
+use super::values::{DEFAULT_TYPE, http_date, quoted, unquoted, value};
 use crate::net::outgoing::Outgoing;
+use crate::respond;
 use crate::upload::Incoming;
 
 /// PutObject
@@ -72,16 +73,12 @@ pub(super) async fn get(request: &S3Request, key: &Key) -> S3Result<Response> {
         return Ok(response);
     }
     let headers = &request.head.headers;
-    let range = match (
-        body::text(headers, RANGE.as_str()),
-        body::text(headers, IF_RANGE.as_str()),
-    ) {
-        // Who goes on with another version gets all of this one (RFC 9110 section 13.1.5).
-        (Some(range), Some(validator)) => {
+    let range = match body::text(headers, RANGE.as_str()) {
+        Some(range) if headers.contains_key(IF_RANGE) => {
             let entry = request.found(key).await?;
-            is_of(&validator, &entry).then_some(range)
+            conditions::goes_on(headers, &entry).then_some(range)
         }
-        (range, _) => range,
+        range => range,
     };
     let opened = match open(request, key, range.as_deref()).await {
         // Conditions come before ranges.
@@ -89,7 +86,7 @@ pub(super) async fn get(request: &S3Request, key: &Key) -> S3Result<Response> {
             let entry = request.found(key).await?;
             return match unchanged(headers, &entry)? {
                 Some(response) => Ok(response),
-                None => Err(error),
+                None => Err(error.of_size(entry.size)),
             };
         }
         opened => opened?,
@@ -112,13 +109,7 @@ pub(super) async fn get(request: &S3Request, key: &Key) -> S3Result<Response> {
         && is_understood(range.as_deref(), entry.size);
     let status = match partial {
         true => {
-            let text = format!(
-                "bytes {}-{}/{}",
-                part.start,
-                part.end.saturating_sub(1),
-                entry.size
-            );
-            head.insert(CONTENT_RANGE, value(&text));
+            head.insert(CONTENT_RANGE, respond::content_range(part, entry.size));
             StatusCode::PARTIAL_CONTENT
         }
         false => StatusCode::OK,
@@ -143,16 +134,10 @@ async fn open(request: &S3Request, key: &Key, range: Option<&str>) -> S3Result<O
     };
     // Most ranges need no look at the object before.
     if let Some(asked) = simple_range(range) {
-        return match request.bucket.get(key, Some(asked), None).await {
-            Err(error) if error.kind() == ErrorKind::BadRange => {
-                Err(unsatisfied(request, key, error).await)
-            }
-            outcome => Ok(outcome?),
-        };
+        return Ok(request.bucket.get(key, Some(asked), None).await?);
     }
     let entry = request.found(key).await?;
-    let parsed = ranges::parse(range, entry.size)
-        .map_err(|error| S3Error::from(error).of_size(entry.size))?;
+    let parsed = ranges::parse(range, entry.size)?;
     let asked = match parsed.as_slice() {
         [one] => Some(*one),
         _ => None,
@@ -160,19 +145,10 @@ async fn open(request: &S3Request, key: &Key, range: Option<&str>) -> S3Result<O
     Ok(request.bucket.get(key, asked, Some(&entry.version)).await?)
 }
 
-async fn unsatisfied(request: &S3Request, key: &Key, error: Error) -> S3Error {
-    let size = match request.bucket.head(key).await {
-        Ok(Some(entry)) => entry.size,
-        Ok(None) => return S3Error::no_such_key(),
-        Err(error) => return error.into(),
-    };
-    S3Error::from(error).of_size(size)
-}
-
 /// `bytes=a-b` and `bytes=a-`
 fn simple_range(range: &str) -> Option<ByteRange> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    // What the parser of numbers takes besides digits is no range.
+    // `parse` takes a sign, too.
     if !first
         .bytes()
         .chain(last.bytes())
@@ -207,8 +183,7 @@ pub(super) async fn head(request: &S3Request, key: &Key) -> S3Result<Response> {
     };
     let (status, length) = match part.as_slice() {
         [one] => {
-            let text = format!("bytes {}-{}/{}", one.start, one.end - 1, entry.size);
-            head.insert(CONTENT_RANGE, value(&text));
+            head.insert(CONTENT_RANGE, respond::content_range(*one, entry.size));
             (StatusCode::PARTIAL_CONTENT, one.len())
         }
         _ => (StatusCode::OK, entry.size),
@@ -226,47 +201,13 @@ pub(super) async fn delete(request: &S3Request, key: &Key) -> S3Result<Response>
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The response to a reader whose conditions say that it needs no bytes (RFC 9110 section 13.2.2).
+/// The response to a reader whose conditions say that it needs no bytes.
 ///
 /// # Errors
 ///
 /// `PreconditionFailed`.
 fn unchanged(headers: &HeaderMap, entry: &Entry) -> S3Result<Option<Response>> {
-    let time = |name: HeaderName| {
-        let text = headers.get(name)?.to_str().ok()?;
-        let at = httpdate::parse_http_date(text).ok()?;
-        Some(OffsetDateTime::from(at).unix_timestamp())
-    };
-    // Several lines are one list (RFC 9110 section 5.3).
-    let text = |name: HeaderName| {
-        let lines: Vec<_> = headers
-            .get_all(name)
-            .iter()
-            .map(|line| String::from_utf8_lossy(line.as_bytes()))
-            .collect();
-        (!lines.is_empty()).then(|| lines.join(","))
-    };
-    let modified = entry.modified.unix_timestamp();
-    let failed = || {
-        S3Error::new(
-            StatusCode::PRECONDITION_FAILED,
-            "PreconditionFailed",
-            "At least one of the pre-conditions you specified did not hold",
-        )
-    };
-    match text(IF_MATCH) {
-        // A weak tag matches nothing here (RFC 9110 section 13.1.1).
-        Some(list) if !lists(&strong(&list), &entry.etag) => return Err(failed()),
-        Some(_) => {}
-        None if time(IF_UNMODIFIED_SINCE).is_some_and(|since| modified > since) => {
-            return Err(failed());
-        }
-        None => {}
-    }
-    let same = match text(IF_NONE_MATCH) {
-        Some(list) => lists(&list, &entry.etag),
-        None => time(IF_MODIFIED_SINCE).is_some_and(|since| modified <= since),
-    };
+    let same = conditions::is_not_modified(headers, entry)?;
     Ok(same.then(|| {
         let mut head = HeaderMap::new();
         head.insert(ETAG, quoted(&entry.etag));
@@ -274,20 +215,6 @@ fn unchanged(headers: &HeaderMap, entry: &Entry) -> S3Result<Option<Response>> {
         let nothing = futures::stream::empty::<Result<bytes::Bytes, Error>>();
         (StatusCode::NOT_MODIFIED, head, Body::from_stream(nothing)).into_response()
     }))
-}
-
-/// A list of entity tags without those that are weak.
-fn strong(list: &str) -> String {
-    let tags = list.split(',').filter(|tag| !tag.trim().starts_with("W/"));
-    tags.collect::<Vec<_>>().join(",")
-}
-
-/// Whether the validator of `If-Range` is that of this version.
-fn is_of(validator: &str, entry: &Entry) -> bool {
-    match httpdate::parse_http_date(validator) {
-        Ok(at) => OffsetDateTime::from(at).unix_timestamp() == entry.modified.unix_timestamp(),
-        Err(_) => !validator.starts_with("W/") && unquoted(validator) == entry.etag,
-    }
 }
 
 /// The headers of an object; its checksum only where all of it is sent.

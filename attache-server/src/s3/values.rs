@@ -6,13 +6,6 @@ use time::OffsetDateTime;
 /// What S3 says of an object that nobody gave a type.
 pub(super) const DEFAULT_TYPE: &str = "binary/octet-stream";
 
-/// Whether a list of entity tags, or `*`, has this one.
-pub(super) fn lists(list: &str, etag: &str) -> bool {
-    list.split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || unquoted(tag.strip_prefix("W/").unwrap_or(tag)) == etag)
-}
-
 /// Any text without control characters, as UTF-8.
 pub(super) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static(""))
@@ -57,11 +50,5 @@ mod tests {
     fn times_are_written_with_milliseconds() {
         let at = time::macros::datetime!(2026-11-27 10:00:00.1234567 +1);
         assert_eq!(iso_date(at), "2026-11-27T09:00:00.123Z");
-    }
-
-    #[test]
-    fn entity_tags_are_found_in_lists() {
-        assert!(lists("\"a\", W/\"b\"", "b") && lists("*", "x") && lists("a", "a"));
-        assert!(!lists("\"a\"", "b"));
     }
 }

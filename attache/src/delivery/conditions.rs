@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use time::OffsetDateTime;
+
 use super::representation::Representation;
 use super::request::DeliveryRequest;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,17 +16,22 @@ pub(crate) enum Evaluated {
     Send(Part),
 }
 
-impl Representation {
-    /// Evaluates the conditions of a request, in the order of RFC 9110 section 13.2.2, and its range.
-    ///
-    /// The same for all ways of delivery: whoever holds our entity tag has the bytes, and a redirect would only make them
-    /// fetch the bytes again. (Section 13.2.1 lets a redirect go before conditions, for servers that know nothing of what
-    /// lies behind it. We do.)
+/// What the conditions of a request are compared with (RFC 9110 section 8.8).
+#[derive(Clone, Copy, Debug)]
+pub struct Validators<'a> {
+    /// `ETag`, with its quotes; strong.
+    pub entity_tag: &'a str,
+    /// `Last-Modified`; compared to the second, as in headers.
+    pub last_modified: OffsetDateTime,
+}
+
+impl Validators<'_> {
+    /// Whether the client has it already, by the conditions of its request, in the order of RFC 9110 section 13.2.2.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
-    pub(crate) fn evaluate(&self, request: &DeliveryRequest) -> Result<Evaluated> {
+    /// [`ErrorKind::PreconditionFailed`].
+    pub fn is_not_modified(&self, request: &DeliveryRequest) -> Result<bool> {
         let failed = |what: &str| Err(Error::new(ErrorKind::PreconditionFailed, what));
         match (&request.if_match, &request.if_unmodified_since) {
             // Strong comparison: a weak tag never matches (section 13.1.1).
@@ -36,37 +43,11 @@ impl Representation {
             }
             _ => {}
         }
-        match (&request.if_none_match, &request.if_modified_since) {
-            (Some(tags), _) => {
-                if self.is_listed(tags, true) {
-                    return Ok(Evaluated::NotModified);
-                }
-            }
-            (None, Some(date)) => {
-                if parse_date(date).is_some_and(|date| self.modified() <= date) {
-                    return Ok(Evaluated::NotModified);
-                }
-            }
-            (None, None) => {}
-        }
-        let Some(range) = &request.range else {
-            return Ok(Evaluated::Send(Part::Whole));
-        };
-        // Range is defined for GET alone (section 14.2).
-        if request.head
-            || request
-                .if_range
-                .as_deref()
-                .is_some_and(|value| !self.is_same(value))
-        {
-            return Ok(Evaluated::Send(Part::Whole));
-        }
-        let ranges = ranges::parse(range, self.size)?;
-        Ok(Evaluated::Send(Part::of(
-            ranges,
-            &self.content_type,
-            self.size,
-        )))
+        Ok(match (&request.if_none_match, &request.if_modified_since) {
+            (Some(tags), _) => self.is_listed(tags, true),
+            (None, Some(date)) => parse_date(date).is_some_and(|date| self.modified() <= date),
+            (None, None) => false,
+        })
     }
 
     /// Whether `tags` (`*`, or a list of entity tags) name this one.
@@ -81,8 +62,8 @@ impl Representation {
             })
     }
 
-    /// `If-Range`: a strong tag, or exactly our date (section 13.1.5).
-    fn is_same(&self, value: &str) -> bool {
+    /// Whether the value of `If-Range` is of this version: a strong tag, or exactly our date (section 13.1.5).
+    pub fn is_same(&self, value: &str) -> bool {
         let value = value.trim();
         if value.starts_with('"') || value.starts_with("W/") {
             return value == self.entity_tag;
@@ -93,6 +74,45 @@ impl Representation {
     /// To the second, as in headers.
     fn modified(&self) -> i64 {
         self.last_modified.unix_timestamp()
+    }
+}
+
+impl Representation {
+    /// Evaluates the conditions of a request, and its range.
+    ///
+    /// The same for all ways of delivery: whoever holds our entity tag has the bytes, and a redirect would only make them
+    /// fetch the bytes again. (Section 13.2.1 lets a redirect go before conditions, for servers that know nothing of what
+    /// lies behind it. We do.)
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::PreconditionFailed`]; [`ErrorKind::BadRange`].
+    pub(crate) fn evaluate(&self, request: &DeliveryRequest) -> Result<Evaluated> {
+        let validators = Validators {
+            entity_tag: &self.entity_tag,
+            last_modified: self.last_modified,
+        };
+        if validators.is_not_modified(request)? {
+            return Ok(Evaluated::NotModified);
+        }
+        let Some(range) = &request.range else {
+            return Ok(Evaluated::Send(Part::Whole));
+        };
+        // Range is defined for GET alone (section 14.2).
+        if request.head
+            || request
+                .if_range
+                .as_deref()
+                .is_some_and(|value| !validators.is_same(value))
+        {
+            return Ok(Evaluated::Send(Part::Whole));
+        }
+        let ranges = ranges::parse(range, self.size)?;
+        Ok(Evaluated::Send(Part::of(
+            ranges,
+            &self.content_type,
+            self.size,
+        )))
     }
 }
 

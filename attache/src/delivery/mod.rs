@@ -21,6 +21,7 @@ use crate::storage::Offer;
 use crate::transfer::body::Body;
 use crate::transfer::ranges::Part;
 
+pub use conditions::Validators;
 pub use representation::{Representation, cache_control};
 pub use request::DeliveryRequest;
 
