@@ -11,6 +11,7 @@ use attache::attachment::ObjectKey;
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::multipart::Part;
 use attache::storage::{Grant, Offer, Storage};
+use attache::transfer::body::Digests;
 use common::child::{self, Child};
 use common::{
     BLOCK, SmallDisk, content, eventually, facts, fresh_key, get, interrupt_put, list, pattern,
@@ -52,7 +53,9 @@ async fn an_upload_in_parts_survives_its_process_and_leaves_nothing_when_it_is_o
         let parts = store.multipart().expect("it takes parts");
         match complete {
             true => {
-                let completed = parts.complete(&upload, &content, &receipts).await;
+                let completed = parts
+                    .complete(&upload, &content, &receipts, &Digests::default())
+                    .await;
                 completed.expect("completed");
                 let whole = get(&store, &key, None).await.expect("get");
                 assert!(whole.bytes == [one, two].concat());

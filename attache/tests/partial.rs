@@ -12,6 +12,7 @@ use attache::catalog::{Catalog, Draft, partial::PartialUploads};
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::multipart::{Part, UploadRef};
 use attache::storage::{Storage, Stored};
+use attache::transfer::body::Digests;
 use attache::{Attache, Config, ErrorKind};
 use bytes::Bytes;
 use common::{body, content, get, pattern};
@@ -264,10 +265,12 @@ async fn an_upload_survives_sweeps_and_restarts_and_becomes_an_attachment() {
     let receipts = [serde_json::from_str(&receipt).expect("a receipt")];
     let content = content(common::facts(&draft.key));
     let store = storage.multipart().expect("takes parts");
-    let complete = store.complete(&found.upload, &content, &receipts);
-    let mut stored = complete.await.expect("completed");
-    // Parts have no SHA-256 of the whole.
-    stored.sha256 = Some(Hex(Sha256::digest(&bytes).into()));
+    let known = Digests {
+        sha256: Some(Hex(Sha256::digest(&bytes).into())),
+        ..Digests::default()
+    };
+    let complete = store.complete(&found.upload, &content, &receipts, &known);
+    let stored = complete.await.expect("completed");
     catalog.commit(&draft.id, &stored).await.expect("committed");
     let object = get(&storage, &draft.key, None).await.expect("there");
     assert!(object.bytes == bytes);

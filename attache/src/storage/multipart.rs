@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Blocks, Content, Stored};
@@ -28,7 +29,7 @@ pub trait Multipart: fmt::Debug + Send + Sync {
     /// What parts may be.
     fn limits(&self) -> PartLimits;
 
-    /// Begins an upload of what will be the object under `key`.
+    /// Begins an upload of what will be the object under `key`. Takes no room before the first part comes.
     ///
     /// # Errors
     ///
@@ -57,14 +58,23 @@ pub trait Multipart: fmt::Debug + Send + Sync {
         body: Body,
     ) -> Result<PartReceipt>;
 
-    /// Makes one object of these parts, in ascending order of their numbers, with `content` as it was at the beginning. No
-    /// parts make an empty object.
+    /// As [`put_part`](Self::put_part), of bytes that the caller has in memory by a permit of its own: takes no other one, so that
+    /// transfers which hold a part each never wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// As `put_part`.
+    async fn put_bytes(&self, upload: &UploadRef, part: Part, bytes: Bytes) -> Result<PartReceipt>;
+
+    /// Makes one object of these parts, in ascending order of their numbers. No parts make an empty object.
+    ///
+    /// `known` is what the caller knows of the bytes besides: their SHA-256 and MD5, which cannot be had from those of the parts, and
+    /// whether they are UTF-8. It is kept beside the object as a [`put`](super::Storage::put) keeps it, and returned. Length and CRC-64
+    /// are those of the parts.
     ///
     /// Atomic: readers see nothing or the whole object, which has exactly the bytes that the receipts were given for. Once
     /// it has succeeded, it succeeds again, with the same object. The upload is over then, and parts that were not named are
     /// gone.
-    ///
-    /// SHA-256 and MD5 of the object are not known: they cannot be had from those of its parts. Its CRC-64 can.
     ///
     /// # Errors
     ///
@@ -77,6 +87,7 @@ pub trait Multipart: fmt::Debug + Send + Sync {
         upload: &UploadRef,
         content: &Content,
         parts: &[PartReceipt],
+        known: &Digests,
     ) -> Result<Stored>;
 
     /// Ends an upload and frees everything that it holds. What is absent, completed or aborted is success, and an object that
@@ -212,18 +223,19 @@ impl PartLimits {
     }
 }
 
-/// The whole that `parts` make: length and CRC-64.
+/// The whole that `parts` make: length and CRC-64, and what else is known of it.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::BadRequest`] if their numbers do not ascend.
-pub(super) fn whole(parts: &[PartReceipt]) -> Result<Stored> {
+pub(super) fn whole(parts: &[PartReceipt], known: &Digests) -> Result<Stored> {
     if !parts.is_sorted_by(|one, next| one.number < next.number) {
         return Err(Error::bad_request("the numbers of parts must ascend"));
     }
     let empty = Stored {
+        size: 0,
         crc64: Some(crate::transfer::digests::crc64(&[])),
-        ..Stored::default()
+        ..Stored::from(*known)
     };
     Ok(parts.iter().fold(empty, |whole, part| Stored {
         size: whole.size + part.size,
@@ -258,6 +270,20 @@ pub(super) fn receipt(part: Part, digests: &Digests, tag: String) -> Result<Part
         crc64,
         tag,
     })
+}
+
+/// The receipt for bytes that are in memory.
+///
+/// # Errors
+///
+/// As [`receipt`].
+pub(super) fn receipt_of(part: Part, bytes: &[u8], tag: String) -> Result<PartReceipt> {
+    let digests = Digests {
+        size: bytes.len() as u64,
+        crc64: Some(crate::transfer::digests::crc64(bytes)),
+        ..Digests::default()
+    };
+    receipt(part, &digests, tag)
 }
 
 /// The error for an upload, or a part of one, that is not there.
@@ -310,9 +336,14 @@ mod tests {
             crc64: 0,
             tag: String::new(),
         };
-        assert_eq!(whole(&[part(1), part(5)]).expect("gaps are fine").size, 2);
+        assert_eq!(
+            whole(&[part(1), part(5)], &Digests::default())
+                .expect("gaps are fine")
+                .size,
+            2
+        );
         for wrong in [[part(2), part(1)], [part(1), part(1)]] {
-            let error = whole(&wrong).expect_err("not ascending");
+            let error = whole(&wrong, &Digests::default()).expect_err("not ascending");
             assert_eq!(error.kind(), ErrorKind::BadRequest);
         }
     }

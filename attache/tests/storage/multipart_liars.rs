@@ -9,7 +9,7 @@ use attache::storage::multipart::{Multipart, Part, PartLimits, PartReceipt, Uplo
 use attache::storage::{Blocks, Content, Object, ObjectInfo, Probe, Storage, Stored};
 use attache::testing::objects::{Store, content, facts};
 use attache::testing::storage::multipart;
-use attache::transfer::body::Body;
+use attache::transfer::body::{Body, Digests};
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -20,6 +20,8 @@ enum Lie {
     ShowsParts,
     LosesTheLastPart,
     ForgetsTheCrc,
+    ForgetsWhatIsKnown,
+    MiscountsBytes,
     RefusesToBeEmpty,
     ForgetsWhatItGave,
     KeepsTheFirstWrite,
@@ -133,11 +135,21 @@ impl Multipart for Liar {
         Ok(receipt)
     }
 
+    async fn put_bytes(&self, upload: &UploadRef, part: Part, bytes: Bytes) -> Result<PartReceipt> {
+        let size = match self.lies(Lie::MiscountsBytes) {
+            true => bytes.len() as u64,
+            false => part.size,
+        };
+        let part = Part { size, ..part };
+        self.honest.put_bytes(upload, part, bytes).await
+    }
+
     async fn complete(
         &self,
         upload: &UploadRef,
         content: &Content,
         parts: &[PartReceipt],
+        known: &Digests,
     ) -> Result<Stored> {
         let key = upload.key();
         let mut parts = parts.to_vec();
@@ -158,7 +170,12 @@ impl Multipart for Liar {
             }
             _ => {}
         }
-        let mut stored = self.honest.complete(upload, content, &parts).await?;
+        let nothing = Digests::default();
+        let known = match self.lies(Lie::ForgetsWhatIsKnown) {
+            true => &nothing,
+            false => known,
+        };
+        let mut stored = self.honest.complete(upload, content, &parts, known).await?;
         if self.lies(Lie::ForgetsTheCrc) {
             stored.crc64 = None;
         }
@@ -242,6 +259,8 @@ caught! {
     LosesTheLastPart by multipart::parts_that_came_in_any_order_become_one_object;
     ForgetsTheCrc by multipart::parts_that_came_in_any_order_become_one_object;
     HoldsMemory by multipart::parts_that_came_in_any_order_become_one_object;
+    MiscountsBytes by multipart::bytes_in_memory_are_a_part_as_those_of_a_body_are;
+    ForgetsWhatIsKnown by multipart::what_is_known_of_the_whole_is_kept_with_it;
     RefusesToBeEmpty by multipart::an_upload_without_parts_is_an_empty_object;
     ForgetsWhatItGave by multipart::what_names_an_upload_and_its_parts_survives_as_text;
     KeepsTheFirstWrite by multipart::a_part_that_is_put_again_replaces_the_first;

@@ -1,7 +1,8 @@
 //! Uploads in parts: a folder for each below `.uploads`, a file for each part.
 //!
-//! A part is written as an object is, and gets its place by one rename. They become an object by being copied one after the
-//! other, which needs the room of both for that while, and leaves the upload as it was until the object is there. What was
+//! A part is written as an object is, and gets its place by one rename. Its file has a name that no other try has, so that two
+//! processes which put the same part at the same time replace nothing of each other. Parts become an object by being copied one after
+//! the other, which needs the room of both for that while, and leaves the upload as it was until the object is there. What was
 //! begun belongs to no process and stays until it is completed or aborted: [`tidy`](super::tidy) does not look here.
 
 use std::fs;
@@ -11,22 +12,26 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::place::{Place, blocking, locked_temp, sync_folder, sync_parent, write_error};
 use super::sidecar::{read_sidecar, sidecar};
-use super::write::{Claims, WRITE_BYTES, publish, write_temp};
+use super::write::{Claims, WRITE_BYTES, publish, temp_of, write_temp};
 use crate::attachment::ObjectKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::storage::multipart::{
-    Multipart, Part, PartLimits, PartReceipt, UploadRef, no_upload, receipt, whole,
+    Multipart, Part, PartLimits, PartReceipt, UploadRef, no_upload, receipt, receipt_of, whole,
 };
 use crate::storage::{Blocks, Content, Stored, conflict};
 use crate::transfer::body::Body;
-use crate::transfer::digests::{crc64, crc64_of_two};
+use crate::transfer::digests::Digests;
 
 /// Where uploads are, in the root, so that a rename never crosses a file system.
 const UPLOADS: &str = ".uploads";
+
+/// How much of a part is copied before it is looked whether somebody still waits.
+const COPY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Takes uploads in parts for one folder.
 #[derive(Debug)]
@@ -44,6 +49,10 @@ impl Uploads {
         // A token has no slash, and does not begin with a dot.
         self.place.0.join(UPLOADS).join(upload.token())
     }
+
+    fn part(&self, upload: &UploadRef, part: &PartReceipt) -> PathBuf {
+        path_of(&self.folder(upload), part)
+    }
 }
 
 #[async_trait]
@@ -57,27 +66,10 @@ impl Multipart for Uploads {
     }
 
     async fn begin(&self, key: &ObjectKey, _: &Content) -> Result<UploadRef> {
-        let upload = UploadRef::generate(key);
-        let (root, path, folder) = (
-            self.place.0.clone(),
-            self.place.path(key),
-            self.folder(&upload),
-        );
-        blocking(move || {
-            if path.exists() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            private::make_folder(&root.join(UPLOADS))?;
-            private::make_folder(&folder)?;
-            sync_parent(&folder)?;
-            sync_folder(&root)
-        })
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => conflict(key),
-            _ => write_error(error, "begin").during("begin", key.as_str()),
-        })?;
-        Ok(upload)
+        match tokio::fs::try_exists(self.place.path(key)).await {
+            Ok(true) => Err(conflict(key)),
+            _ => Ok(UploadRef::generate(key)),
+        }
     }
 
     async fn put_part(
@@ -93,18 +85,35 @@ impl Multipart for Uploads {
         let written = write_temp(&self.place, &mut body).await;
         let (file, bytes, digests) =
             written.map_err(|error| error.during("put_part", upload.key().as_str()))?;
-        let receipt = receipt(part, &digests, String::new())?;
-        let path = path_of(&self.folder(upload), part.number);
+        let receipt = receipt(part, &digests, try_of_a_part())?;
+        let (root, path) = (self.place.0.clone(), self.part(upload, &receipt));
         blocking(move || {
             // Locked until it has its place.
             let _held = file;
-            bytes.persist(&path).map_err(|error| error.error)?;
-            sync_parent(&path)
+            keep(&root, bytes, &path)
         })
         .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => no_upload(upload),
-            _ => write_error(error, "put_part").during("put_part", upload.key().as_str()),
+        .map_err(|error| {
+            write_error(error, "put_part").during("put_part", upload.key().as_str())
+        })?;
+        Ok(receipt)
+    }
+
+    async fn put_bytes(&self, upload: &UploadRef, part: Part, bytes: Bytes) -> Result<PartReceipt> {
+        self.limits().check(part)?;
+        let receipt = receipt_of(part, &bytes, try_of_a_part())?;
+        let (place, path) = (self.place.clone(), self.part(upload, &receipt));
+        blocking(move || {
+            let mut file = temp_of(&place)?;
+            file.write_all(&bytes)?;
+            drop(bytes);
+            file.as_file().sync_all()?;
+            let (_held, temp) = file.into_parts();
+            keep(&place.0, temp, &path)
+        })
+        .await
+        .map_err(|error| {
+            write_error(error, "put_part").during("put_part", upload.key().as_str())
         })?;
         Ok(receipt)
     }
@@ -114,8 +123,9 @@ impl Multipart for Uploads {
         upload: &UploadRef,
         content: &Content,
         parts: &[PartReceipt],
+        known: &Digests,
     ) -> Result<Stored> {
-        let stored = whole(parts)?;
+        let stored = whole(parts, known)?;
         let key = upload.key();
         let claim = self.claims.claim(key).ok_or_else(|| {
             Error::new(ErrorKind::Busy, "another call is completing this upload")
@@ -169,38 +179,58 @@ impl Multipart for Uploads {
     }
 }
 
-fn path_of(folder: &Path, number: u32) -> PathBuf {
-    folder.join(number.to_string())
+/// What the file of one try at a part is called, besides its number.
+fn try_of_a_part() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
-/// Writes `parts` one after the other, and flushes them to disk. `NotFound` for one that is not what its receipt says.
-/// Looks now and then whether somebody still waits for it.
+fn path_of(folder: &Path, part: &PartReceipt) -> PathBuf {
+    // Receipts come back from whoever keeps them; one without a name, or with a wrong one, names no file.
+    let tag = part.tag.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    folder.join(format!("{}-{tag}", part.number))
+}
+
+/// Gives a part that was written its place, which is made if this is the first one.
+fn keep(root: &Path, mut bytes: tempfile::TempPath, path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(root);
+    loop {
+        bytes = match bytes.persist(path) {
+            Ok(()) => return sync_folder(folder),
+            Err(error) if error.error.kind() == io::ErrorKind::NotFound && !folder.exists() => {
+                error.path
+            }
+            Err(error) => return Err(error.error),
+        };
+        private::make_folder(&root.join(UPLOADS))?;
+        private::make_folder(folder)?;
+        sync_parent(folder)?;
+        sync_folder(root)?;
+    }
+}
+
+/// Writes `parts` one after the other, and flushes them to disk. `NotFound` for one that is not there, or not as long as its receipt
+/// says. The kernel copies them, and nobody reads them: no other try ever had their names. Looks now and then whether somebody still
+/// waits for it.
 fn join(
     folder: &Path,
     parts: &[PartReceipt],
     whole: &mut fs::File,
     waits: &Weak<()>,
 ) -> io::Result<()> {
-    // An upload without parts has a folder, too.
-    fs::metadata(folder)?;
-    let mut buffer = vec![0; WRITE_BYTES];
     for part in parts {
-        let mut file = fs::File::open(path_of(folder, part.number))?;
-        let (mut size, mut crc) = (0, crc64(&[]));
-        loop {
+        let file = fs::File::open(path_of(folder, part))?;
+        let mut left = part.size;
+        while left > 0 {
             if waits.strong_count() == 0 {
                 return Err(io::Error::other("nobody waits for it any more"));
             }
-            let got = file.read(&mut buffer)?;
-            if got == 0 {
-                break;
+            let copied = io::copy(&mut (&file).take(left.min(COPY_BYTES)), whole)?;
+            if copied == 0 {
+                return Err(io::ErrorKind::NotFound.into());
             }
-            whole.write_all(&buffer[..got])?;
-            size += got as u64;
-            crc = crc64_of_two(crc, crc64(&buffer[..got]), got as u64);
+            left -= copied;
         }
-        // It was put again meanwhile.
-        if (size, crc) != (part.size, part.crc64) {
+        if file.metadata()?.len() != part.size {
             return Err(io::ErrorKind::NotFound.into());
         }
     }

@@ -99,12 +99,34 @@ pub(super) async fn write_temp(
     body: &mut Body,
 ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
     let root = place.0.clone();
-    let make = move || match root.join(MARKER).exists() {
+    spool_into(place.temp(), move || make_missing(&root), body).await
+}
+
+/// A new file for writing, in a store whose folders may be missing.
+pub(super) fn temp_of(place: &Place) -> io::Result<tempfile::NamedTempFile> {
+    temp_in(&place.temp(), || make_missing(&place.0))
+}
+
+/// Makes folders again that somebody removed; not in a place that is not the store.
+fn make_missing(root: &Path) -> io::Result<()> {
+    match root.join(MARKER).exists() {
         // A copy without hidden files, or a folder that was cleaned too well.
-        true => make_folders(&root),
+        true => make_folders(root),
         false => Err(io::ErrorKind::NotFound.into()),
-    };
-    spool_into(place.temp(), make, body).await
+    }
+}
+
+fn temp_in(
+    temp: &Path,
+    make: impl FnOnce() -> io::Result<()>,
+) -> io::Result<tempfile::NamedTempFile> {
+    match locked_temp(temp, "put-") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make()?;
+            locked_temp(temp, "put-")
+        }
+        outcome => outcome,
+    }
 }
 
 /// As [`write_temp`], into any folder; `make` makes it if it is not there.
@@ -113,18 +135,9 @@ pub(super) async fn spool_into(
     make: impl FnOnce() -> io::Result<()> + Send + 'static,
     body: &mut Body,
 ) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
-    let (file, path) = blocking(move || {
-        let file = match locked_temp(&temp, "put-") {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make()?;
-                locked_temp(&temp, "put-")?
-            }
-            outcome => outcome?,
-        };
-        Ok(file.into_parts())
-    })
-    .await
-    .map_err(|error| write_error(error, "put"))?;
+    let (file, path) = blocking(move || Ok(temp_in(&temp, make)?.into_parts()))
+        .await
+        .map_err(|error| write_error(error, "put"))?;
     // Dropping the file and the path at any await removes the file.
     let mut file = tokio::fs::File::from_std(file);
     file.set_max_buf_size(WRITE_BYTES);

@@ -56,6 +56,8 @@ macro_rules! __storage_suite {
             $crate::__promises! { storage $open;
                 multipart {
                     parts_that_came_in_any_order_become_one_object
+                    bytes_in_memory_are_a_part_as_those_of_a_body_are
+                    what_is_known_of_the_whole_is_kept_with_it
                     an_upload_without_parts_is_an_empty_object
                     what_names_an_upload_and_its_parts_survives_as_text
                     a_part_that_is_put_again_replaces_the_first

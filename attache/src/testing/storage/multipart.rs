@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::attachment::ObjectKey;
+use crate::attachment::{Hex, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::multipart::{Multipart, Part, PartReceipt, UploadRef};
 use crate::storage::{Blocks, Content, Stored};
@@ -11,7 +11,7 @@ use crate::testing::objects::{
     BLOCK, Store, assert_absent, body, content, facts, failing_body, fresh_key, get, pattern,
     poll_at_most, put,
 };
-use crate::transfer::body::{Body, crc64};
+use crate::transfer::body::{Body, Digests, crc64};
 
 pub async fn parts_that_came_in_any_order_become_one_object(store: &Store) {
     // Of no block, of less than one, of one, and of more than may be on their way at a time.
@@ -48,6 +48,63 @@ pub async fn parts_that_came_in_any_order_become_one_object(store: &Store) {
         assert_eq!((size, crc), (whole.len() as u64, Some(crc64(&whole))));
     }
     assert_eq!(stored.store_tag, found.info.store_tag);
+}
+
+pub async fn bytes_in_memory_are_a_part_as_those_of_a_body_are(store: &Store) {
+    let upload = Upload::begin(store).await;
+    let pieces = [pattern(3 * BLOCK + 1, 1), Bytes::new(), pattern(9, 2)];
+    // Put again below.
+    let mut receipts = vec![
+        upload
+            .put_bytes(store, 1, &pattern(5, 3))
+            .await
+            .expect("a part"),
+    ];
+    for (bytes, number) in pieces.iter().zip(1..) {
+        let receipt = upload
+            .put_bytes(store, number, bytes)
+            .await
+            .expect("a part");
+        let expected = (number, bytes.len() as u64, crc64(bytes));
+        assert_eq!((receipt.number, receipt.size, receipt.crc64), expected);
+        receipts.push(receipt);
+    }
+    upload
+        .complete(store, &receipts[1..])
+        .await
+        .expect("completed");
+    let found = get(&**store, &upload.key, None).await.expect("get");
+    assert!(found.bytes == pieces.concat(), "other bytes");
+    let wrong = Part {
+        number: 1,
+        offset: 0,
+        size: 4,
+    };
+    let outcome = parts_of(store).put_bytes(&upload.name, wrong, pattern(5, 3));
+    let error = outcome.await.expect_err("another length");
+    assert_eq!(error.kind(), ErrorKind::DigestMismatch);
+}
+
+pub async fn what_is_known_of_the_whole_is_kept_with_it(store: &Store) {
+    let (upload, receipts) = Upload::with_two_parts(store).await;
+    let known = Digests {
+        sha256: Some(Hex([7; 32])),
+        md5: Some(Hex([9; 16])),
+        utf8: Some(false),
+        ..Digests::default()
+    };
+    let parts = parts_of(store);
+    let completed = parts.complete(&upload.name, &upload.content, &receipts, &known);
+    let stored = completed.await.expect("completed");
+    let told = (stored.size, stored.sha256, stored.md5, stored.utf8);
+    assert_eq!(told, (2 * BLOCK + 101, known.sha256, known.md5, known.utf8));
+    let info = store
+        .head(&upload.key)
+        .await
+        .expect("head")
+        .expect("it is there");
+    assert_eq!((info.sha256, info.md5), (known.sha256, known.md5));
+    assert_eq!(info.facts_size, Some(stored.size));
 }
 
 pub async fn an_upload_without_parts_is_an_empty_object(store: &Store) {
@@ -248,6 +305,16 @@ impl Upload {
             .await
     }
 
+    async fn put_bytes(&self, store: &Store, number: u32, bytes: &Bytes) -> Result<PartReceipt> {
+        let part = Part {
+            number,
+            offset: 0,
+            size: bytes.len() as u64,
+        };
+        let put = parts_of(store).put_bytes(&self.name, part, bytes.clone());
+        put.await
+    }
+
     async fn put_body(
         &self,
         store: &Store,
@@ -268,7 +335,7 @@ impl Upload {
 
     async fn complete(&self, store: &Store, receipts: &[PartReceipt]) -> Result<Stored> {
         parts_of(store)
-            .complete(&self.name, &self.content, receipts)
+            .complete(&self.name, &self.content, receipts, &Digests::default())
             .await
     }
 
