@@ -9,4 +9,5 @@ pub mod config;
 pub mod deadline;
 pub mod digests;
 pub mod ranges;
+pub mod running;
 mod utf8;

@@ -1,7 +1,7 @@
 //! Whether all bytes that pass are UTF-8, however they are cut.
 
 /// Looks at bytes as they pass. Holds at most three of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Utf8Check {
     /// The beginning of a character whose end has not come.
     open: [u8; 4],
@@ -14,6 +14,31 @@ pub(crate) struct Utf8Check {
 }
 
 impl Utf8Check {
+    /// What it knows so far, for [`from_bytes`](Self::from_bytes).
+    pub(crate) fn to_bytes(&self) -> [u8; 8] {
+        let [a, b, c, d] = self.open;
+        let [before, last] = self.last;
+        let length = u8::try_from(self.open_length).unwrap_or_default();
+        let flags = [self.invalid, self.beyond_ascii, self.escapes];
+        let flags = flags
+            .iter()
+            .fold(0, |bits, flag| bits << 1 | u8::from(*flag));
+        [a, b, c, d, length, before, last, flags]
+    }
+
+    /// Goes on where another one has stopped.
+    pub(crate) fn from_bytes([a, b, c, d, length, before, last, flags]: [u8; 8]) -> Self {
+        Self {
+            open: [a, b, c, d],
+            // A whole character is never open.
+            open_length: usize::from(length).min(3),
+            last: [before, last],
+            invalid: flags & 4 != 0,
+            beyond_ascii: flags & 2 != 0,
+            escapes: flags & 1 != 0,
+        }
+    }
+
     /// The next bytes.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         if self.invalid {
