@@ -12,7 +12,7 @@ use crate::access::sealed::SealedStore;
 use crate::attachment::filename::Filename;
 use crate::attachment::{AttachmentId, Author, Hex, IdempotencyKey, ObjectKey, Owner};
 use crate::error::Result;
-use crate::storage::multipart::UploadRef;
+use crate::storage::multipart::{PartReceipt, UploadRef};
 
 /// What rows that a copy has written name as their process. No process is called so, and whatever a server does to a row changes
 /// it; so a copy knows its own rows again, and touches no others.
@@ -107,7 +107,32 @@ pub enum State {
         expires_at: OffsetDateTime,
         /// Its share of the quota, in bytes.
         reserved: u64,
+        /// How far it is; `None` if it was not [created](super::partial::PartialUploads::create) as one of several requests.
+        progress: Option<Box<Progress>>,
     },
+}
+
+/// How far an upload of several requests is, apart from the request that works on it: see [`Upload`](super::partial::Upload).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that are stored.
+    pub offset: u64,
+    /// All bytes that there will be, if that is known.
+    pub length: Option<u64>,
+    /// What the store gave for its parts.
+    pub receipts: Vec<PartReceipt>,
+    /// The first bytes, until the type was told from them.
+    pub first: Vec<u8>,
+    /// The state of its digests.
+    pub digests: Vec<u8>,
+    /// The client sends it to the store itself.
+    pub direct: bool,
+    /// As the client sent it.
+    pub metadata: String,
+    /// The type that the client claims.
+    pub claim: Option<String>,
+    /// Whose upload it is.
+    pub caller: String,
 }
 
 impl Row {

@@ -14,8 +14,7 @@ use partial::PartialUploads;
 use workers::Replica;
 
 use crate::access::Owners;
-use crate::attachment::filename::Filename;
-use crate::attachment::{Attachment, AttachmentId, Author, IdempotencyKey, ObjectKey, Owner};
+use crate::attachment::{Attachment, AttachmentId, ObjectKey, Owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Stored;
 
@@ -23,6 +22,7 @@ pub mod bulk;
 pub mod cached;
 pub mod config;
 pub mod copy;
+mod draft;
 pub mod open;
 pub mod partial;
 pub mod postgres;
@@ -31,6 +31,8 @@ pub(crate) mod refusal;
 pub mod sqlite;
 pub mod url;
 pub mod workers;
+
+pub use draft::Draft;
 
 /// Keeps what is known of attachments.
 ///
@@ -165,33 +167,6 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
 
     /// Waits for writes that run, and closes the database. Later calls fail, saying that it is closed.
     async fn close(&self);
-}
-
-/// An upload that is about to begin.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    /// Its id.
-    pub id: AttachmentId,
-    /// Where its bytes will lie.
-    pub key: ObjectKey,
-    /// What it hangs on.
-    pub owner: Option<Owner>,
-    /// The file's name.
-    pub filename: Filename,
-    /// The media type that was decided.
-    pub content_type: String,
-    /// Who uploads.
-    pub created_by: Option<Author>,
-    /// When; kept to the millisecond.
-    pub created_at: OffsetDateTime,
-    /// The length if it is known. An upload that would not fit the quota is refused at once, though it reserves less.
-    pub size: Option<u64>,
-    /// Bytes to reserve at first.
-    pub reserve: u64,
-    /// `upload.total_bytes`.
-    pub quota: Option<u64>,
-    /// Makes retries return the first result.
-    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// How an upload began.

@@ -52,6 +52,14 @@ pub(crate) fn repeated(draft: &Draft, first: Attachment) -> Result<Begun> {
     }
 }
 
+/// Another request has taken an upload, or went on with it.
+pub(crate) fn upload_taken() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "another request has taken this upload meanwhile; ask how far it is, and go on there",
+    )
+}
+
 /// Another request works on an upload that was to be taken up.
 pub(crate) fn upload_in_use() -> Error {
     Error::new(

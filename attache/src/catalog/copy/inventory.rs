@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::walk::{PAGE, Walk};
 use crate::access::access_keys::SealedAccessKey;
 use crate::attachment::Hex;
-use crate::catalog::bulk::{Bulk, Row, State};
+use crate::catalog::bulk::{Bulk, Progress as BulkProgress, Row, State};
 use crate::catalog::{Totals, millis};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -242,12 +242,39 @@ impl Fields {
                 self.optional(store_tag.as_deref());
             }
             State::Partial {
-                upload, expires_at, ..
+                upload,
+                expires_at,
+                progress,
+                ..
             } => {
                 self.field(upload.to_string());
                 self.number(millis(*expires_at));
+                self.progress(progress.as_deref());
             }
         }
+    }
+
+    fn progress(&mut self, progress: Option<&BulkProgress>) {
+        let Some(progress) = progress else {
+            self.0.update([0]);
+            return;
+        };
+        self.0.update([1]);
+        self.field(progress.offset.to_be_bytes());
+        self.optional(progress.length.map(u64::to_be_bytes));
+        self.field((progress.receipts.len() as u64).to_be_bytes());
+        for receipt in &progress.receipts {
+            self.number(receipt.number.into());
+            self.field(receipt.size.to_be_bytes());
+            self.field(receipt.crc64.to_be_bytes());
+            self.field(&receipt.tag);
+        }
+        self.field(&progress.first);
+        self.field(&progress.digests);
+        self.field([u8::from(progress.direct)]);
+        self.field(&progress.metadata);
+        self.optional(progress.claim.as_deref());
+        self.field(&progress.caller);
     }
 
     fn access_key(&mut self, SealedAccessKey { key, sealed }: &SealedAccessKey) {

@@ -10,7 +10,7 @@ use super::ask::Ask;
 use super::failure::Failure;
 use super::rows::{array, each, get};
 use super::shared::Shared;
-use super::{PostgresCatalog, worker};
+use super::{PostgresCatalog, uploads, worker};
 use crate::attachment::{AttachmentId, Hex, media};
 use crate::catalog::bulk::{Bulk, COPIED, Row, State};
 use crate::catalog::{instant, millis, refusal, signed, unsigned};
@@ -26,7 +26,20 @@ impl Bulk for PostgresCatalog {
         .int(i64::from(limit))
         .long();
         let rows = self.read_within(TIME, "rows", &ask).await?;
-        each("rows", &rows, understood)
+        let mut rows = each("rows", &rows, understood)?;
+        let partial = rows.iter().filter(|row| !row.is_ready());
+        let partial: Vec<_> = partial.map(|row| row.id.clone()).collect();
+        if partial.is_empty() {
+            return Ok(rows);
+        }
+        let found = uploads::progress(&self.shared, &partial, Instant::now() + TIME).await;
+        let mut found = found.map_err(|failure| failure.into_error("rows"))?;
+        for row in &mut rows {
+            if let State::Partial { progress, .. } = &mut row.state {
+                *progress = found.remove(&row.id).map(Box::new);
+            }
+        }
+        Ok(rows)
     }
 
     async fn put_rows(&self, rows: Vec<Row>) -> Result<()> {
@@ -132,6 +145,7 @@ fn understood(row: &tokio_postgres::Row) -> Result<Row, Failure> {
                 upload: get::<String>(row, 15)?.parse()?,
                 expires_at: instant(get(row, 16)?)?,
                 reserved: charged,
+                progress: None,
             },
         },
     })
@@ -207,6 +221,23 @@ fn update() -> String {
 
 async fn put(shared: &Shared, rows: Vec<Row>) -> Result<(), Failure> {
     let end = Instant::now() + TIME;
+    let mut progress = Vec::new();
+    for row in &rows {
+        if let State::Partial {
+            progress: Some(of),
+            expires_at,
+            ..
+        } = &row.state
+        {
+            progress.push((row.id.clone(), (**of).clone(), *expires_at));
+        }
+    }
+    let ids: Vec<String> = rows.iter().map(|row| row.id.to_string()).collect();
+    put_rows(shared, rows, end).await?;
+    uploads::put_progress(shared, ids, &progress, end).await
+}
+
+async fn put_rows(shared: &Shared, rows: Vec<Row>, end: Instant) -> Result<(), Failure> {
     let keys: Vec<String> = rows
         .iter()
         .filter_map(|row| Some(row.idempotency_key.as_ref()?.as_str().to_owned()))

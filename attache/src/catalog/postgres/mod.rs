@@ -23,6 +23,7 @@ mod rows;
 mod schema;
 mod shared;
 mod unfinished;
+mod uploads;
 mod worker;
 
 use std::fmt;

@@ -7,13 +7,14 @@ use tokio_postgres::Row;
 use super::PostgresCatalog;
 use super::ask::Ask;
 use super::failure::Failure;
-use super::rows::get;
+use super::rows::{each, get};
 use super::unfinished::is_dead;
+use super::uploads;
 use crate::attachment::AttachmentId;
-use crate::catalog::partial::{PartialUpload, PartialUploads};
-use crate::catalog::{instant, millis, refusal, unsigned};
+use crate::catalog::partial::{NewUpload, PartialUpload, PartialUploads, Step, Upload};
+use crate::catalog::{Draft, instant, millis, refusal, unsigned};
 use crate::error::{Error, Result};
-use crate::storage::multipart::UploadRef;
+use crate::storage::multipart::{PartReceipt, UploadRef};
 
 #[async_trait]
 impl PartialUploads for PostgresCatalog {
@@ -106,6 +107,89 @@ impl PartialUploads for PostgresCatalog {
             None => None,
         };
         upload.map(|text| text.parse()).transpose()
+    }
+
+    async fn create(&self, draft: &Draft, new: &NewUpload) -> Result<()> {
+        let (shared, draft, new) = (self.shared.clone(), draft.clone(), new.clone());
+        self.task("create", async move {
+            uploads::create(&shared, &draft, &new).await
+        })
+        .await?
+    }
+
+    async fn look(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<Upload> {
+        let look = uploads::look(&self.shared, id, now).await;
+        look.map_err(|failure| failure.into_error("look"))
+    }
+
+    async fn take(
+        &self,
+        id: &AttachmentId,
+        now: OffsetDateTime,
+        force: bool,
+    ) -> Result<Option<Upload>> {
+        let (shared, id) = (self.shared.clone(), id.clone());
+        self.task("take", async move {
+            uploads::take(&shared, &id, now, force).await
+        })
+        .await
+    }
+
+    async fn advance(&self, id: &AttachmentId, step: &Step) -> Result<()> {
+        let (shared, id, step) = (self.shared.clone(), id.clone(), step.clone());
+        self.task("advance", async move {
+            uploads::advance(&shared, &id, &step).await
+        })
+        .await?
+    }
+
+    async fn release(&self, id: &AttachmentId, epoch: u64) -> Result<()> {
+        self.write("release", uploads::release(id, epoch)?).await?;
+        Ok(())
+    }
+
+    async fn contested(&self, held: &[(AttachmentId, u64)]) -> Result<Vec<AttachmentId>> {
+        let contested = uploads::contested(&self.shared, held).await;
+        contested.map_err(|failure| failure.into_error("contested"))
+    }
+
+    async fn receipts(&self, id: &AttachmentId) -> Result<Vec<PartReceipt>> {
+        let receipts = uploads::receipts(&self.shared, id).await;
+        receipts.map_err(|failure| failure.into_error("receipts"))
+    }
+
+    async fn completed(&self, id: &AttachmentId, until: OffsetDateTime) -> Result<()> {
+        self.write("completed", uploads::completed(id, until))
+            .await?;
+        Ok(())
+    }
+
+    async fn forget_completed(&self, now: OffsetDateTime) -> Result<u64> {
+        let forget = uploads::forget_completed(now);
+        Ok(self.write("forget_completed", forget).await?.len() as u64)
+    }
+
+    async fn whole(&self, after: Option<&AttachmentId>, limit: u32) -> Result<Vec<AttachmentId>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        let ask = uploads::whole(self.shared.me(), &after, limit);
+        let rows = self.read("whole", &ask).await?;
+        each("whole", &rows, |row| Ok(get::<String>(row, 0)?.parse()?))
+    }
+
+    async fn waiting(&self, after: Option<&AttachmentId>, limit: u32) -> Result<Vec<Upload>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        let rows = self
+            .read("waiting", &uploads::waiting(&after, limit))
+            .await?;
+        each("waiting", &rows, uploads::upload)
+    }
+
+    async fn count_waiting(&self) -> Result<u64> {
+        let rows = self
+            .read("count_waiting", &uploads::count_waiting())
+            .await?;
+        let counts = each("count_waiting", &rows, |row| Ok(unsigned(get(row, 0)?)))?;
+        Ok(counts.into_iter().sum())
     }
 }
 

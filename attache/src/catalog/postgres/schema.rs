@@ -14,9 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// They only add: an older replica goes on beside a newer one. One that an older replica could not stand raises
 /// [`MIN_READER`].
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../migrations/postgres/0001_attachments.sql"),
     include_str!("../../../migrations/postgres/0002_access_keys.sql"),
+    include_str!("../../../migrations/postgres/0003_uploads.sql"),
 ];
 
 /// The oldest version that can work with the tables of this one.

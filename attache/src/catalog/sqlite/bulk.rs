@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::SqliteCatalog;
 use super::failure::Failure;
+use super::{SqliteCatalog, uploads};
 use crate::attachment::{AttachmentId, Hex};
 use crate::catalog::bulk::{Bulk, COPIED, Row, State};
 use crate::catalog::{instant, millis, refusal, signed, unsigned};
@@ -23,7 +23,11 @@ impl Bulk for SqliteCatalog {
             let rows = statement.query_map(params![after, limit], |row| Ok(understood(row)))?;
             let mut all = Vec::new();
             for row in rows {
-                all.push(row??);
+                let mut row: Row = row??;
+                if let State::Partial { progress, .. } = &mut row.state {
+                    *progress = uploads::progress(connection, &row.id)?.map(Box::new);
+                }
+                all.push(row);
             }
             Ok(all)
         })
@@ -130,6 +134,7 @@ fn understood(row: &rusqlite::Row<'_>) -> Result<Row, Failure> {
                 upload: row.get::<_, String>(14)?.parse()?,
                 expires_at: instant(row.get(15)?)?,
                 reserved: charged,
+                progress: None,
             },
         },
     })
@@ -245,6 +250,11 @@ fn put(connection: &Connection, row: &Row, change: &mut Change) -> Result<(), Fa
     if written == 0 {
         return Err(refusal::row_of_a_server(&row.id).into());
     }
+    let progress = match &row.state {
+        State::Partial { progress, .. } => progress.as_deref(),
+        State::Ready { .. } => None,
+    };
+    uploads::put_progress(connection, &row.id, progress, end)?;
     if let Some((state, charged)) = before {
         change.add(&state, -1, charged);
     }

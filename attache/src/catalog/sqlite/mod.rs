@@ -19,6 +19,7 @@ mod reserve;
 mod rows;
 mod schema;
 mod tokens;
+mod uploads;
 mod workers;
 mod writer;
 

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
-use super::SqliteCatalog;
 use super::failure::Failure;
+use super::{SqliteCatalog, uploads};
 use crate::attachment::AttachmentId;
-use crate::catalog::partial::{PartialUpload, PartialUploads};
-use crate::catalog::{instant, millis, refusal, unsigned};
+use crate::catalog::partial::{NewUpload, PartialUpload, PartialUploads, Step, Upload};
+use crate::catalog::{Draft, instant, millis, refusal, unsigned};
 use crate::error::{Error, Result};
-use crate::storage::multipart::UploadRef;
+use crate::storage::multipart::{PartReceipt, UploadRef};
 
 #[async_trait]
 impl PartialUploads for SqliteCatalog {
@@ -114,6 +114,105 @@ impl PartialUploads for SqliteCatalog {
             Ok(upload.flatten().map(|text| text.parse()).transpose()?)
         })
         .await
+    }
+
+    async fn create(&self, draft: &Draft, new: &NewUpload) -> Result<()> {
+        let (draft, new) = (draft.clone(), new.clone());
+        let workers = self.workers();
+        self.write("create", move |connection| {
+            uploads::create(connection, &draft, &new, workers.me())
+        })
+        .await
+    }
+
+    async fn look(&self, id: &AttachmentId, now: OffsetDateTime) -> Result<Upload> {
+        let id = id.clone();
+        self.read("look", move |connection| {
+            uploads::look(connection, &id, now)
+        })
+        .await
+    }
+
+    async fn take(
+        &self,
+        id: &AttachmentId,
+        now: OffsetDateTime,
+        force: bool,
+    ) -> Result<Option<Upload>> {
+        let id = id.clone();
+        let workers = self.workers();
+        self.write("take", move |connection| {
+            uploads::take(connection, &id, now, force, &*workers)
+        })
+        .await
+    }
+
+    async fn advance(&self, id: &AttachmentId, step: &Step) -> Result<()> {
+        let (id, step) = (id.clone(), step.clone());
+        self.write("advance", move |connection| {
+            uploads::advance(connection, &id, &step)
+        })
+        .await
+    }
+
+    async fn release(&self, id: &AttachmentId, epoch: u64) -> Result<()> {
+        let id = id.clone();
+        self.write("release", move |connection| {
+            uploads::release(connection, &id, epoch)
+        })
+        .await
+    }
+
+    async fn contested(&self, held: &[(AttachmentId, u64)]) -> Result<Vec<AttachmentId>> {
+        let held = held.to_vec();
+        self.read("contested", move |connection| {
+            uploads::contested(connection, &held)
+        })
+        .await
+    }
+
+    async fn receipts(&self, id: &AttachmentId) -> Result<Vec<PartReceipt>> {
+        let id = id.clone();
+        self.read("receipts", move |connection| {
+            uploads::receipts(connection, &id)
+        })
+        .await
+    }
+
+    async fn completed(&self, id: &AttachmentId, until: OffsetDateTime) -> Result<()> {
+        let id = id.clone();
+        self.write("completed", move |connection| {
+            uploads::completed(connection, &id, until)
+        })
+        .await
+    }
+
+    async fn forget_completed(&self, now: OffsetDateTime) -> Result<u64> {
+        self.write("forget_completed", move |connection| {
+            uploads::forget_completed(connection, now)
+        })
+        .await
+    }
+
+    async fn whole(&self, after: Option<&AttachmentId>, limit: u32) -> Result<Vec<AttachmentId>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        let workers = self.workers();
+        self.read_many("whole", move |connection| {
+            uploads::whole(connection, &after, limit, &*workers)
+        })
+        .await
+    }
+
+    async fn waiting(&self, after: Option<&AttachmentId>, limit: u32) -> Result<Vec<Upload>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        self.read_many("waiting", move |connection| {
+            uploads::waiting(connection, &after, limit)
+        })
+        .await
+    }
+
+    async fn count_waiting(&self) -> Result<u64> {
+        self.read("count_waiting", uploads::count_waiting).await
     }
 }
 

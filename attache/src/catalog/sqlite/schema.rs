@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
-pub(super) const MIGRATIONS: [&str; 6] = [
+pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0001_attachments.sql"),
     include_str!("../../../migrations/sqlite/0002_kinds.sql"),
     include_str!("../../../migrations/sqlite/0003_store_tags.sql"),
     include_str!("../../../migrations/sqlite/0004_access.sql"),
     include_str!("../../../migrations/sqlite/0005_partial.sql"),
     include_str!("../../../migrations/sqlite/0006_access_keys.sql"),
+    include_str!("../../../migrations/sqlite/0007_uploads.sql"),
 ];
 
 /// How long one process waits for another one's write transaction.

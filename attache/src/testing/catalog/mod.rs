@@ -6,6 +6,7 @@
 pub mod calls;
 pub mod deletions;
 pub mod listings;
+pub mod partial;
 pub mod quota;
 pub mod repair;
 pub mod uploads;
@@ -75,6 +76,18 @@ macro_rules! __catalog_suite {
                     names_knows_the_objects_of_rows_in_every_state
                     a_process_abandons_its_own_uploads_and_no_attachment
                     nobody_takes_over_what_is_worked_on
+                }
+                partial {
+                    what_was_created_is_found_as_it_was_and_costs_what_it_reserves
+                    create_refuses_what_could_never_fit_and_a_key_that_is_taken
+                    each_request_has_a_new_epoch_and_what_a_former_one_writes_does_not_count
+                    a_step_counts_its_bytes_once_and_keeps_what_it_says
+                    a_step_beyond_the_quota_changes_nothing
+                    whoever_holds_an_upload_learns_that_it_was_taken_or_is_gone
+                    an_upload_that_is_whole_is_named_until_it_is_an_attachment
+                    how_far_a_completed_upload_was_is_remembered_for_a_while
+                    what_has_expired_is_not_there_and_what_is_retired_neither
+                    uploads_that_wait_are_counted_and_listed_in_the_order_of_their_beginnings
                 }
                 repair {
                     what_is_restored_is_as_it_was_and_counts
