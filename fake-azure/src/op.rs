@@ -127,7 +127,9 @@ impl Op {
             | Self::GetBlobProperties
             | Self::GetBlobMetadata
             | Self::GetBlockList => "r",
-            Self::PutBlob | Self::PutBlock | Self::PutBlockList => "wc",
+            Self::PutBlob | Self::PutBlockList => "wc",
+            // A block may become part of what is there already.
+            Self::PutBlock => "w",
             Self::SetBlobMetadata | Self::SetBlobProperties | Self::SetBlobTier => "w",
             Self::SnapshotBlob => "wc",
             Self::DeleteBlob => "d",

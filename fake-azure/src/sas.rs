@@ -115,6 +115,13 @@ fn check_scope(call: &Call) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Whether a signature allows to create, and not to replace
+/// (<https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas#specify-permissions>).
+pub(crate) fn creates_only(call: &Call) -> bool {
+    let permissions = call.query.or_empty("sp");
+    call.query.value("sig").is_some() && permissions.contains('c') && !permissions.contains('w')
+}
+
 fn address_allowed(range: &str, peer: std::net::IpAddr) -> bool {
     let std::net::IpAddr::V4(peer) = peer else {
         return false;

@@ -107,6 +107,17 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// A way for a client to bring an object to the store by itself: one PUT that creates this object and can replace none; `None` if
+    /// the store has none. Costs no network call.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) for more bytes than one PUT may have.
+    async fn offer_put(&self, key: &ObjectKey, grant: &PutGrant) -> Result<Option<PutOffer>> {
+        let _ = (key, grant);
+        Ok(None)
+    }
+
     /// One authenticated call that checks whether the store can be used.
     ///
     /// # Errors
@@ -339,6 +350,30 @@ pub enum Offer {
     },
     /// A path below the internal location of the web server in front, which can read the store's folder.
     InternalPath(String),
+}
+
+/// What a client is granted: to create one object, for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutGrant {
+    /// At most this long. A PUT that has begun by then may take longer.
+    pub lifetime: Duration,
+    /// How many bytes it will bring.
+    pub size: u64,
+    /// The media type under which the store itself may serve it until it is an attachment.
+    pub content_type: String,
+    /// Their MD5, if the client promises one; the store then refuses other bytes.
+    pub md5: Option<[u8; 16]>,
+}
+
+/// How a client brings an object to the store by itself.
+#[derive(Clone, Debug)]
+pub struct PutOffer {
+    /// Where to.
+    pub url: SignedUrl,
+    /// What the PUT must say, so that the store takes it.
+    pub headers: Vec<(&'static str, String)>,
+    /// When it stops working.
+    pub expires_at: OffsetDateTime,
 }
 
 /// What a probe found.

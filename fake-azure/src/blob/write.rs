@@ -10,6 +10,7 @@ use crate::blob::props::{self, headers_of};
 use crate::blob::{Call, conditions, container_not_found, guards, invalid_header, receive};
 use crate::core::Core;
 use crate::respond::{Answer, Fail, Stop, set, status};
+use crate::sas;
 use crate::state::{Blob, Content, Entry, Piece, Store};
 use crate::wire::{base64_decode, base64_encode, crc64_text, http_date};
 use crate::xml;
@@ -221,6 +222,13 @@ fn replace(
     let nothing = Entry::default();
     let entry = container.entries.get(call.blob()).unwrap_or(&nothing);
     let existing = entry.current.as_deref();
+    if existing.is_some() && sas::creates_only(call) {
+        return Err(Fail::new(
+            403,
+            "UnauthorizedBlobOverwrite",
+            "This request is not authorized to perform blob overwrites.",
+        ));
+    }
     conditions::for_write(call, existing)?;
     guards::for_write(call, container.guard, entry.guard, existing)?;
     let now = core.now();

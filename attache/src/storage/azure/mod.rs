@@ -19,7 +19,10 @@ use http::HeaderValue;
 
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
-use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Remark, Storage, Stored, Vitals};
+use super::{
+    Content, Grant, Object, ObjectInfo, Offer, Probe, PutGrant, PutOffer, Remark, Storage, Stored,
+    Vitals,
+};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::ClientConfig;
@@ -257,6 +260,10 @@ impl Storage for AzureStorage {
 
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {
         self.0.offer(key.as_str(), grant).await.map(Some)
+    }
+
+    async fn offer_put(&self, key: &ObjectKey, grant: &PutGrant) -> Result<Option<PutOffer>> {
+        self.0.offer_put(key.as_str(), grant).await.map(Some)
     }
 
     fn multipart(&self) -> Option<&dyn Multipart> {

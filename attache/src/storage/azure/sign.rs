@@ -1,4 +1,4 @@
-//! URLs that open one blob, read-only, for minutes, made without a network call.
+//! URLs that open one blob, read-only, for minutes, or create it, made without a network call.
 //!
 //! With Entra ID a *user delegation key* signs them: asked for 12 h, renewed ahead of time by a [`Lease`], so that
 //! 20,000 URLs cost one key request. With an account key that key signs them itself.
@@ -150,9 +150,7 @@ impl Signer {
                 return Err(Error::internal("azure: no key was asked for"));
             }
         };
-        let base = subject.public_endpoint.as_str().trim_end_matches('/');
-        let (container, path) = (subject.container, path_of(subject.name));
-        let url = SignedUrl::new(format!("{base}/{container}/{path}?{query}"));
+        let url = url(subject, &query);
         let made = Made {
             grant: grant.clone(),
             expiry,
@@ -162,9 +160,47 @@ impl Signer {
         Ok((url, expiry))
     }
 
+    /// A URL that creates the blob, and replaces none, until about `lifetime` from now. Every one is another, so none is remembered.
+    pub(super) async fn sign_put(
+        &self,
+        subject: &Subject<'_>,
+        lifetime: Duration,
+    ) -> Result<(SignedUrl, OffsetDateTime)> {
+        let expiry = || whole_second((subject.now)() + lifetime);
+        let (query, expiry) = match &self.key {
+            SigningKey::Account(key) => {
+                let expiry = expiry();
+                (service_put_sas(key, subject, expiry)?, expiry)
+            }
+            SigningKey::Delegation(lease) => {
+                let held = lease.get(lifetime + KEY_MARGIN).await?;
+                let expiry = expiry();
+                let query = SasBuilder::new(subject.account, &held.value().0, expiry)
+                    .map(|builder| {
+                        let builder = builder.protocol(SasProtocol::Https);
+                        builder
+                            .blob(subject.container, subject.name)
+                            .create()
+                            .build()
+                    })
+                    .map_err(|error| {
+                        Error::internal("azure: a URL could not be signed").with_source(error)
+                    })?;
+                (query, expiry)
+            }
+        };
+        Ok((url(subject, &query), expiry))
+    }
+
     fn made(&self) -> MutexGuard<'_, Bounded<String, Made>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn url(subject: &Subject<'_>, query: &str) -> SignedUrl {
+    let base = subject.public_endpoint.as_str().trim_end_matches('/');
+    let (container, path) = (subject.container, path_of(subject.name));
+    SignedUrl::new(format!("{base}/{container}/{path}?{query}"))
 }
 
 fn user_delegation_sas(
@@ -196,6 +232,41 @@ fn service_sas(
     grant: &Grant,
     expiry: OffsetDateTime,
 ) -> Result<String> {
+    let answer = [
+        grant.cache_control.as_deref().unwrap_or_default(),
+        &grant.disposition,
+        "",
+        "",
+        &grant.content_type,
+    ];
+    let common = service_fields(key, subject, "r", answer, expiry)?;
+    let cache_control = match &grant.cache_control {
+        Some(cache_control) => format!("&rscc={}", encode(cache_control)),
+        None => String::new(),
+    };
+    Ok(format!(
+        "{common}{cache_control}&rscd={}&rsct={}",
+        encode(&grant.disposition),
+        encode(&grant.content_type),
+    ))
+}
+
+fn service_put_sas(
+    key: &AccountKey,
+    subject: &Subject<'_>,
+    expiry: OffsetDateTime,
+) -> Result<String> {
+    service_fields(key, subject, "c", [""; 5], expiry)
+}
+
+/// Permission, protocol, expiry, and the signature over these and the headers of the answer.
+fn service_fields(
+    key: &AccountKey,
+    subject: &Subject<'_>,
+    permission: &str,
+    answer: [&str; 5],
+    expiry: OffsetDateTime,
+) -> Result<String> {
     let expiry = expiry
         .format(&Rfc3339)
         .map_err(|error| Error::internal("a time cannot be written").with_source(error))?;
@@ -211,38 +282,20 @@ fn service_sas(
         name,
         ..
     } = subject;
-    let text = [
-        "r",
-        "",
-        &expiry,
-        &format!("/blob/{account}/{container}/{name}"),
-        "",
-        "",
-        protocol,
-        SERVICE_SAS_VERSION,
-        "b",
-        "",
-        "",
-        grant.cache_control.as_deref().unwrap_or_default(),
-        &grant.disposition,
-        "",
-        "",
-        &grant.content_type,
-    ]
-    .join("\n");
-    let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
-    let cache_control = match &grant.cache_control {
-        Some(cache_control) => format!("&rscc={}", encode(cache_control)),
-        None => String::new(),
-    };
+    let resource = format!("/blob/{account}/{container}/{name}");
+    let mut lines = vec![permission, "", &expiry, &resource, "", "", protocol];
+    lines.extend([SERVICE_SAS_VERSION, "b", "", ""]);
+    lines.extend(answer);
     Ok(format!(
-        "sv={SERVICE_SAS_VERSION}&sr=b&sp=r&spr={}&se={}{cache_control}&rscd={}&rsct={}&sig={}",
+        "sv={SERVICE_SAS_VERSION}&sr=b&sp={permission}&spr={}&se={}&sig={}",
         encode(protocol),
         encode(&expiry),
-        encode(&grant.disposition),
-        encode(&grant.content_type),
-        encode(&key.sign(&text)),
+        encode(&key.sign(&lines.join("\n"))),
     ))
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, QUERY_VALUE).to_string()
 }
 
 /// RFC 3986 section 2.3: what needs no encoding.
