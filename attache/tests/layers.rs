@@ -26,13 +26,14 @@ const ARROWS: &str = "
     attachment/text ->
     base64 ->
     bounded ->
-    catalog -> access attachment attachment/filename catalog/partial catalog/workers error storage
+    catalog -> access attachment catalog/partial catalog/workers error storage
     catalog/bulk -> access/access_keys access/sealed attachment attachment/filename catalog error storage/multipart
     catalog/cached -> attachment bounded catalog catalog/partial catalog/workers error storage
     catalog/config -> config/value
     catalog/copy -> access/access_keys access/tokens attachment catalog catalog/bulk error
+    catalog/draft -> attachment attachment/filename
     catalog/open -> access/access_keys access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
-    catalog/partial -> attachment attachment/filename error storage/multipart
+    catalog/partial -> attachment attachment/filename catalog/draft error storage/multipart
     catalog/postgres -> access/access_keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
     catalog/range -> access catalog
     catalog/sqlite -> access/access_keys access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/partial catalog/range catalog/workers error private storage storage/multipart
@@ -72,6 +73,7 @@ const ARROWS: &str = "
     private ->
     secret ->
     service -> *
+    service/holds -> attachment
     service/finding -> attachment
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
@@ -81,7 +83,7 @@ const ARROWS: &str = "
     storage/local -> attachment config/value error private storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
-    testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
+    testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage
     transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget
@@ -92,6 +94,7 @@ const ARROWS: &str = "
     transfer/deadline -> config/value error
     transfer/digests -> attachment error transfer/checksum transfer/utf8
     transfer/ranges -> attachment error transfer/body
+    transfer/running -> attachment error transfer/digests transfer/utf8
     transfer/utf8 ->
 ";
 

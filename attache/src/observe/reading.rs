@@ -29,6 +29,7 @@ pub(super) struct Read {
     catalog_bytes: Gauge,
     catalog_connections: Family<StateLabels, Gauge>,
     replicas: Gauge,
+    uploads_partial: Gauge,
 }
 
 /// What is read when somebody asks.
@@ -52,6 +53,8 @@ pub struct Reading {
     pub catalog_connections: Option<Connections>,
     /// Replicas that have the catalog open and live, if it answered.
     pub replicas: Option<u64>,
+    /// Uploads of several requests that are not complete, if the catalog answered.
+    pub uploads_partial: Option<u64>,
 }
 
 impl Read {
@@ -127,6 +130,11 @@ impl Read {
             self.catalog_connections.clone(),
         );
         registry.register(
+            "attache_uploads_partial",
+            "Uploads of several requests that are not complete",
+            self.uploads_partial.clone(),
+        );
+        registry.register(
             "attache_replicas",
             "Replicas that have the catalog open and live, this one included",
             self.replicas.clone(),
@@ -194,6 +202,9 @@ impl Read {
                     .get_or_create_owned(&StateLabels { state });
                 set(&gauge, value as u64);
             }
+        }
+        if let Some(waiting) = reading.uploads_partial {
+            set(&self.uploads_partial, waiting);
         }
         if let Some(replicas) = reading.replicas {
             set(&self.replicas, replicas);

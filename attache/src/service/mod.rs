@@ -8,9 +8,11 @@ mod bucket;
 mod database;
 mod deliver;
 mod finding;
+mod holds;
 mod limits;
 mod listing;
 mod locks;
+mod partial;
 mod parts;
 mod presence;
 mod read;
@@ -32,6 +34,7 @@ pub use database::{open_database, open_for_copy};
 pub use deliver::TemporaryUrl;
 pub use limits::UploadLimits;
 pub use listing::{Listing, MAX_PAGE};
+pub use partial::{Append, Appended, DirectPut, NewPartial};
 pub use parts::Parts;
 pub use remove::{MAX_BULK, MAX_OWNED};
 pub use upload::Uploaded;
@@ -66,6 +69,7 @@ use crate::observe::status::{LastReload, LastSweep};
 use crate::observe::trace;
 use crate::storage::Storage;
 use crate::transfer::budget::RELAY_BYTES;
+use holds::Holds;
 use locks::RemovalLocks;
 use unsettled::Unsettled;
 
@@ -88,6 +92,8 @@ struct Shared {
     tasks: TaskTracker,
     removal_locks: RemovalLocks,
     unsettled: Unsettled,
+    /// Uploads on which requests of this process work.
+    holds: Holds,
     /// Cancelled when transfers are cut.
     cut: CancellationToken,
     started: OffsetDateTime,
@@ -202,6 +208,7 @@ impl Attache {
             tasks: TaskTracker::new(),
             removal_locks: RemovalLocks::default(),
             unsettled: Unsettled::default(),
+            holds: Holds::default(),
             cut: CancellationToken::new(),
             started: OffsetDateTime::now_utc(),
             reloading: tokio::sync::Mutex::new(()),

@@ -177,7 +177,14 @@ impl Attache {
         let parts = self.parts();
         let catalog = &self.0.catalog;
         // Together: each may take as long as a database that is away is waited for.
-        let (totals, replicas) = futures::join!(catalog.totals(), catalog.replicas());
+        let waiting = async {
+            match catalog.partial() {
+                Some(partial) => partial.count_waiting().await.ok(),
+                None => None,
+            }
+        };
+        let (totals, replicas, uploads_partial) =
+            futures::join!(catalog.totals(), catalog.replicas(), waiting);
         Reading {
             transfer_memory: parts.budget.held(),
             transfer_memory_limit: parts.budget.limit(),
@@ -188,6 +195,7 @@ impl Attache {
             totals: totals.ok(),
             catalog_connections: catalog.connections(),
             replicas: replicas.ok().map(|replicas| replicas.len() as u64),
+            uploads_partial,
         }
     }
 }

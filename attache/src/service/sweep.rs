@@ -45,6 +45,8 @@ impl Attache {
         let mut report = SweepReport::default();
         self.sweep_unsettled(&mut report).await?;
         self.sweep_unfinished(Whose::OfTheDead, &mut report).await?;
+        // What cannot be finished now is counted by the sweep of the hour.
+        self.sweep_whole(&mut report).await?;
         Ok(report)
     }
 
@@ -54,6 +56,8 @@ impl Attache {
         let mut report = SweepReport::default();
         self.sweep_unsettled(&mut report).await?;
         self.sweep_unfinished(Whose::Any, &mut report).await?;
+        let left = self.sweep_whole(&mut report).await?;
+        report.failed += left;
         self.sweep_expired(&parts, &mut report).await?;
         match parts.storage.remove_temporary_files().await {
             Ok(removed) => report.litter_removed = removed,
@@ -124,12 +128,39 @@ impl Attache {
         }
     }
 
-    /// Removes uploads that nobody has taken up in time.
+    /// Makes attachments of uploads of several requests whose bytes are all there, and whose clients do not come back: they may have
+    /// been told so. Returns how many it could not.
+    async fn sweep_whole(&self, report: &mut SweepReport) -> Result<u64> {
+        let Some(partial) = self.0.catalog.partial() else {
+            return Ok(0);
+        };
+        let (mut after, mut left) = (None, 0);
+        loop {
+            let ids = partial.whole(after.as_ref(), SWEEP_PAGE).await?;
+            let Some(last) = ids.last() else {
+                return Ok(left);
+            };
+            after = Some(last.clone());
+            for id in &ids {
+                match self.finish_upload(id).await {
+                    Ok(_) => report.uploads_completed += 1,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => {
+                        left += 1;
+                        tracing::debug!(%id, error = error.report(), "sweep: an upload is left for the next one");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes uploads that nobody has taken up in time, and what is remembered of those that are attachments.
     async fn sweep_expired(&self, parts: &Parts, report: &mut SweepReport) -> Result<()> {
         let Some(partial) = self.0.catalog.partial() else {
             return Ok(());
         };
         let now = OffsetDateTime::now_utc();
+        partial.forget_completed(now).await?;
         let mut after = None;
         loop {
             let ids = partial.expired(now, after.as_ref(), SWEEP_PAGE).await?;

@@ -220,6 +220,6 @@ fn content(parts: &Parts, draft: &Draft, size: Option<u64>) -> Content {
 }
 
 /// What the catalog keeps.
-fn whole_millis(at: OffsetDateTime) -> OffsetDateTime {
+pub(super) fn whole_millis(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_millisecond(at.millisecond()).unwrap_or(at)
 }

@@ -24,6 +24,10 @@ section! {
         timeout: Allowance = Allowance { base: Duration::from_secs(5 * 60), rate: 64 * 1024 } => Own,
         /// How long a sender may send nothing.
         idle_timeout: Duration = Duration::from_secs(60) => Time,
+        /// How long an upload of several requests may lie unfinished after its last one; at most 6 days.
+        partial_lifetime: Duration = Duration::from_secs(24 * 60 * 60) => Time,
+        /// How long the URL of such an upload still says that all of it came, after it has become an attachment.
+        remember_completed: Duration = Duration::from_secs(10 * 60) => Time,
         /// Compute and store MD5, for tools that check it (azcopy, rclone). SHA-256 and CRC-64 are always there.
         md5: bool = true => Plain("true or false"),
     }
@@ -55,6 +59,10 @@ section! {
 /// A store whose own limit is smaller gets smaller ones.
 const MAX_BLOCK_BYTES: u64 = 4000 * 1024 * 1024;
 
+/// Longest life of an upload of several requests. Azure forgets blocks a week after the last of them
+/// (<https://learn.microsoft.com/rest/api/storageservices/put-block#remarks>), and sweeps need some time.
+const MAX_PARTIAL_LIFETIME: Duration = Duration::from_secs(6 * 24 * 60 * 60);
+
 impl UploadConfig {
     pub(crate) fn check(&self, faults: &mut Faults) {
         if !(64 * 1024..=MAX_BLOCK_BYTES).contains(&self.block_bytes) {
@@ -62,6 +70,12 @@ impl UploadConfig {
         }
         if !(1..=64).contains(&self.concurrency) {
             faults.add("upload.concurrency must be between 1 and 64");
+        }
+        if !(Duration::from_secs(60)..=MAX_PARTIAL_LIFETIME).contains(&self.partial_lifetime) {
+            faults.add("upload.partial_lifetime must be between 1m and 6d");
+        }
+        if self.remember_completed > MAX_PARTIAL_LIFETIME {
+            faults.add("upload.remember_completed must be at most 6d");
         }
         if self.max_file_bytes == Some(0) {
             faults.add("upload.max_file_bytes is 0, which refuses every file; set \"unlimited\" for no limit");

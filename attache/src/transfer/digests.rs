@@ -190,7 +190,7 @@ pub fn crc64_of_two(first: u64, second: u64, second_bytes: u64) -> u64 {
     crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, second_bytes)
 }
 
-pub(super) fn mismatch(what: &str, want: impl fmt::Display, got: impl fmt::Display) -> Error {
+pub(crate) fn mismatch(what: &str, want: impl fmt::Display, got: impl fmt::Display) -> Error {
     Error::new(
         ErrorKind::DigestMismatch,
         format!("{what} mismatch: expected {want}, got {got}"),
