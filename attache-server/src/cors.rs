@@ -19,8 +19,9 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 
 /// What a page may read of a response besides what every page may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, Location, Retry-After, WWW-Authenticate, \
-     X-Request-Id",
+    "Accept-Ranges, Content-Disposition, Content-Length, Content-Location, Content-Range, ETag, Location, Retry-After, \
+     Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, \
+     Upload-Offset, WWW-Authenticate, X-Request-Id",
 );
 
 /// How long a browser remembers a preflight. Chromium allows two hours; a configuration may change sooner.

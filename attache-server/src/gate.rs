@@ -16,7 +16,7 @@ use crate::net::limits::LimitExceeded;
 use crate::net::peer::{self, Peer};
 use crate::respond::ErrorResponse;
 use crate::state::App;
-use crate::{audit, cors, framing};
+use crate::{audit, cors, framing, tus};
 
 /// Paths that somebody asks to learn whether we are alive: they must not fail because we are busy.
 const VITAL: [&str; 2] = ["/healthz", "/readyz"];
@@ -41,8 +41,9 @@ pub(crate) async fn pass(
     next: Next,
 ) -> Response {
     let settings = app.settings();
-    cors::share(&settings.server, request, |request| {
-        with_host(&app, &settings, peer, request, next)
+    cors::share(&settings.server, request, async |request| {
+        let about = tus::About::of(&request);
+        tus::in_its_words(about, with_host(&app, &settings, peer, request, next).await)
     })
     .await
 }

@@ -25,6 +25,7 @@ mod s3;
 mod serve;
 mod state;
 mod telemetry;
+mod tus;
 mod upload;
 mod v1;
 mod web;

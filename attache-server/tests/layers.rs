@@ -48,7 +48,7 @@ const ARROWS: &str = "
     deliver -> audit auth/forward conditional config cors extract net/outgoing net/peer respond state
     extract -> respond
     framing -> respond upload
-    gate -> audit config cors framing net/limits net/peer respond state
+    gate -> audit config cors framing net/limits net/peer respond state tus
     jobs -> state
     main -> allocator cli
     net ->
@@ -78,18 +78,26 @@ const ARROWS: &str = "
     serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router s3 s3/keys state
     state -> audit auth auth/session auth/tokens net/limits readiness reload respond s3/keys
     telemetry -> otlp
+    tus -> tus/request tus/response tus/words
+    tus/metadata ->
+    tus/protocol ->
+    tus/request -> tus/metadata tus/protocol
+    tus/response -> respond tus/protocol
+    tus/words -> respond tus/protocol tus/response
     upload -> upload/form upload/head upload/incoming
     upload/disposition ->
     upload/form -> upload/disposition upload/head upload/incoming
     upload/head ->
     upload/incoming ->
-    v1 -> state
+    v1 -> state v1/uploads
     v1/attachments -> audit auth extract respond state upload v1/cursor v1/json v1/visible
     v1/bulk -> audit auth extract respond state v1/visible
     v1/cursor ->
+    v1/direct -> audit auth extract net/peer respond state upload v1/json v1/visible
     v1/json ->
     v1/operate -> audit auth extract respond state
     v1/session -> audit auth auth/origin auth/session extract net/peer respond state
+    v1/uploads -> audit auth extract net/peer respond state tus upload v1/direct v1/json v1/visible
     v1/url -> audit auth extract net/peer respond state v1/json v1/visible
     v1/visible -> auth state
     web -> respond
@@ -139,7 +147,7 @@ fn crates_are_known_where_they_belong() {
         ("utoipa_axum", "router v1"),
         (
             "axum",
-            "cors deliver extract framing gate net/connection net/streams request_id respond router s3 serve state upload v1 web",
+            "cors deliver extract framing gate net/connection net/streams request_id respond router s3 serve state tus upload v1 web",
         ),
     ] {
         for user in layers.users_of(name) {

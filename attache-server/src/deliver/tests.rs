@@ -102,6 +102,7 @@ impl World {
             request = request.header(*name, *value);
         }
         let peer = Peer {
+            hang_up: tokio_util::sync::CancellationToken::new(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             secure: false,
             valve: Arc::default(),

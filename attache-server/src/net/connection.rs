@@ -97,6 +97,7 @@ impl Connection {
             address: self.address,
             secure: self.tls.is_some(),
             valve: valve.clone(),
+            hang_up: CancellationToken::new(),
         };
         let http = HttpServer {
             peer,
@@ -155,6 +156,7 @@ impl HttpServer {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (peer, router) = (self.peer, self.router);
+        let hang_up = peer.hang_up.clone();
         let requested = Arc::new(AtomicBool::new(false));
         let streams = (version == Version::HTTP_2).then(Arc::<Streams>::default);
         let service = hyper::service::service_fn({
@@ -175,7 +177,11 @@ impl HttpServer {
         });
         let builder = builder(version, self.head_timeout);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let ended = Box::pin(self.watcher.watch(connection.into_owned()));
+        let served = self.watcher.watch(connection.into_owned());
+        let ended = Box::pin(async move {
+            let ended = hang_up.run_until_cancelled_owned(served).await;
+            ended.unwrap_or(Ok(()))
+        });
         Serving {
             requested,
             streams,

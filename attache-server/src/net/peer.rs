@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::server::ServerConfig;
 use http::header::HOST;
 use http::{HeaderMap, Uri};
+use tokio_util::sync::CancellationToken;
 
 use super::valve::Valve;
 
@@ -18,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) secure: bool,
     /// Whether it takes what is written to it.
     pub(crate) valve: Arc<Valve>,
+    /// Ends the connection without an answer; for HTTP/1.
+    pub(crate) hang_up: CancellationToken,
 }
 
 impl Peer {

@@ -1,6 +1,8 @@
 //! What a caller may not see is, for that caller, not there.
 
+use attache::access::Scope;
 use attache::attachment::AttachmentId;
+use attache::catalog::partial::Upload;
 use attache::{Error, ErrorKind, Result};
 
 use crate::auth::Caller;
@@ -25,5 +27,19 @@ pub(super) async fn may_delete(app: &App, caller: &Caller, id: &AttachmentId) ->
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// The upload that a path names, if it is this caller's: of an owner that the caller may write, or begun by itself.
+pub(super) async fn own(app: &App, caller: &Caller, id: &str) -> Result<Upload> {
+    let id: AttachmentId = known(id)?;
+    let upload = app.attache.find_upload(&id).await?;
+    let its = caller.sees(upload.owner.as_ref())
+        && (upload.owner.is_some()
+            || *upload.caller == *caller.name
+            || caller.scopes.contain(Scope::Admin));
+    match its {
+        true => Ok(upload),
+        false => Err(Error::not_found(id.as_str())),
     }
 }

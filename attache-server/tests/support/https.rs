@@ -31,10 +31,22 @@ pub fn connect_secure(
 
 /// Follows a link to a loopback server.
 pub fn follow(url: &str, certificate_pem: &str, method: &str, headers: &[(&str, &str)]) -> Answer {
+    send(url, certificate_pem, method, headers, b"")
+}
+
+/// Sends bytes to a loopback server.
+pub fn send(
+    url: &str,
+    certificate_pem: &str,
+    method: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let rest = url.strip_prefix("https://").expect("https");
     let (host, target) = rest.split_once('/').expect("a path");
     let mut stream = connect_secure(host.parse().expect("an address"), certificate_pem);
-    let bytes = request(host, method, &format!("/{target}"), headers, b"");
-    stream.write_all(&bytes).expect("sent");
+    let bytes = request(host, method, &format!("/{target}"), headers, body);
+    // A refusal may come, and the connection end, while we still send; the answer is what counts.
+    let _ = stream.write_all(&bytes);
     read_answer(&mut stream)
 }

@@ -1,0 +1,259 @@
+//! Uploads whose bytes a client sends to the store by itself: they count when attache has read them, and nothing else does.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use fake_azure::FakeAzure;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use support::bucket::hex;
+use support::https::{follow, send};
+use support::{Answer, Server, files_below, noise};
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0";
+
+struct Store {
+    azure: FakeAzure,
+    server: Server,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Store {
+    fn start(variables: &[(&str, &str)]) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let azure = runtime.block_on(async {
+            let builder = FakeAzure::builder()
+                .account("acme")
+                .container("files")
+                .secret("a-secret");
+            builder.start().await.unwrap()
+        });
+        let relay = [("ATTACHE_DELIVERY__MODE", "relay")];
+        let server = Server::start_on(&azure, &[&relay[..], variables].concat());
+        Self {
+            azure,
+            server,
+            _runtime: runtime,
+        }
+    }
+}
+
+fn post(server: &Server, path: &str, body: &Value) -> Answer {
+    let json = [("Content-Type", "application/json")];
+    server.request("POST", path, &json, body.to_string().as_bytes())
+}
+
+fn ask(server: &Server, body: &Value) -> Value {
+    let answer = post(server, "/v1/uploads:direct", body);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let json = answer.json();
+    assert_eq!(json["method"], "PUT");
+    json
+}
+
+fn complete(server: &Server, asked: &Value, body: &Value) -> Answer {
+    let path = format!("/v1/uploads/{}:complete", asked["id"].as_str().unwrap());
+    post(server, &path, body)
+}
+
+/// Sends bytes as it was told to.
+fn put(store: Option<&FakeAzure>, server: &Server, asked: &Value, bytes: &[u8]) -> u16 {
+    let url = asked["url"].as_str().unwrap();
+    let headers = asked["headers"].as_object().unwrap();
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
+        .collect();
+    match store {
+        None => {
+            let path = &url[url.find("/v1/").unwrap()..];
+            server.request("PUT", path, &headers, bytes).status
+        }
+        Some(azure) => send(url, azure.ca_pem(), "PUT", &headers, bytes).status,
+    }
+}
+
+/// On both kinds of store.
+fn on_each(variables: &[(&str, &str)], case: impl Fn(&Server, Option<&FakeAzure>)) {
+    case(&Server::start(variables), None);
+    let store = Store::start(variables);
+    case(&store.server, Some(&store.azure));
+}
+
+#[test]
+fn what_a_client_has_put_into_the_store_is_an_attachment_once_it_is_completed() {
+    on_each(&[], |server, store| {
+        let bytes = [PNG, &noise(500_000)].concat();
+        let asked = ask(
+            server,
+            &json!({"filename": "写真.png", "size": bytes.len(), "content_type": "text/html", "owner": "page:42", "created_by": "user:7"}),
+        );
+        let id = asked["id"].as_str().unwrap();
+        complete(server, &asked, &json!({})).assert_problem(409, "conflict", "nothing came yet");
+        assert_eq!(put(store, server, &asked, &bytes), 201);
+        assert_eq!(server.get(&format!("/v1/attachments/{id}")).status, 404);
+        let sha256 = hex(&Sha256::digest(&bytes));
+        for _ in 0..2 {
+            let done = complete(server, &asked, &json!({"sha256": sha256}));
+            assert_eq!(done.status, 201, "{}", done.text());
+            let json = done.json();
+            assert_eq!((&json["id"], &json["sha256"]), (&json!(id), &json!(sha256)));
+            assert_eq!(json["content_type"], "image/png", "as the bytes say");
+            assert_eq!(
+                (&json["owner"], &json["created_by"]),
+                (&json!("page:42"), &json!("user:7"))
+            );
+            assert_eq!(json["filename"], "写真.png");
+        }
+        assert!(server.get(&format!("/download/{id}")).body == bytes);
+        assert_eq!(server.figure("attache_uploads_partial"), 0);
+        complete(server, &asked, &json!({"sha256": "0".repeat(64)})).assert_problem(
+            400,
+            "digest_mismatch",
+            "another digest",
+        );
+        // What the store itself would say of it.
+        if let Some(azure) = store {
+            let blob = azure
+                .blob("files", &format!("attachment/{id}.png"))
+                .unwrap();
+            assert_eq!(blob.content_type.as_deref(), Some("image/png"));
+        }
+    });
+}
+
+#[test]
+fn the_right_to_put_is_for_one_object_once_and_for_what_was_promised() {
+    on_each(&[], |server, store| {
+        let bytes = b"123456789";
+        let md5 = "JfnnlDI7RTiF9RgfG2JNCw==";
+        let asked = ask(server, &json!({"filename": "a.bin", "size": 9, "md5": md5}));
+        assert_eq!(
+            put(store, server, &asked, b"987654321"),
+            400,
+            "another digest"
+        );
+        assert_eq!(put(store, server, &asked, bytes), 201);
+        let again = put(store, server, &asked, bytes);
+        assert!(matches!(again, 403 | 409), "{again}: it is there already");
+        assert_eq!(complete(server, &asked, &json!({})).status, 201);
+        let again = put(store, server, &asked, bytes);
+        assert!(matches!(again, 403 | 409), "{again}: it is there already");
+        // Another object, another verb, another word.
+        let url = asked["url"].as_str().unwrap();
+        let next = ask(server, &json!({"filename": "a.bin", "size": 9}));
+        let (id, other_id) = (asked["id"].as_str().unwrap(), next["id"].as_str().unwrap());
+        let mut forged = next.clone();
+        forged["url"] = json!(url.replace(id, other_id));
+        assert_eq!(put(store, server, &forged, bytes), 403);
+        if let Some(azure) = store {
+            for method in ["GET", "DELETE", "HEAD"] {
+                assert_eq!(follow(url, azure.ca_pem(), method, &[]).status, 403);
+            }
+            assert!(
+                url.starts_with("https://") && url.contains("sp=c&"),
+                "{url}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_is_not_what_was_said_is_removed_and_the_next_try_may_be_right() {
+    on_each(&[], |server, store| {
+        let asked = ask(server, &json!({"filename": "a.bin", "size": 10}));
+        let length = put(store, server, &asked, b"short");
+        match store {
+            // Azure takes any length; attache looks.
+            Some(_) => {
+                assert_eq!(length, 201);
+                complete(server, &asked, &json!({})).assert_problem(
+                    400,
+                    "digest_mismatch",
+                    "another length",
+                );
+            }
+            None => assert_eq!(length, 400),
+        }
+        assert_eq!(put(store, server, &asked, b"0123456789"), 201);
+        let wrong = json!({"sha256": "0".repeat(64)});
+        complete(server, &asked, &wrong).assert_problem(400, "digest_mismatch", "another digest");
+        complete(server, &asked, &json!({})).assert_problem(409, "conflict", "it was removed");
+        assert_eq!(put(store, server, &asked, b"0123456789"), 201);
+        assert_eq!(complete(server, &asked, &json!({})).status, 201);
+    });
+}
+
+#[test]
+fn all_of_it_is_reserved_and_what_is_never_completed_is_swept() {
+    on_each(
+        &[("ATTACHE_UPLOAD__TOTAL_BYTES", "1500")],
+        |server, store| {
+            let objects = server.folder.path().join("attache-data/objects");
+            let asked = ask(server, &json!({"filename": "a.bin", "size": 1000}));
+            let second = post(server, "/v1/uploads:direct", &json!({"size": 1000}));
+            second.assert_problem(413, "quota_exceeded", "no room");
+            assert_eq!(server.get("/v1/limits").json()["used_bytes"], 1000);
+            assert_eq!(put(store, server, &asked, &noise(1000)), 201);
+            let catalog = server.folder.path().join("attache-data/attache.db");
+            let database = rusqlite::Connection::open(catalog).unwrap();
+            for change in [
+                "UPDATE uploads SET expires_ms = 1",
+                "UPDATE attachments SET upload_expires_ms = 1",
+            ] {
+                assert_eq!(database.execute(change, []).unwrap(), 1);
+            }
+            complete(server, &asked, &json!({})).assert_problem(404, "not_found", "it has expired");
+            let swept = server.request("POST", "/v1/admin/sweep", &[], b"").json();
+            assert_eq!(swept["uploads_removed"], 1, "{swept}");
+            assert_eq!(server.get("/v1/limits").json()["used_bytes"], 0);
+            match store {
+                Some(azure) => assert_eq!(azure.blobs().len(), 0),
+                None => assert!(
+                    !files_below(&objects)
+                        .iter()
+                        .any(|file| file.ends_with(".bin"))
+                ),
+            }
+        },
+    );
+}
+
+#[test]
+fn bad_requests_are_told_and_leave_nothing() {
+    let server = Server::start(&[("ATTACHE_UPLOAD__MAX_FILE_BYTES", "1MiB")]);
+    for (body, code) in [
+        (json!({"filename": "a"}), "bad_request"),
+        (json!({"size": 5, "md5": "abc"}), "bad_request"),
+        (json!({"size": -5}), "bad_request"),
+        (json!({"size": 5, "colour": "red"}), "bad_request"),
+        (json!({"size": 5, "filename": "a\u{0}b"}), "bad_request"),
+        (json!({"size": 5, "owner": "no kind"}), "bad_request"),
+        (json!({"size": 1_048_577}), "too_large"),
+    ] {
+        let answer = post(&server, "/v1/uploads:direct", &body);
+        assert_eq!(answer.json()["code"], code, "{body}");
+    }
+    assert_eq!(server.figure("attache_uploads_partial"), 0);
+    let asked = ask(&server, &json!({"size": 5}));
+    let id = asked["id"].as_str().unwrap();
+    let tus = [("Tus-Resumable", "1.0.0")];
+    let path = format!("/v1/uploads/{id}");
+    // It is no upload of several requests.
+    for method in ["HEAD", "DELETE"] {
+        assert_eq!(server.request(method, &path, &tus, b"").status, 404);
+    }
+    complete(&server, &asked, &json!({"sha256": "x"})).assert_problem(400, "bad_request", "hex");
+    complete(&server, &json!({"id": "nothing"}), &json!({})).assert_problem(
+        404,
+        "not_found",
+        "no upload",
+    );
+    for proof in ["?expires=1&sig=x", "?expires=99999999999&sig=x", ""] {
+        let status = server
+            .request("PUT", &format!("{path}/content{proof}"), &[], b"12345")
+            .status;
+        assert!(matches!(status, 400 | 403), "{proof}: {status}");
+    }
+}
