@@ -2,6 +2,7 @@
 //! nothing that was acknowledged is lost, nothing that was not stays, and what one of them knows all of them know.
 //!
 //! `ATTACHE_TEST_KILLS` sets how often one is killed (12), `ATTACHE_TEST_PAUSES` how often one is stopped (4),
+//! `ATTACHE_TEST_UPLOADS` and `ATTACHE_TEST_UPLOAD_BYTES` how many uploads of several requests there are, and how large (12 of 2 MB),
 //! `ATTACHE_TEST_SEED` repeats the choices of a run. Whoever sets one of the first two sees real time: the dead count as dead when
 //! the others find it out.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -23,6 +24,8 @@ mod paused;
 mod support;
 #[path = "replicas/together.rs"]
 mod together;
+#[path = "replicas/uploads.rs"]
+mod uploads;
 
 use std::time::{Duration, Instant};
 

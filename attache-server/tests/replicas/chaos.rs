@@ -115,7 +115,12 @@ impl Drop for Stop<'_> {
 }
 
 /// Kills one each second, and starts it again a little later; how many starts failed.
-fn kill(servers: &mut [Server], variables: &Variables, kills: u64, random: &mut Random) -> u64 {
+pub(crate) fn kill(
+    servers: &mut [Server],
+    variables: &Variables,
+    kills: u64,
+    random: &mut Random,
+) -> u64 {
     let variables = variables.all();
     let mut failed = 0;
     for _ in 0..kills {
@@ -131,7 +136,7 @@ fn kill(servers: &mut [Server], variables: &Variables, kills: u64, random: &mut 
 }
 
 /// What is there by one of them, ids with digests, each read whole.
-fn look(server: &Server) -> BTreeMap<String, String> {
+pub(crate) fn look(server: &Server) -> BTreeMap<String, String> {
     let mut there = BTreeMap::new();
     let mut after = String::new();
     loop {
