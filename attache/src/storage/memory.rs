@@ -202,7 +202,7 @@ impl Multipart for MemoryStorage {
         PartLimits {
             min_bytes: 0,
             max_bytes: MAX_OBJECT_BYTES,
-            max_parts: 10_000,
+            max_parts: 50_000,
         }
     }
 

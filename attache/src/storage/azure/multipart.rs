@@ -22,11 +22,11 @@ use crate::storage::{Blocks, Content, Stored, conflict};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests};
 
-/// Most parts, as S3 has it.
-const MAX_PARTS: u32 = 10_000;
+/// Most parts: each is a block at least, and clients of some protocols choose how small they are.
+const MAX_PARTS: u32 = BLOCK_LIMITS.max_blocks;
 
-/// Blocks of one part, so that as many parts as there may be fit into one blob, where memory allows blocks of that size.
-const BLOCKS_PER_PART: u64 = (BLOCK_LIMITS.max_blocks / MAX_PARTS) as u64;
+/// Most blocks of one part, where memory allows blocks of that size: so 10,000 large parts, which is what S3 has, fit into one blob.
+const BLOCKS_PER_PART: u64 = 5;
 
 /// Takes uploads in parts for one container.
 #[derive(Clone)]

@@ -61,7 +61,8 @@ impl Multipart for Uploads {
         PartLimits {
             min_bytes: 0,
             max_bytes: u64::MAX,
-            max_parts: 10_000,
+            // As a blob of Azure has blocks.
+            max_parts: 50_000,
         }
     }
 
