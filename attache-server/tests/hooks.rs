@@ -87,6 +87,73 @@ fn inspections(server: &Server, hook: &str, outcome: &str) -> bool {
 }
 
 #[test]
+fn an_upload_of_several_requests_is_seen_whole_before_anybody_can_read_it() {
+    let (address, seen) = clamd();
+    let server = Server::start(&[("ATTACHE_HOOKS__CLAMD", &address)]);
+    let tus = ("Tus-Resumable", "1.0.0");
+    let send = |bytes: &[u8]| {
+        let length = bytes.len().to_string();
+        let headers = [tus, ("Upload-Length", length.as_str())];
+        let created = server.request("POST", "/v1/uploads", &headers, b"");
+        let location = created.header("location").unwrap().to_owned();
+        let path = location[location.find("/v1/").unwrap()..].to_owned();
+        let mut last = None;
+        for (at, piece) in (0..).step_by(20).zip(bytes.chunks(20)) {
+            let at = at.to_string();
+            let kind = ("Content-Type", "application/offset+octet-stream");
+            let headers = [tus, kind, ("Upload-Offset", at.as_str())];
+            last = Some(server.request("PATCH", &path, &headers, piece));
+        }
+        (path, last.unwrap())
+    };
+    let (path, answer) = send(eicar().as_bytes());
+    answer.assert_problem(422, "refused", "what it finds");
+    assert_eq!(server.request("HEAD", &path, &[tus], b"").status, 404);
+    server.assert_empty("nothing of it is kept");
+    let harmless = noise(3_000);
+    let (path, answer) = send(&harmless);
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let id = path.rsplit('/').next().unwrap();
+    assert!(server.get(&format!("/download/{id}")).body == harmless);
+    let seen = seen.lock().unwrap();
+    let expected = [eicar().into_bytes(), harmless];
+    assert!(seen[..] == expected, "each as one file, once");
+}
+
+#[test]
+fn an_upload_waits_for_a_scanner_that_does_not_respond_and_goes_on_when_it_does() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    let clamd = format!("tcp://{address}");
+    drop(free);
+    let server = Server::start(&[("ATTACHE_HOOKS__CLAMD", &clamd)]);
+    let tus = ("Tus-Resumable", "1.0.0");
+    let headers = [tus, ("Upload-Length", "5")];
+    let created = server.request("POST", "/v1/uploads", &headers, b"");
+    let location = created.header("location").unwrap().to_owned();
+    let path = &location[location.find("/v1/").unwrap()..];
+    let kind = ("Content-Type", "application/offset+octet-stream");
+    let headers = [tus, kind, ("Upload-Offset", "0")];
+    let refused = server.request("PATCH", path, &headers, b"hello");
+    refused.assert_problem(503, "upstream_unavailable", "nobody looks");
+    // Never as if all were well, and never so that a client begins anew.
+    assert_eq!(server.request("HEAD", path, &[tus], b"").status, 423);
+    let listener = TcpListener::bind(address).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            scan(stream.unwrap(), 4_000_000);
+        }
+    });
+    let told = server.request("HEAD", path, &[tus], b"");
+    assert_eq!(
+        (told.status, told.header("upload-offset")),
+        (200, Some("5"))
+    );
+    let id = path.rsplit('/').next().unwrap();
+    assert_eq!(server.get(&format!("/download/{id}")).body, b"hello");
+}
+
+#[test]
 fn a_scanner_sees_every_byte_once_and_what_it_finds_is_not_kept() {
     let (address, seen) = clamd();
     for more in [&[][..], &[("ATTACHE_STORAGE__BACKEND", "memory")][..]] {

@@ -485,6 +485,21 @@ fn an_upload_is_its_callers_alone() {
 }
 
 #[test]
+fn many_senders_that_pause_leave_memory_for_one_more() {
+    let server = Server::start(&[("ATTACHE_MEMORY__TRANSFER_BYTES", "32MiB")]);
+    let bytes = noise(20_000_000);
+    let mut slow = Vec::new();
+    for number in 0..40 {
+        let path = create(&server, bytes.len(), "");
+        slow.push(begin_patch(&server, &path, 0, bytes.len(), &bytes[..1000]));
+        await_bytes(&server, (number + 1) * 1000);
+    }
+    let path = create(&server, bytes.len(), "");
+    assert_eq!(patch(&server, &path, 0, &bytes).status, 204);
+    assert_stored(&server, &path, &bytes);
+}
+
+#[test]
 fn what_lies_too_long_is_gone_for_its_client_and_swept() {
     let store = Store::start();
     let mut variables = store.variables();

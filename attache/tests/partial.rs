@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use attache::attachment::{AttachmentId, Hex, ObjectKey};
+use attache::attachment::{AttachmentId, Hex, NewAttachment, ObjectKey};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Draft, partial::PartialUploads};
+use attache::service::{Append, Appended, NewPartial};
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::multipart::{Part, UploadRef};
 use attache::storage::{Storage, Stored};
@@ -295,4 +296,93 @@ async fn a_sweep_removes_what_has_expired_with_its_parts_and_so_does_a_deletion(
     assert_eq!(world.files(), empty);
     let limits = service.limits(None).await.expect("read");
     assert_eq!(limits.used_bytes, 0);
+}
+
+/// A body that brings `bytes`, and then nothing until it is told to go on.
+fn pausing(
+    bytes: Bytes,
+) -> (
+    impl futures::Stream<Item = attache::Result<Bytes>> + Send,
+    Go,
+) {
+    let (go, waits) = tokio::sync::oneshot::channel::<Bytes>();
+    let rest = futures::stream::once(async { Ok(waits.await.unwrap_or_default()) });
+    let first = futures::stream::iter([Ok(bytes)]);
+    (futures::StreamExt::chain(first, rest), go)
+}
+
+type Go = tokio::sync::oneshot::Sender<Bytes>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_another_process_ends_the_one_that_runs_which_stores_what_it_has() {
+    let world = World {
+        folder: tempfile::tempdir().expect("a folder"),
+    };
+    let (one, other) = (world.service().await, world.service().await);
+    let bytes = pattern(100_000, 1);
+    let new = NewPartial {
+        new: NewAttachment {
+            size: Some(bytes.len() as u64),
+            ..NewAttachment::default()
+        },
+        ..NewPartial::default()
+    };
+    let id = one.create_upload(new).await.expect("created").id;
+    let (body, _go) = pausing(bytes.slice(..30_000));
+    let running = tokio::spawn({
+        let (one, id) = (one.clone(), id.clone());
+        async move { one.append(&id, Append::default(), body).await }
+    });
+    while !other.find_upload(&id).await.expect("there").is_held {
+        tokio::task::yield_now().await;
+    }
+    // What it has read is in no figure before it is stored; so it is asked until it was read.
+    let began = std::time::Instant::now();
+    let told = other.upload_progress(&id).await.expect("told");
+    assert!(began.elapsed() < Duration::from_secs(1), "within a second");
+    let ended = running.await.expect("no panic").expect("ended");
+    assert!(matches!(ended, Appended::Taken), "{ended:?}");
+    assert!([0, 30_000].contains(&told.offset), "{}", told.offset);
+    let rest = bytes.slice(usize::try_from(told.offset).expect("small")..);
+    let append = Append {
+        offset: told.offset,
+        ..Append::default()
+    };
+    let body = futures::stream::iter([Ok(rest)]);
+    let done = other.append(&id, append, body).await.expect("stored");
+    let Appended::Completed(_, attachment) = done else {
+        panic!("{done:?}");
+    };
+    assert_eq!(attachment.sha256, Hex(Sha256::digest(&bytes).into()));
+    assert_eq!(one.find(&id).await.expect("there"), *attachment);
+    one.close(Duration::ZERO).await;
+    other.close(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_uploads_that_wait_are_looked_through_within_a_second() {
+    let world = World {
+        folder: tempfile::tempdir().expect("a folder"),
+    };
+    let service = world.service().await;
+    let new = || NewPartial {
+        new: NewAttachment {
+            size: Some(1_000_000),
+            ..NewAttachment::default()
+        },
+        metadata: "filename YS50eHQ=".to_owned(),
+        caller: "token:wiki".to_owned(),
+    };
+    for _ in 0..100 {
+        let some = (0..100).map(|_| service.create_upload(new()));
+        for created in join_all(some).await {
+            created.expect("created");
+        }
+    }
+    let began = std::time::Instant::now();
+    let report = service.sweep().await.expect("swept");
+    let took = began.elapsed();
+    assert_eq!(report.uploads_removed, 0);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    service.close(Duration::ZERO).await;
 }

@@ -89,9 +89,11 @@ impl Holds {
         )
     }
 
-    /// Tells the request that works on an upload to let go.
-    pub(super) fn tell(&self, id: &AttachmentId) {
-        if let Some(held) = self.state().held.get(id) {
+    /// Tells the request that holds an upload with this epoch to let go; not one that came after it.
+    pub(super) fn tell(&self, id: &AttachmentId, epoch: u64) {
+        let state = self.state();
+        let held = state.held.get(id);
+        if let Some(held) = held.filter(|held| held.epoch == Some(epoch)) {
             held.let_go.cancel();
         }
     }
@@ -116,6 +118,21 @@ mod tests {
         assert!(holds.is_held(&id));
         holds.leave(&id, second.number);
         assert!(!holds.is_held(&id));
+    }
+
+    #[test]
+    fn only_the_request_that_is_meant_is_told_to_let_go() {
+        let (holds, id) = (Holds::default(), id());
+        let first = holds.enter(&id, None).expect("free");
+        holds.taken(&id, first.number, 7);
+        holds.leave(&id, first.number);
+        let second = holds.enter(&id, None).expect("free");
+        holds.tell(&id, 7);
+        holds.taken(&id, second.number, 8);
+        holds.tell(&id, 7);
+        assert!(!second.let_go.is_cancelled());
+        holds.tell(&id, 8);
+        assert!(second.let_go.is_cancelled());
     }
 
     #[test]

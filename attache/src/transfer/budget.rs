@@ -7,6 +7,9 @@
 //! - an upload to Azure holds at most `upload.concurrency` blocks that are on their way and one that fills, each of
 //!   `upload.block_bytes` (a file of known length that fits one block holds its length); an upload to local disk
 //!   holds nothing,
+//! - a request of an upload of several requests holds at most two parts, one that fills and one that is on its way, each of
+//!   `upload.block_bytes`, and of a sixteenth of what is free where that is less, down to 256 KiB ([`Budget::share`]); between two
+//!   requests it holds nothing,
 //! - a relayed download holds [`RELAY_BYTES`].
 //!
 //! So the buffers of all transfers never exceed `memory.transfer_bytes`, however many there are. Whoever finds
@@ -104,6 +107,13 @@ impl Budget {
     /// The largest block that an upload may ask for, so that at least four fit.
     pub fn largest_block(&self) -> u64 {
         u64::from(self.0.common_pages) * PAGE / 4
+    }
+
+    /// How much one of many transfers should take that may take any amount: `most`, but no more than a sixteenth of what is free now,
+    /// and never less than `least`. So those that come late find something, however slow the early ones are.
+    pub fn share(&self, least: u64, most: u64) -> u64 {
+        let free = self.0.common.available_permits() as u64 * PAGE;
+        (free / 16).clamp(least.min(most), most)
     }
 
     /// Whether somebody waits in line.
@@ -211,6 +221,22 @@ mod tests {
         drop(held);
         budget.acquire(MIB).await.expect("given back");
         assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_share_of_those_that_come_late_is_small_and_there_is_one() {
+        let budget = Budget::new(32 * MIB);
+        let (least, most) = (256 * 1024, MIB);
+        let mut held = Vec::new();
+        let mut last = most;
+        for transfer in 0..40 {
+            let share = budget.share(least, most);
+            assert!((least..=last).contains(&share), "{share}");
+            let free = budget.acquire_within(share, Duration::ZERO).await;
+            held.push(free.unwrap_or_else(|error| panic!("{transfer}: {error}")));
+            last = share;
+        }
+        assert_eq!((held[0].bytes(), last), (most, least));
     }
 
     #[tokio::test]

@@ -22,6 +22,9 @@ use crate::storage::multipart::{Part, PartReceipt, UploadRef};
 use crate::transfer::body::{self, Body};
 use crate::transfer::running::Running;
 
+/// The least that a part is, where the body has more.
+const LEAST_PART: u64 = 256 * 1024;
+
 /// How long a running upload waits for the memory of its next part.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -276,7 +279,7 @@ struct Sent {
 impl Flow<'_> {
     async fn run(&mut self, mut source: Source, size: Option<u64>) -> Result<(), Stop> {
         let name = self.upload.upload.clone().ok_or_else(gone)?;
-        let part_bytes = self.part_bytes()?;
+        let (least, most) = self.part_bytes()?;
         let budget = self.parts.budget.clone();
         let mut known = Known {
             digests: Running::from_bytes(&self.upload.digests)?,
@@ -287,6 +290,7 @@ impl Flow<'_> {
         let mut wait = crate::transfer::budget::MAX_WAIT;
         loop {
             let wanted = end.saturating_sub(known.digests.size());
+            let part_bytes = budget.share(least, most);
             let room = part_bytes.min(wanted.min(source.room())).max(1);
             // The part on its way needs nothing more, so whoever waits here waits for others, never for itself.
             let permit = budget.acquire_within(room, wait).await;
@@ -321,16 +325,19 @@ impl Flow<'_> {
         }
     }
 
-    /// How large parts are: as blocks are, and larger only if the whole would have too many otherwise.
-    fn part_bytes(&self) -> Result<u64> {
+    /// How large parts are, at least and at most: as blocks are or less, and larger only if the whole would have too many otherwise.
+    fn part_bytes(&self) -> Result<(u64, u64)> {
         let limits = store(&self.parts)?.limits();
         // Half of them are for bodies that end or break off before a part is full.
         let fit = u64::from(limits.max_parts / 2).max(1);
         let needed = self.length.map_or(0, |length| length.div_ceil(fit));
-        let bytes = self.parts.config.upload.block_bytes.max(needed);
-        Ok(bytes
-            .min(limits.max_bytes)
-            .min(self.parts.budget.largest_block()))
+        let fits = |bytes: u64| {
+            bytes
+                .min(limits.max_bytes)
+                .min(self.parts.budget.largest_block())
+        };
+        let most = fits(self.parts.config.upload.block_bytes.max(needed));
+        Ok((fits(LEAST_PART.max(needed)).min(most), most))
     }
 
     fn send(&self, name: &UploadRef, number: u32, chunk: Chunk, known: Known) -> Result<Sent> {

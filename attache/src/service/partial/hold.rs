@@ -124,7 +124,10 @@ impl Attache {
                 continue;
             };
             match partials.contested(&held).await {
-                Ok(contested) => contested.iter().for_each(|id| self.0.holds.tell(id)),
+                Ok(contested) => {
+                    let told = held.iter().filter(|(id, _)| contested.contains(id));
+                    told.for_each(|(id, epoch)| self.0.holds.tell(id, *epoch));
+                }
                 Err(error) => {
                     tracing::debug!(error = error.report(), "cannot see who waits for uploads");
                 }
