@@ -14,14 +14,15 @@ use attache::access::sealed::SealedKeys;
 use attache::access::tokens::{StoredToken, Token};
 use attache::access::{Owners, Scope};
 use attache::attachment::{AttachmentId, Hex};
-use attache::catalog::Begun;
 use attache::catalog::bulk::{Bulk, Row, State};
 use attache::catalog::config::CatalogConfig;
 use attache::catalog::copy::{self, Inventory, Mode, Progress, Report};
 use attache::catalog::open::{open_source, open_target};
+use attache::catalog::partial::{NewUpload, Step};
 use attache::catalog::sqlite::SqliteCatalog;
+use attache::catalog::{Begun, Draft};
 use attache::storage::Stored;
-use attache::storage::multipart::UploadRef;
+use attache::storage::multipart::{PartReceipt, UploadRef};
 use attache::testing::processes::access_key;
 use attache::testing::rows::{draft, stored, with_key};
 use attache::{ErrorKind, Result};
@@ -102,6 +103,57 @@ async fn suspend(catalog: &dyn Bulk) -> AttachmentId {
     draft.id
 }
 
+/// An upload of several requests, of which two parts are there.
+async fn part_of(catalog: &dyn Bulk, direct: bool) -> AttachmentId {
+    let draft = Draft {
+        reserve: 0,
+        ..draft()
+    };
+    let partial = catalog.partial().expect("it keeps them");
+    let name = UploadRef::new(draft.key.clone(), "tok-en.2".to_owned()).expect("plain");
+    let end = OffsetDateTime::now_utc() + Duration::from_secs(1000);
+    let end = end.replace_nanosecond(0).expect("a time");
+    let new = NewUpload {
+        upload: name,
+        length: direct.then_some(500),
+        digests: vec![1, 0, 255],
+        direct,
+        metadata: "filename YQ==".to_owned(),
+        claim: direct.then(|| "image/png".to_owned()),
+        caller: "token:wiki".to_owned(),
+        expires_at: end,
+    };
+    partial.create(&draft, &new).await.expect("created");
+    let now = OffsetDateTime::now_utc();
+    for number in 1..3 {
+        let held = partial.take(&draft.id, now, false).await.expect("there");
+        let held = held.expect("free");
+        let step = Step {
+            epoch: held.epoch,
+            from: held.offset,
+            offset: held.offset + 50,
+            length: None,
+            receipt: Some(PartReceipt {
+                number,
+                size: 50,
+                crc64: u64::MAX - u64::from(number),
+                tag: format!("tag.{number}"),
+            }),
+            first: vec![0, 1, 2],
+            digests: vec![9; 300],
+            content_type: None,
+            expires_at: end,
+            quota: None,
+        };
+        partial.advance(&draft.id, &step).await.expect("recorded");
+        partial
+            .release(&draft.id, held.epoch)
+            .await
+            .expect("released");
+    }
+    draft.id
+}
+
 /// Rows of all kinds, tokens and ended sessions, and a key unless there is one.
 async fn fill(catalog: &dyn Bulk, count: usize) {
     let sealed: [u8; 61] = std::array::from_fn(|_| rand::random());
@@ -143,7 +195,10 @@ async fn fill(catalog: &dyn Bulk, count: usize) {
         futures::future::join_all(some.map(make)).await;
     }
     for n in 0..3 {
-        suspend(catalog).await;
+        match n {
+            0 => drop(suspend(catalog).await),
+            n => drop(part_of(catalog, n == 1).await),
+        }
         let made = token(&format!("tökén {n}"));
         catalog.insert(&made).await.expect("kept");
         let used = vec![(made.token.id, 1_700_000_000)];
@@ -267,6 +322,17 @@ async fn rows_tokens_sessions_and_keys_go_over_in_every_direction_and_a_second_c
             let partial = target.partial().expect("it keeps them");
             let resumed = partial.resume(&row.id).await.expect("resumed");
             assert_eq!((resumed.key, resumed.reserved), (row.key.clone(), 100));
+            let State::Partial { progress, .. } = &row.state else {
+                continue;
+            };
+            if let Some(progress) = progress {
+                let now = OffsetDateTime::now_utc();
+                let there = partial.look(&row.id, now).await.expect("there");
+                assert_eq!((there.offset, there.length), (100, progress.length));
+                assert_eq!((there.parts, there.direct), (2, progress.direct));
+                let receipts = partial.receipts(&row.id).await.expect("kept");
+                assert_eq!((receipts.len(), &receipts), (2, &progress.receipts));
+            }
             target.commit(&row.id, &stored(5)).await.expect("finished");
         }
         assert_books(&target).await;
