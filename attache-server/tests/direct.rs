@@ -3,12 +3,16 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use fake_azure::FakeAzure;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::bucket::hex;
 use support::https::{follow, send};
 use support::{Answer, Server, files_below, noise};
+use test_support::{Azurite, Chromium};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0";
 
@@ -256,4 +260,105 @@ fn bad_requests_are_told_and_leave_nothing() {
             .status;
         assert!(matches!(status, 400 | 403), "{proof}: {status}");
     }
+}
+
+/// A page of another origin, which shows nothing; its origin.
+fn page() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 4096]);
+            let html = "<!doctype html><title>a page</title>";
+            let _ = write!(
+                client,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{html}",
+                html.len()
+            );
+        }
+    });
+    origin
+}
+
+/// What a page does: asks, sends, completes.
+const SEND: &str = r#"
+    const [base, size, done] = arguments;
+    const api = async (path, body) => {
+        const headers = { "content-type": "application/json" };
+        const answer = await fetch(base + path, { method: "POST", headers, body: JSON.stringify(body) });
+        return { status: answer.status, ...(await answer.json()) };
+    };
+    (async () => {
+        const piece = new Uint8Array(1 << 20).map((_, at) => at * 7 + (at >> 8));
+        const file = new Blob(Array(size >> 20).fill(piece), { type: "video/mp4" });
+        const asked = await api("/v1/uploads:direct", { filename: "film.bin", size: file.size, content_type: file.type });
+        const put = await fetch(asked.url, { method: asked.method, headers: asked.headers, body: file });
+        const again = await fetch(asked.url, { method: asked.method, headers: asked.headers, body: "x" });
+        const completed = await api(`/v1/uploads/${asked.id}:complete`, {});
+        return { put: put.status, etag: put.headers.get("etag"), again: again.status, completed };
+    })().then(done, (error) => done({ error: String(error) }));
+"#;
+
+/// `ATTACHE_TEST_DIRECT_MIB` sets how large the file is (32).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_a_browser_sends_a_file_to_azure_itself_and_only_the_look_passes_through_us() {
+    let (Some(azurite), Some(chromium)) = (
+        Azurite::start_oauth().await,
+        Chromium::start_trusting_all().await,
+    ) else {
+        return;
+    };
+    let mebibytes = std::env::var("ATTACHE_TEST_DIRECT_MIB");
+    let mebibytes: u64 = mebibytes.map_or(32, |text| text.parse().unwrap());
+    let size = mebibytes << 20;
+    azurite.create_container("files").await;
+    let origin = page();
+    azurite.allow_pages(&origin).await;
+    let server = Server::start(&[
+        ("ATTACHE_STORAGE__BACKEND", "azure"),
+        ("AZURE_STORAGE_CONTAINER_NAME", "files"),
+        (
+            "ATTACHE_STORAGE__AZURE__CONNECTION_STRING",
+            &azurite.connection_string(),
+        ),
+        (
+            "ATTACHE_STORAGE__AZURE__CA_FILE",
+            azurite.ca_file().unwrap().to_str().unwrap(),
+        ),
+        ("ATTACHE_SERVER__CORS_ORIGINS", &origin),
+    ]);
+    let client = chromium.client();
+    let mut timeouts = client.get_timeouts().await.unwrap();
+    timeouts.set_script(Some(std::time::Duration::from_secs(300)));
+    client.update_timeouts(timeouts).await.unwrap();
+    client.goto(&format!("{origin}/")).await.unwrap();
+    let before = server.resident_peak();
+    let base = format!("http://{}", server.address);
+    let told = client
+        .execute_async(SEND, vec![json!(base), json!(size)])
+        .await
+        .unwrap();
+    assert_eq!(told["put"], 201, "{told}");
+    assert!(told["etag"].is_string(), "{told}");
+    assert!(matches!(told["again"].as_u64(), Some(403 | 409)), "{told}");
+    let completed = &told["completed"];
+    assert_eq!(
+        (&completed["status"], &completed["size"]),
+        (&json!(201), &json!(size))
+    );
+    let piece: Vec<u8> = (0..1_u32 << 20)
+        .map(|at| (at * 7 + (at >> 8)) as u8)
+        .collect();
+    let mut sha256 = Sha256::new();
+    for _ in 0..mebibytes {
+        sha256.update(&piece);
+    }
+    assert_eq!(completed["sha256"], hex(&sha256.finalize()));
+    assert_eq!(
+        server.figure("attache_transferred_bytes_total{direction=\"in\"}"),
+        0
+    );
+    let more = server.resident_peak() - before;
+    assert!(more < 32 << 20, "{more} bytes more than when it was idle");
 }

@@ -132,6 +132,43 @@ impl Azurite {
         );
     }
 
+    /// Lets pages of `origin` send blobs, as an operator does with a CORS rule of the account.
+    pub async fn allow_pages(&self, origin: &str) {
+        let rules = format!(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties><Cors><CorsRule>\
+             <AllowedOrigins>{origin}</AllowedOrigins><AllowedMethods>PUT</AllowedMethods>\
+             <AllowedHeaders>content-type,content-md5,x-ms-blob-type</AllowedHeaders><ExposedHeaders>etag</ExposedHeaders>\
+             <MaxAgeInSeconds>60</MaxAgeInSeconds></CorsRule></Cors></StorageServiceProperties>"
+        );
+        let date = OffsetDateTime::now_utc()
+            .format(format_description!(
+                "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+            ))
+            .expect("every time has these parts");
+        let headers = format!("x-ms-date:{date}\nx-ms-version:{API_VERSION}\n");
+        let resource = format!("/{0}/{0}/\ncomp:properties\nrestype:service", Self::ACCOUNT);
+        let length = rules.len();
+        // Verb, two empty lines, the length, and eight more headers that are not sent.
+        let signature = sign(&format!(
+            "PUT\n\n\n{length}{}{headers}{resource}",
+            "\n".repeat(9)
+        ));
+        let answer = self
+            .exchange(&format!(
+                "PUT /{account}/?restype=service&comp=properties HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\
+                 x-ms-date: {date}\r\nx-ms-version: {API_VERSION}\r\n\
+                 Authorization: SharedKey {account}:{signature}\r\nConnection: close\r\n\r\n{rules}",
+                account = Self::ACCOUNT,
+                host = self.address,
+            ))
+            .await
+            .unwrap_or_else(|error| panic!("azurite: CORS: {error}"));
+        assert!(
+            answer.starts_with("HTTP/1.1 202"),
+            "azurite: CORS: {answer}"
+        );
+    }
+
     /// Sends `request` as it is and gives the whole answer, which must end with the connection.
     ///
     /// For what the tests of this crate and a curious debugger want to ask Azurite past any client library.

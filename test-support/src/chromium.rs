@@ -28,6 +28,15 @@ impl Chromium {
     ///
     /// Uses `ATTACHE_TEST_CHROMEDRIVER` and `ATTACHE_TEST_CHROMIUM`, else the search path.
     pub async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// One that trusts every certificate: those of servers that a test has started.
+    pub async fn start_trusting_all() -> Option<Self> {
+        Self::start_with(&["--ignore-certificate-errors"]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Option<Self> {
         let chromedriver = tool::find("chromedriver", "ATTACHE_TEST_CHROMEDRIVER", || {
             tool::on_path(&["chromedriver"])
         })?;
@@ -48,6 +57,7 @@ impl Chromium {
         .await;
 
         let mut arguments: Vec<String> = FLAGS.map(str::to_owned).to_vec();
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let mut capabilities = Capabilities::new();
         let downloads = profile.path().join("downloads");

@@ -122,6 +122,16 @@ impl Server {
         self.child.id()
     }
 
+    /// The most that was resident so far, in bytes.
+    pub fn resident_peak(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("alive");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.expect("a peak").parse().expect("a number");
+        kib * 1024
+    }
+
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
