@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use support::bucket::hex;
 use support::https::{follow, send};
 use support::{Answer, Server, files_below, noise};
+use test_support::fantoccini::Locator;
 use test_support::{Azurite, Chromium};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0";
@@ -262,7 +263,7 @@ fn bad_requests_are_told_and_leave_nothing() {
     }
 }
 
-/// A page of another origin, which shows nothing; its origin.
+/// A page of another origin, on which a file can be chosen; its origin.
 fn page() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -270,7 +271,7 @@ fn page() -> String {
         for client in listener.incoming() {
             let mut client = client.unwrap();
             let _ = client.read(&mut [0; 4096]);
-            let html = "<!doctype html><title>a page</title>";
+            let html = "<!doctype html><title>a page</title><input type=file id=file>";
             let _ = write!(
                 client,
                 "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{html}",
@@ -283,16 +284,15 @@ fn page() -> String {
 
 /// What a page does: asks, sends, completes.
 const SEND: &str = r#"
-    const [base, size, done] = arguments;
+    const [base, done] = arguments;
     const api = async (path, body) => {
         const headers = { "content-type": "application/json" };
         const answer = await fetch(base + path, { method: "POST", headers, body: JSON.stringify(body) });
         return { status: answer.status, ...(await answer.json()) };
     };
     (async () => {
-        const piece = new Uint8Array(1 << 20).map((_, at) => at * 7 + (at >> 8));
-        const file = new Blob(Array(size >> 20).fill(piece), { type: "video/mp4" });
-        const asked = await api("/v1/uploads:direct", { filename: "film.bin", size: file.size, content_type: file.type });
+        const file = document.getElementById("file").files[0];
+        const asked = await api("/v1/uploads:direct", { filename: file.name, size: file.size, content_type: file.type });
         const put = await fetch(asked.url, { method: asked.method, headers: asked.headers, body: file });
         const again = await fetch(asked.url, { method: asked.method, headers: asked.headers, body: "x" });
         const completed = await api(`/v1/uploads/${asked.id}:complete`, {});
@@ -333,12 +333,21 @@ async fn a_page_in_a_browser_sends_a_file_to_azure_itself_and_only_the_look_pass
     timeouts.set_script(Some(std::time::Duration::from_secs(300)));
     client.update_timeouts(timeouts).await.unwrap();
     client.goto(&format!("{origin}/")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("film.mp4");
+    let mut sha256 = Sha256::new();
+    let mut file = std::fs::File::create(&path).unwrap();
+    for number in 0..mebibytes {
+        let bytes = (0..1_u64 << 20).map(|at| (at * 7 + (at >> 8) + number) as u8);
+        let piece: Vec<u8> = bytes.collect();
+        sha256.update(&piece);
+        file.write_all(&piece).unwrap();
+    }
+    let input = client.find(Locator::Id("file")).await.unwrap();
+    input.send_keys(path.to_str().unwrap()).await.unwrap();
     let before = server.resident_peak();
     let base = format!("http://{}", server.address);
-    let told = client
-        .execute_async(SEND, vec![json!(base), json!(size)])
-        .await
-        .unwrap();
+    let told = client.execute_async(SEND, vec![json!(base)]).await.unwrap();
     assert_eq!(told["put"], 201, "{told}");
     assert!(told["etag"].is_string(), "{told}");
     assert!(matches!(told["again"].as_u64(), Some(403 | 409)), "{told}");
@@ -347,13 +356,6 @@ async fn a_page_in_a_browser_sends_a_file_to_azure_itself_and_only_the_look_pass
         (&completed["status"], &completed["size"]),
         (&json!(201), &json!(size))
     );
-    let piece: Vec<u8> = (0..1_u32 << 20)
-        .map(|at| (at * 7 + (at >> 8)) as u8)
-        .collect();
-    let mut sha256 = Sha256::new();
-    for _ in 0..mebibytes {
-        sha256.update(&piece);
-    }
     assert_eq!(completed["sha256"], hex(&sha256.finalize()));
     assert_eq!(
         server.figure("attache_transferred_bytes_total{direction=\"in\"}"),
