@@ -303,6 +303,11 @@ fn forged(what: &str) -> Error {
     Error::new(ErrorKind::Forbidden, what)
 }
 
+// By its path, which holds where a fuzz target takes this file in, too.
+#[cfg(test)]
+#[path = "chunked/signed.rs"]
+mod signed;
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -437,4 +437,6 @@ fn timestamp_of_date(date: &str) -> Result<String, BadSignature> {
 }
 
 #[cfg(test)]
+mod any;
+#[cfg(test)]
 mod tests;
