@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use support::Server;
+use support::bucket;
 use test_support::Chromium;
 use test_support::fantoccini::{Client, Locator};
 
@@ -240,6 +241,93 @@ async fn scripts_of_a_listed_page_use_the_api_and_no_others_do() {
     }
     let left = tokio::task::block_in_place(|| server.get("/v1/attachments").json());
     assert_eq!(left["items"], json!([]));
+    chromium.close().await;
+}
+
+/// What a script of a page learns of a request to a bucket: status, entity tag and text of the response.
+const ASK_BUCKET: &str = "
+    const [url, method, text, fields, done] = arguments;
+    let body = method === 'GET' ? undefined : text;
+    if (fields !== null) {
+        body = new FormData();
+        for (const [name, value] of fields) body.append(name, value);
+        body.append('file', new Blob([text], { type: 'text/plain' }), 'a.txt');
+    }
+    fetch(url, { method, body })
+        .then(async (response) => done([response.status, response.headers.get('ETag'), await response.text()]))
+        .catch((error) => done(['blocked', error.message]));
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn scripts_of_a_listed_page_use_a_bucket_by_forms_and_urls_and_no_others_do() {
+    let Some(chromium) = Chromium::start().await else {
+        return;
+    };
+    let client = chromium.client();
+    let page = serve_page(b"<!doctype html><title>wiki</title><body>");
+    let listed = format!("http://localhost:{}", page.port());
+    let variables = [
+        ("ATTACHE_S3__LISTEN", "127.0.0.1:0"),
+        ("ATTACHE_S3__BUCKETS__FILES__CONTAINER", "files"),
+        ("ATTACHE_S3__BUCKETS__FILES__CORS_ORIGINS", &listed),
+    ];
+    let server = Server::start(&variables);
+    let key = tokio::task::block_in_place(|| {
+        let folder = server.folder.path();
+        bucket::Client::new(
+            server.s3_address(),
+            folder,
+            &variables,
+            &["--bucket", "files"],
+        )
+    });
+    let ask = async |method: &str, target: &str, text: &str, fields: Value| {
+        let url = format!("http://{}{target}", key.address);
+        let arguments = vec![json!(url), json!(method), json!(text), fields];
+        client.execute_async(ASK_BUCKET, arguments).await.unwrap()
+    };
+    let post = async |name: &str, text: &str| {
+        let fields = json!(key.form("files", name));
+        ask("POST", "/files", text, fields).await
+    };
+    let put = async |name: &str, text: &str| {
+        let target = key.presigned("PUT", &format!("/files/{name}"), "", 60);
+        ask("PUT", &target, text, Value::Null).await
+    };
+    let get = async |name: &str| {
+        let target = key.presigned("GET", &format!("/files/{name}"), "", 60);
+        ask("GET", &target, "", Value::Null).await
+    };
+    let there = |name: &str| {
+        let path = format!("/files/{name}");
+        tokio::task::block_in_place(|| key.send("HEAD", &path, "", &[], b"").status)
+    };
+
+    client.goto(&listed).await.unwrap();
+    // The MD5 of "hello", and of "world".
+    let hello = json!("\"5d41402abc4b2a76b9719d911017c592\"");
+    let world = json!("\"7d793037a0760186574b0282f2f435e7\"");
+    let posted = post("form", "hello").await;
+    assert_eq!((&posted[0], &posted[1]), (&json!(201), &hello), "{posted}");
+    assert_eq!(put("url", "world").await, json!([200, world, ""]));
+    assert_eq!(get("form").await, json!([200, hello, "hello"]));
+    assert_eq!(get("url").await, json!([200, world, "world"]));
+    // The page learns of what is refused, too.
+    let missing = get("missing").await;
+    assert_eq!(missing[0], 404, "{missing}");
+    assert!(
+        missing[2].as_str().unwrap().contains("NoSuchKey"),
+        "{missing}"
+    );
+
+    // The same page under its other name is not listed: it reads nothing, and its PUT never comes.
+    client.goto(&format!("http://{page}/")).await.unwrap();
+    assert_eq!(get("form").await[0], "blocked");
+    assert_eq!(put("other", "hello").await[0], "blocked");
+    assert_eq!(there("other"), 404);
+    // Browsers send forms anywhere without asking, and this one has a policy that allows it; the page sees nothing of the answer.
+    assert_eq!(post("sent", "hello").await[0], "blocked");
+    assert_eq!(there("sent"), 200);
     chromium.close().await;
 }
 

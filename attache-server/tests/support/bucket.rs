@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use sha2::{Digest as _, Sha256};
 
@@ -154,6 +156,34 @@ impl Client {
         format!("{path}?{query}&X-Amz-Signature={signature}")
     }
 
+    /// The fields of a form by which whoever has them may put one object, and which is answered with 201.
+    pub fn form(&self, bucket: &str, key: &str) -> Vec<(&'static str, String)> {
+        let date = timestamp(time::Duration::ZERO);
+        let credential = format!("{}/{}/auto/s3/aws4_request", self.id, &date[..8]);
+        let mut fields = vec![
+            ("key", key.to_owned()),
+            ("success_action_status", "201".to_owned()),
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256".to_owned()),
+            ("x-amz-credential", credential),
+            ("x-amz-date", date.clone()),
+        ];
+        let equal = fields
+            .iter()
+            .map(|(name, value)| serde_json::json!(["eq", format!("${name}"), value]));
+        let conditions = equal.chain([
+            serde_json::json!({ "bucket": bucket }),
+            serde_json::json!(["content-length-range", 1, 1_000_000]),
+        ]);
+        let policy = serde_json::json!({
+            "expiration": "2100-01-01T00:00:00Z",
+            "conditions": conditions.collect::<Vec<_>>(),
+        });
+        let policy = STANDARD.encode(policy.to_string());
+        let signature = sign(&self.signing_key(&date), policy.as_bytes());
+        fields.extend([("policy", policy), ("x-amz-signature", hex(&signature))]);
+        fields
+    }
+
     fn signature(
         &self,
         method: &str,
@@ -187,11 +217,14 @@ impl Client {
             "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
             hex(&Sha256::digest(canonical.as_bytes()))
         );
-        let mut key = format!("AWS4{}", self.secret).into_bytes();
-        for part in [&date[..8], "auto", "s3", "aws4_request"] {
-            key = sign(&key, part.as_bytes());
-        }
-        hex(&sign(&key, text.as_bytes()))
+        hex(&sign(&self.signing_key(date), text.as_bytes()))
+    }
+
+    fn signing_key(&self, date: &str) -> Vec<u8> {
+        let front = format!("AWS4{}", self.secret).into_bytes();
+        let parts = [&date[..8], "auto", "s3", "aws4_request"];
+        let signed = |key: Vec<u8>, part: &str| sign(&key, part.as_bytes());
+        parts.into_iter().fold(front, signed)
     }
 }
 
