@@ -705,30 +705,7 @@ fn pages_of_origins_that_are_listed_may_use_urls_by_scripts() {
 
 #[test]
 fn urls_of_the_old_version_name_the_cure_or_work_where_they_may() {
-    let old = |client: &Client| {
-        let expires =
-            (time::OffsetDateTime::now_utc() + time::Duration::minutes(1)).unix_timestamp();
-        let text = format!("GET\n\n\n{expires}\n/files/a.txt");
-        let key = ring::hmac::Key::new(
-            ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            client.secret.as_bytes(),
-        );
-        let signature = ring::hmac::sign(&key, text.as_bytes());
-        use base64::Engine as _;
-        let signature = base64::engine::general_purpose::STANDARD.encode(signature.as_ref());
-        let signature = signature
-            .replace('+', "%2B")
-            .replace('/', "%2F")
-            .replace('=', "%3D");
-        get(
-            client,
-            &format!(
-                "/files/a.txt?AWSAccessKeyId={}&Signature={signature}&Expires={expires}",
-                client.id
-            ),
-            &[],
-        )
-    };
+    let old = |client: &Client| get(client, &old_url(client, "GET", ""), &[]);
     let (_server, client) = start(&[], &ALL);
     let refused = old(&client);
     assert_eq!(code(&refused), "InvalidRequest");
@@ -736,6 +713,57 @@ fn urls_of_the_old_version_name_the_cure_or_work_where_they_may() {
     let (_server, client) = start(&[("ATTACHE_S3__SIGV2", "true")], &ALL);
     client.send("PUT", "/files/a.txt", "", &[], b"hello");
     assert_eq!(old(&client).body, b"hello");
+}
+
+/// A URL of signature version 2 for `/files/a.txt`. `amz`: a parameter that is signed as the header that it stands for, or nothing.
+fn old_url(client: &Client, method: &str, amz: &str) -> String {
+    let expires = (time::OffsetDateTime::now_utc() + time::Duration::minutes(1)).unix_timestamp();
+    let line = match amz.split_once('=') {
+        Some((name, value)) => format!("{name}:{value}\n"),
+        None => String::new(),
+    };
+    let text = format!("{method}\n\n\n{expires}\n{line}/files/a.txt");
+    let key = ring::hmac::Key::new(
+        ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        client.secret.as_bytes(),
+    );
+    let signature = ring::hmac::sign(&key, text.as_bytes());
+    use base64::Engine as _;
+    let signature = base64::engine::general_purpose::STANDARD.encode(signature.as_ref());
+    let signature = signature
+        .replace('+', "%2B")
+        .replace('/', "%2F")
+        .replace('=', "%3D");
+    format!(
+        "/files/a.txt?AWSAccessKeyId={}&Signature={signature}&Expires={expires}&{amz}",
+        client.id
+    )
+}
+
+#[test]
+fn of_a_url_of_the_old_version_only_what_is_signed_says_what_is_kept() {
+    let (_server, client) = start(&[("ATTACHE_S3__SIGV2", "true")], &ALL);
+    let url = old_url(&client, "PUT", "x-amz-meta-a=b");
+    let added = "&cache-control=public&content-disposition=attachment&content-encoding=gzip&content-language=de";
+    for target in [url.clone(), format!("{url}{added}")] {
+        let put = support::request(&client.host, "PUT", &target, &[], b"hello");
+        assert_eq!(raw(&client, &put).status, 200);
+        let head = client.send("HEAD", "/files/a.txt", "", &[], b"");
+        assert_eq!(head.header("x-amz-meta-a"), Some("b"), "{head:?}");
+        for name in [
+            "content-disposition",
+            "content-encoding",
+            "content-language",
+            "expires",
+        ] {
+            assert_eq!(head.header(name), None, "{head:?}");
+        }
+        assert_ne!(head.header("cache-control"), Some("public"), "{head:?}");
+    }
+    // What is signed as a header cannot be added.
+    let forged = format!("{url}&x-amz-meta-c=d");
+    let put = support::request(&client.host, "PUT", &forged, &[], b"hello");
+    assert_eq!(code(&raw(&client, &put)), "SignatureDoesNotMatch");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,10 +25,11 @@ pub(crate) enum Proof {
         payload: String,
         chunks: Box<ChunkSigner>,
     },
-    /// By a URL that is good until then. The payload is as it was signed.
+    /// By a URL that is good until then. The payload is as it was signed. Of its query all is signed, or in version 2 but some.
     Presigned {
         until: OffsetDateTime,
         payload: String,
+        all: bool,
     },
     /// By a form's policy.
     Form,
@@ -125,6 +126,7 @@ pub(crate) fn authenticate(
             Some(until) => Proof::Presigned {
                 until,
                 payload: claim.payload,
+                all: true,
             },
             None => Proof::Header {
                 payload: claim.payload,
@@ -156,6 +158,7 @@ pub(crate) fn authenticate(
         proof: Proof::Presigned {
             until: claim.good_until(),
             payload: v4::UNSIGNED.to_owned(),
+            all: false,
         },
     })
 }

@@ -13,7 +13,7 @@ use http::{StatusCode, Version};
 use super::authenticate::{Caller, Proof};
 use super::body;
 use super::error::{S3Error, S3Result};
-use super::signature::Query;
+use super::signature::{Query, v2};
 use crate::audit::{self, Action};
 use crate::config::s3::BucketConfig;
 use crate::net::limits::Uploading;
@@ -84,21 +84,22 @@ impl S3Request {
     ///
     /// As [`body::properties`].
     pub(super) fn properties(&self) -> S3Result<Properties> {
-        let presigned = matches!(self.caller.proof, Proof::Presigned { .. });
         let headers = &self.head.headers;
+        // A header that was signed is in the query of newer clients' URLs. What is not signed anybody can have added.
+        let is_signed = |name: &str| match self.caller.proof {
+            Proof::Presigned { all, .. } => all || v2::Claim::signs(name),
+            _ => false,
+        };
         let in_query = |name: &str| {
-            // A header that was signed is in the query of newer clients' URLs.
-            let value = self.query.get_any_case(name).filter(|_| presigned)?;
+            let value = self.query.get_any_case(name).filter(|_| is_signed(name))?;
             Some(value.to_owned())
         };
-        let parameters: Vec<String> = match presigned {
-            true => self
-                .query
-                .iter()
-                .map(|(name, _)| name.to_ascii_lowercase())
-                .collect(),
-            false => Vec::new(),
-        };
+        let parameters: Vec<String> = self
+            .query
+            .iter()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .filter(|name| is_signed(name))
+            .collect();
         let names = headers.keys().map(HeaderName::as_str);
         let names = names.chain(parameters.iter().map(String::as_str));
         body::properties(names, |name| {

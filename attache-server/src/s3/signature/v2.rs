@@ -53,6 +53,12 @@ impl Claim {
         in_header || (query.has("AWSAccessKeyId") && query.has("Signature"))
     }
 
+    /// Whether a parameter, which says what a header would, is signed.
+    pub(crate) fn signs(parameter: &str) -> bool {
+        let name = parameter.to_ascii_lowercase();
+        matches!(name.as_str(), "content-md5" | "content-type") || name.starts_with("x-amz-")
+    }
+
     /// Of a presigned URL.
     pub(crate) fn of_query(query: &Query) -> Result<Option<Self>, BadSignature> {
         let (Some(id), Some(signature)) = (query.get("AWSAccessKeyId"), query.get("Signature"))
