@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use fake_azure::FakeAzure;
@@ -243,6 +243,31 @@ fn bodies_that_are_not_what_was_promised_leave_nothing() {
     let left = support::files_below(&bucket);
     let left: Vec<_> = left.iter().filter(|file| !file.contains("turns")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// RFC 9112 section 6.1: chunks count, and the connection ends with the response, whoever wrote the request.
+#[test]
+fn behind_a_request_with_a_length_and_chunks_there_is_no_other_one() {
+    let (_server, client) = start(&[], &ALL);
+    client.send("PUT", "/files/known", "", &[], b"what a smuggler wants");
+    let target = client.presigned("GET", "/files/known", "", 60);
+    let inner = format!("GET {target} HTTP/1.1\r\nhost: {}\r\n\r\n", client.host);
+    let lengths = ["content-length: 5\r\n", "transfer-encoding: chunked\r\n"];
+    for (one, two) in [(0, 1), (1, 0)] {
+        let target = client.presigned("PUT", "/files/a", "", 60);
+        let request = format!(
+            "PUT {target} HTTP/1.1\r\nhost: {}\r\n{}{}\r\n0\r\n\r\n{inner}",
+            client.host, lengths[one], lengths[two]
+        );
+        let mut stream = connect(client.address);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said).to_lowercase();
+        assert_eq!(said.matches("http/1.1 ").count(), 1, "{said}");
+        assert!(said.contains("\r\nconnection: close\r\n"), "{said}");
+        assert!(!said.contains("smuggler"), "{said}");
+    }
 }
 
 #[test]
