@@ -65,6 +65,8 @@ fn unusual() -> Vec<String> {
         "case",
         "Case",
         ".attache",
+        ".Attache/tmp",
+        ".ATTACHE/uploads/a",
         "attache_",
     ]
     .map(str::to_owned)

@@ -11,7 +11,7 @@ use crate::private;
 use crate::storage::bucket::Key;
 
 /// What is ours, in the folder of a bucket; no key names it.
-pub(super) const OURS: &str = ".attache";
+const OURS: &str = ".attache";
 
 /// Most bytes of a name in the file systems that there are (`NAME_MAX`).
 const MAX_NAME: usize = 255;
@@ -53,7 +53,7 @@ impl Layout {
     /// The file that a key names; `None` if no file can have this name. Never one outside of the folder, nor one of ours.
     pub(super) fn plain(&self, key: &Key) -> Option<PathBuf> {
         let names = || key.as_str().split('/');
-        let good = names().all(is_plain) && names().next() != Some(OURS);
+        let good = names().all(is_plain) && !names().next().is_some_and(is_ours);
         good.then(|| self.root.join(key.as_str()))
     }
 
@@ -103,6 +103,11 @@ fn hashed(key: &Key) -> PathBuf {
     Path::new(folder).join(name)
 }
 
+/// Whether a name in the folder of a bucket may be that of what is ours: there are file systems to which its case says nothing.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.eq_ignore_ascii_case(OURS)
+}
+
 fn is_plain(name: &str) -> bool {
     let reserved = |c: char| cfg!(windows) && (c < ' ' || r#"\:*?"<>|"#.contains(c));
     !name.is_empty()
@@ -134,6 +139,8 @@ mod tests {
             "./a",
             ".attache/about/x",
             ".attache",
+            ".Attache/tmp/x",
+            ".ATTACHE",
             &long,
         ] {
             assert_eq!(plain(odd), None, "{odd}");

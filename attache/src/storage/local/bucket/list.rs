@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::about;
 use super::found::{find, is_elsewhere};
-use super::layout::{Layout, OURS};
+use super::layout::{Layout, is_ours};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::bucket::{After, Key, ListPage, ListRequest};
 use crate::storage::local::place::read_error;
@@ -156,7 +156,7 @@ impl Walk<'_> {
             };
             match (kind.is_file(), kind.is_dir()) {
                 (true, _) => {}
-                (_, true) if front.is_empty() && name == OURS => continue,
+                (_, true) if front.is_empty() && is_ours(&name) => continue,
                 (_, true) => name.push('/'),
                 // A link, a pipe.
                 _ => continue,
