@@ -245,6 +245,34 @@ fn bodies_that_are_not_what_was_promised_leave_nothing() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[test]
+fn an_upload_that_was_listed_goes_on_as_it_was_begun() {
+    let (_server, client) = start(&[], &ALL);
+    let algorithm = [("x-amz-checksum-algorithm", "CRC32")];
+    client.send("POST", "/files/a", "uploads", &algorithm, b"");
+    let listed = client.send("GET", "/files", "uploads", &[], b"").text();
+    let told = |name: &str| element(&listed, name);
+    assert_eq!(told("ChecksumAlgorithm").as_deref(), Some("CRC32"));
+    assert_eq!(told("ChecksumType").as_deref(), Some("COMPOSITE"));
+    let upload = told("UploadId").expect("an upload");
+    // The checksum of the part is computed though its sender names none, and so the object gets its own.
+    let query = format!("partNumber=1&uploadId={upload}");
+    let part = client.send("PUT", "/files/a", &query, &[], b"hello");
+    assert_eq!(part.header("x-amz-checksum-crc32"), Some("NhCmhg=="));
+    let tag = part.header("etag").expect("a tag");
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let query = format!("uploadId={upload}");
+    let done = client.send("POST", "/files/a", &query, &[], body.as_bytes());
+    let checksum = element(&done.text(), "ChecksumCRC32");
+    assert!(
+        checksum.is_some_and(|sum| sum.ends_with("-1")),
+        "{}",
+        done.text()
+    );
+}
+
 /// RFC 9112 section 6.1: chunks count, and the connection ends with the response, whoever wrote the request.
 #[test]
 fn behind_a_request_with_a_length_and_chunks_there_is_no_other_one() {

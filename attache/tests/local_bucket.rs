@@ -93,11 +93,11 @@ async fn what_clients_and_processes_left_is_swept_when_it_is_old() {
     let bucket = bucket(&folder);
     let key: Key = "k".parse().expect("a key");
     let old = bucket
-        .begin(&key, &Properties::default())
+        .begin(&key, &Properties::default(), None)
         .await
         .expect("begun");
     let young = bucket
-        .begin(&key, &Properties::default())
+        .begin(&key, &Properties::default(), None)
         .await
         .expect("begun");
     let ours = folder.path().join("buckets/files/.attache");

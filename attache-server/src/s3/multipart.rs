@@ -2,8 +2,10 @@
 
 use attache::ErrorKind;
 use attache::access::Scope;
-use attache::service::{BucketUpload, ChecksumPlan, CompleteUpload};
-use attache::storage::bucket::{Entry, Key, MAX_LIST, MAX_PART_BYTES, MAX_PARTS, NamedPart, Part};
+use attache::service::{BucketUpload, CompleteUpload};
+use attache::storage::bucket::{
+    ChecksumPlan, Entry, Key, MAX_LIST, MAX_PART_BYTES, MAX_PARTS, NamedPart, Part,
+};
 use attache::transfer::checksum::{Checksum, ChecksumKind};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -353,13 +355,17 @@ pub(super) async fn list(request: &S3Request) -> S3Result<Response> {
         .text("Prefix", prefix)
         .text("MaxUploads", &MAX_LIST.to_string())
         .text("IsTruncated", "false");
-    for (key, upload, begun) in uploads.uploads {
+    for upload in uploads {
         xml.open("Upload")
-            .text("Key", key.as_str())
-            .text("UploadId", &upload)
+            .text("Key", upload.key.as_str())
+            .text("UploadId", &upload.name)
             .text("StorageClass", "STANDARD")
-            .text("Initiated", &iso_date(begun))
-            .close("Upload");
+            .text("Initiated", &iso_date(upload.begun));
+        if let Some(plan) = upload.checksum {
+            xml.text("ChecksumAlgorithm", plan.kind.as_str())
+                .text("ChecksumType", word_of(plan.full));
+        }
+        xml.close("Upload");
     }
     xml.close("ListMultipartUploadsResult");
     Ok(document(xml))

@@ -27,8 +27,7 @@ mod upload;
 pub mod verify;
 
 pub use bucket::{
-    BucketHandle, BucketUpload, BucketUploads, ChecksumPlan, CompleteUpload, ObjectBody,
-    ObjectDigests, PutObject,
+    BucketHandle, BucketUpload, CompleteUpload, ObjectBody, ObjectDigests, PutObject, RunningUpload,
 };
 pub use database::{open_database, open_for_copy};
 pub use deliver::TemporaryUrl;

@@ -12,8 +12,8 @@ use crate::attachment::{ByteRange, Hex};
 use crate::error::Result;
 use crate::storage::Blocks;
 use crate::storage::bucket::{
-    After, Bucket, Condition, Entry, Key, ListPage, ListRequest, NamedPart, NewObject, NewPart,
-    Part, PartOf, Properties,
+    After, Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, NamedPart,
+    NewObject, NewPart, Part, PartOf, Properties,
 };
 use crate::transfer::body::Body;
 use crate::transfer::budget::{Budget, MIN_BUDGET};
@@ -201,7 +201,18 @@ pub struct Parts {
 impl Parts {
     /// Begins one.
     pub async fn begin(bucket: &Pail, key: &Key, properties: &Properties) -> Self {
-        let upload = bucket.begin(key, properties).await.expect("begun");
+        Self::begin_with(bucket, key, properties, None).await
+    }
+
+    /// As [`begin`](Self::begin), with a checksum.
+    pub async fn begin_with(
+        bucket: &Pail,
+        key: &Key,
+        properties: &Properties,
+        checksum: Option<ChecksumPlan>,
+    ) -> Self {
+        let begun = bucket.begin(key, properties, checksum).await;
+        let upload = begun.expect("begun");
         assert!(upload.len() <= 8 * 1024, "{} bytes", upload.len());
         let key = key.clone();
         Self { key, upload }

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use attache::attachment::ByteRange;
 use attache::storage::bucket::{
-    Bucket, Condition, Entry, Key, ListPage, ListRequest, NamedPart, NewObject, NewPart, Opened,
-    Part, PartOf, Properties, Upload, Version, WholeChecksum,
+    Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, NamedPart, NewObject,
+    NewPart, Opened, Part, PartOf, Properties, Upload, Version, WholeChecksum,
 };
 use attache::storage::{Grant, Offer, Probe};
 use attache::testing::buckets::{Pail, all, tag};
@@ -359,18 +359,24 @@ impl Bucket for Liar {
         self.honest.create().await
     }
 
-    async fn begin(&self, key: &Key, properties: &Properties) -> Result<String> {
+    async fn begin(
+        &self,
+        key: &Key,
+        properties: &Properties,
+        checksum: Option<ChecksumPlan>,
+    ) -> Result<String> {
         let known = || self.begun.lock().expect("not poisoned");
         if self.lies(Lie::HasOneUploadAKey)
             && let Some(first) = known().iter().find(|known| known.key == *key)
         {
             return Ok(first.upload.clone());
         }
-        let upload = self.honest.begin(key, properties).await?;
+        let upload = self.honest.begin(key, properties, checksum).await?;
         known().push(Upload {
             key: key.clone(),
             upload: upload.clone(),
             begun: time::OffsetDateTime::now_utc(),
+            checksum,
         });
         Ok(upload)
     }
@@ -445,8 +451,12 @@ impl Bucket for Liar {
         limit: usize,
     ) -> Result<Vec<Upload>> {
         let mut uploads = self.honest.uploads(prefix, after, limit).await?;
-        if self.lies(Lie::TellsOneUploadAKey) {
-            uploads.dedup_by(|next, before| next.key == before.key);
+        match self.lie {
+            Lie::TellsOneUploadAKey => uploads.dedup_by(|next, before| next.key == before.key),
+            Lie::ForgetsPlannedChecksums => {
+                uploads.iter_mut().for_each(|upload| upload.checksum = None);
+            }
+            _ => {}
         }
         Ok(uploads)
     }

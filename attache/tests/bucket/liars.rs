@@ -87,6 +87,7 @@ caught! {
     AbortsOnce by parts::an_aborted_upload_is_gone;
     AbortsObjects by parts::aborting_leaves_what_is_under_the_key;
     TellsOneUploadAKey by parts::uploads_that_run_are_told_or_none;
+    ForgetsPlannedChecksums by parts::an_upload_that_runs_is_told_with_its_checksum_or_not_at_all;
     IgnoresTagsOfParts by whole::parts_that_were_not_stored_so_change_nothing;
     KeepsUnnamedParts by whole::parts_that_are_not_named_are_given_up;
     CompletesOnce by whole::what_was_completed_can_be_completed_again;

@@ -12,7 +12,7 @@ use crate::storage::{Blocks, Grant, Offer, Probe};
 
 pub use put::{ObjectDigests, PutObject};
 pub use read::ObjectBody;
-pub use uploads::{BucketUpload, BucketUploads, ChecksumPlan, CompleteUpload};
+pub use uploads::{BucketUpload, CompleteUpload, RunningUpload};
 
 mod copy;
 mod put;

@@ -15,20 +15,11 @@ use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::Attache;
 use crate::storage::bucket::{
-    Condition, Entry, Key, NamedPart, NewPart, Part, PartOf, Properties, Upload, WholeChecksum,
-    no_upload,
+    ChecksumPlan, Condition, Entry, Key, NamedPart, NewPart, Part, PartOf, Properties,
+    WholeChecksum, no_upload,
 };
 use crate::transfer::body;
-use crate::transfer::checksum::{Checksum, ChecksumKind};
-
-/// The checksum that an upload in parts was begun with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChecksumPlan {
-    /// Of which kind.
-    pub kind: ChecksumKind,
-    /// Of all bytes (`FULL_OBJECT`), and not of the parts' checksums (`COMPOSITE`).
-    pub full: bool,
-}
+use crate::transfer::checksum::Checksum;
 
 /// An upload in parts that a client named.
 #[derive(Clone, Debug)]
@@ -51,11 +42,17 @@ pub struct CompleteUpload {
     pub condition: Condition,
 }
 
-/// Uploads in parts that run, with the names that clients have of them.
-#[derive(Clone, Debug, Default)]
-pub struct BucketUploads {
-    /// Key, name, beginning.
-    pub uploads: Vec<(Key, String, OffsetDateTime)>,
+/// An upload in parts that runs.
+#[derive(Clone, Debug)]
+pub struct RunningUpload {
+    /// The key that the object will have.
+    pub key: Key,
+    /// What names it for clients: other text each time, and as good as what it was begun with.
+    pub name: String,
+    /// When it was begun.
+    pub begun: OffsetDateTime,
+    /// The checksum that it was begun with.
+    pub checksum: Option<ChecksumPlan>,
 }
 
 /// What is sealed.
@@ -63,7 +60,7 @@ pub struct BucketUploads {
 struct Sealed {
     state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    checksum: Option<(String, bool)>,
+    checksum: Option<ChecksumPlan>,
 }
 
 impl Attache {
@@ -90,7 +87,7 @@ impl BucketHandle {
         checksum: Option<ChecksumPlan>,
     ) -> Result<String> {
         let inner = self.inner(key)?;
-        let state = self.store.begin(&inner, properties).await?;
+        let state = self.store.begin(&inner, properties, checksum).await?;
         self.seal(&inner, state, checksum).await
     }
 
@@ -108,14 +105,10 @@ impl BucketHandle {
             serde_json::from_slice::<Sealed>(&plain).ok()
         };
         let sealed = opened().ok_or_else(|| no_upload(key))?;
-        let checksum = sealed.checksum.and_then(|(kind, full)| {
-            let kind = ChecksumKind::of(&kind)?;
-            Some(ChecksumPlan { kind, full })
-        });
         Ok(BucketUpload {
             key: inner,
             state: sealed.state,
-            checksum,
+            checksum: sealed.checksum,
         })
     }
 
@@ -125,10 +118,7 @@ impl BucketHandle {
         state: String,
         checksum: Option<ChecksumPlan>,
     ) -> Result<String> {
-        let sealed = Sealed {
-            state,
-            checksum: checksum.map(|plan| (plan.kind.as_str().to_owned(), plan.full)),
-        };
+        let sealed = Sealed { state, checksum };
         let plain = serde_json::to_vec(&sealed).map_err(|error| {
             Error::internal("cannot write an upload as JSON").with_source(error)
         })?;
@@ -214,17 +204,23 @@ impl BucketHandle {
     /// # Errors
     ///
     /// Those of the store.
-    pub async fn uploads(&self, prefix: &str, limit: usize) -> Result<BucketUploads> {
+    pub async fn uploads(&self, prefix: &str, limit: usize) -> Result<Vec<RunningUpload>> {
         let inner = format!("{}{prefix}", self.prefix);
         let mut uploads = Vec::new();
-        for Upload { key, upload, begun } in self.store.uploads(&inner, None, limit).await? {
-            let name = self.seal(&key, upload, None).await?;
+        for upload in self.store.uploads(&inner, None, limit).await? {
+            let (key, checksum) = (upload.key, upload.checksum);
+            let name = self.seal(&key, upload.upload, checksum).await?;
             let bare = key.as_str().strip_prefix(self.prefix.as_str());
             if let Some(Ok(key)) = bare.map(str::parse) {
-                uploads.push((key, name, begun));
+                uploads.push(RunningUpload {
+                    key,
+                    name,
+                    begun: upload.begun,
+                    checksum,
+                });
             }
         }
-        Ok(BucketUploads { uploads })
+        Ok(uploads)
     }
 
     /// Makes the object of an upload. Runs to its end in a task of its own.

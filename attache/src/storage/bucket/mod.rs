@@ -6,6 +6,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{Blocks, Grant, Offer, Probe};
@@ -114,8 +115,14 @@ pub trait Bucket: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Begins an upload in parts, which is tied to `key` and becomes an object with `properties`. What is returned names it, in up to
-    /// 8 KiB: all that any process needs to go on with it. Clients get it sealed, so that it comes back as it was.
-    async fn begin(&self, key: &Key, properties: &Properties) -> Result<String>;
+    /// 8 KiB: all that any process needs to go on with it. Clients get it sealed, together with `checksum`, so that it comes back as it
+    /// was; a store keeps `checksum` only to tell it with [`uploads`](Self::uploads).
+    async fn begin(
+        &self,
+        key: &Key,
+        properties: &Properties,
+        checksum: Option<ChecksumPlan>,
+    ) -> Result<String>;
 
     /// Stores part `number`, in place of one of that number that was begun before, even if that one ends later. The entity tag is the
     /// MD5 of the bytes, which `body` must compute. What fails leaves the part that was there.
@@ -289,6 +296,33 @@ pub struct NamedPart {
     pub checksum: Option<Checksum>,
 }
 
+/// The checksum that an upload in parts was begun with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(String, bool)", into = "(String, bool)")]
+pub struct ChecksumPlan {
+    /// Of which kind.
+    pub kind: ChecksumKind,
+    /// Of all bytes (`FULL_OBJECT`), and not of the parts' checksums (`COMPOSITE`).
+    pub full: bool,
+}
+
+impl From<ChecksumPlan> for (String, bool) {
+    fn from(plan: ChecksumPlan) -> Self {
+        (plan.kind.as_str().to_owned(), plan.full)
+    }
+}
+
+impl TryFrom<(String, bool)> for ChecksumPlan {
+    type Error = String;
+
+    fn try_from((kind, full): (String, bool)) -> std::result::Result<Self, String> {
+        match ChecksumKind::of(&kind) {
+            Some(kind) => Ok(Self { kind, full }),
+            None => Err(format!("there is no checksum {kind}")),
+        }
+    }
+}
+
 /// Which checksum an object that is made of parts gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WholeChecksum {
@@ -309,6 +343,8 @@ pub struct Upload {
     pub upload: String,
     /// When it was begun.
     pub begun: OffsetDateTime,
+    /// The checksum that it was begun with.
+    pub checksum: Option<ChecksumPlan>,
 }
 
 /// Most parts of an upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).

@@ -83,6 +83,7 @@ macro_rules! __bucket_suite {
                     an_aborted_upload_is_gone
                     aborting_leaves_what_is_under_the_key
                     uploads_that_run_are_told_or_none
+                    an_upload_that_runs_is_told_with_its_checksum_or_not_at_all
                 }
                 whole {
                     parts_that_were_not_stored_so_change_nothing

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::error::{Error, ErrorKind};
-use crate::storage::bucket::{Part, etag_of_parts};
+use crate::storage::bucket::{ChecksumPlan, Part, etag_of_parts};
 use crate::testing::buckets::{Pail, Parts, found, held_body, key, name, properties, put, tag};
 use crate::testing::objects::{BLOCK, body, failing_body, pattern, poll_at_most};
 use crate::transfer::body::crc64;
+use crate::transfer::checksum::ChecksumKind;
 
 pub async fn parts_that_came_in_any_order_become_one_object(bucket: &Pail) {
     // Of less than a block, of one, and of more than may be on their way at a time; of known length and not.
@@ -311,4 +312,19 @@ pub async fn uploads_that_run_are_told_or_none(bucket: &Pail) {
         parts.abort(bucket).await;
     }
     assert_eq!(bucket.uploads("", None, 1000).await.expect("uploads"), []);
+}
+
+pub async fn an_upload_that_runs_is_told_with_its_checksum_or_not_at_all(bucket: &Pail) {
+    let plan = |kind, full| Some(ChecksumPlan { kind, full });
+    for checksum in [
+        None,
+        plan(ChecksumKind::Sha256, false),
+        plan(ChecksumKind::Crc32, true),
+    ] {
+        let (key, properties) = (key("k"), properties());
+        let parts = Parts::begin_with(bucket, &key, &properties, checksum).await;
+        let told = bucket.uploads("", None, 1000).await.expect("uploads");
+        assert!(told.iter().all(|upload| upload.checksum == checksum));
+        parts.abort(bucket).await;
+    }
 }

@@ -14,8 +14,8 @@ use super::inner::Inner;
 use crate::attachment::ByteRange;
 use crate::error::{Error, Result};
 use crate::storage::bucket::{
-    Bucket, Condition, Entry, Key, ListPage, ListRequest, MAX_LIST, NamedPart, NewObject, NewPart,
-    Opened, Part, PartOf, Properties, Upload, Version, WholeChecksum,
+    Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, MAX_LIST, NamedPart,
+    NewObject, NewPart, Opened, Part, PartOf, Properties, Upload, Version, WholeChecksum,
 };
 use crate::storage::{Grant, Offer, Probe};
 use crate::transfer::body::Body;
@@ -107,7 +107,12 @@ impl Bucket for AzureBucket {
         self.inner.probe().await
     }
 
-    async fn begin(&self, key: &Key, properties: &Properties) -> Result<String> {
+    async fn begin(
+        &self,
+        key: &Key,
+        properties: &Properties,
+        _: Option<ChecksumPlan>,
+    ) -> Result<String> {
         name_of(key)?;
         Ticket::new(properties).checked()?.to_text()
     }

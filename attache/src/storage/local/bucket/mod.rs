@@ -15,8 +15,8 @@ use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
 use crate::storage::bucket::{
-    Bucket, Condition, Entry, Key, ListPage, ListRequest, NamedPart, NewObject, NewPart, Opened,
-    Part, PartOf, Properties, Upload, Version, WholeChecksum, absent, unfulfilled,
+    Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, NamedPart, NewObject,
+    NewPart, Opened, Part, PartOf, Properties, Upload, Version, WholeChecksum, absent, unfulfilled,
 };
 use crate::storage::{Grant, Offer, Probe, resolve_range};
 use crate::transfer::body::Body;
@@ -206,10 +206,15 @@ impl Bucket for LocalBucket {
             .map_err(|error| write_error(error, "create").during("create", "the bucket"))
     }
 
-    async fn begin(&self, key: &Key, properties: &Properties) -> Result<String> {
+    async fn begin(
+        &self,
+        key: &Key,
+        properties: &Properties,
+        checksum: Option<ChecksumPlan>,
+    ) -> Result<String> {
         let properties = properties.clone();
         self.run("begin", key, move |layout, key| {
-            parts::begin(layout, key, properties)
+            parts::begin(layout, key, properties, checksum)
         })
         .await
     }

@@ -14,7 +14,7 @@ use super::layout::Layout;
 use super::write::etag;
 use crate::error::{Error, Result};
 use crate::private;
-use crate::storage::bucket::{Key, Part, PartOf, Properties, Upload, no_upload};
+use crate::storage::bucket::{ChecksumPlan, Key, Part, PartOf, Properties, Upload, no_upload};
 use crate::storage::local::place::{locked_temp, read_error, sync_folder, write_error};
 use crate::transfer::body::Digests;
 
@@ -25,6 +25,8 @@ pub(super) struct Begun {
     pub(super) properties: Properties,
     #[serde(with = "time::serde::rfc3339")]
     begun: OffsetDateTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<ChecksumPlan>,
 }
 
 const UPLOAD: &str = "upload.json";
@@ -82,13 +84,19 @@ pub(super) fn id(upload: &PartOf<'_>) -> Result<String> {
     Ok(id.simple().to_string())
 }
 
-pub(super) fn begin(layout: &Layout, key: &Key, properties: Properties) -> Result<String> {
+pub(super) fn begin(
+    layout: &Layout,
+    key: &Key,
+    properties: Properties,
+    checksum: Option<ChecksumPlan>,
+) -> Result<String> {
     let id = uuid::Uuid::now_v7().simple().to_string();
     let folder = layout.uploads().join(&id);
     let begun = Begun {
         key: key.clone(),
         properties,
         begun: OffsetDateTime::now_utc(),
+        checksum,
     };
     let made = || -> io::Result<()> {
         private::make_folder(&folder)?;
@@ -263,6 +271,7 @@ pub(super) fn uploads(
         key: begun.key,
         upload,
         begun: begun.begun,
+        checksum: begun.checksum,
     };
     Ok(all.into_iter().map(upload).collect())
 }
