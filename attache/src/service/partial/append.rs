@@ -311,7 +311,7 @@ impl Flow<'_> {
                 End::Full => {}
                 End::Body => {
                     self.record(sent).await?;
-                    return Ok(self.note_length(known).await?);
+                    return self.note_length(known).await;
                 }
                 End::Failed(error) => {
                     self.record(sent).await?;
