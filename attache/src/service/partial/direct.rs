@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::Stream;
+use futures::stream::{Stream, StreamExt as _};
 use time::OffsetDateTime;
 
 use super::super::beginning::{Beginning, beginning};
@@ -15,6 +15,7 @@ use super::hold::Hold;
 use crate::attachment::{Attachment, AttachmentId, Hex, NewAttachment, media};
 use crate::catalog::partial::{Step, Upload};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::metrics::Direction;
 use crate::observe::trace;
 use crate::secret::SignedUrl;
 use crate::storage::{Content, Facts, PutGrant, PutOffer, Stored};
@@ -107,7 +108,7 @@ impl Attache {
     ///
     /// [`Forbidden`](ErrorKind::Forbidden) for a proof that expired or is of something else; [`NotFound`](ErrorKind::NotFound);
     /// [`Conflict`](ErrorKind::Conflict) if bytes are there already; [`DigestMismatch`](ErrorKind::DigestMismatch) and the errors of
-    /// `body`, after which nothing is there.
+    /// `body`, after which nothing is there. Runs to its end in a task of its own.
     pub async fn put_direct(
         &self,
         id: &AttachmentId,
@@ -124,8 +125,29 @@ impl Attache {
                 "this link has expired or was changed; ask for a new one",
             ));
         }
-        let parts = self.parts();
-        self.in_place(&parts).await?;
+        let (this, id, parts) = (self.clone(), id.clone(), self.parts());
+        let task = self.0.tasks.spawn(trace::carried(async move {
+            let mut stream = this.0.metrics.stream(Direction::In);
+            let passed = stream.counter();
+            let body = body.inspect(move |chunk| passed(chunk.as_ref().map_or(0, Bytes::len)));
+            let stored = this.store_direct(&parts, &id, body).await;
+            match &stored {
+                Ok(_) => stream.complete(),
+                Err(error) => stream.failed(error),
+            }
+            stored.map_err(|error| error.during("upload", id.as_str()))
+        }));
+        task.await
+            .map_err(|error| Error::internal("the upload task failed").with_source(error))?
+    }
+
+    async fn store_direct(
+        &self,
+        parts: &Parts,
+        id: &AttachmentId,
+        body: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    ) -> Result<Hex<16>> {
+        self.in_place(parts).await?;
         let upload = self.find_upload(id).await?;
         if !upload.direct {
             return Err(Error::not_found(id.as_str()));
@@ -136,8 +158,10 @@ impl Attache {
         let limits = &parts.config.upload;
         let claim = media::decide(upload.claim.as_deref(), &[], Some(&upload.filename));
         let inline = &parts.config.delivery.inline_types;
-        let content = Content::new(facts(&upload, claim), inline, upload.length, blocks(&parts));
-        let body = Body::new(body)
+        let content = Content::new(facts(&upload, claim), inline, upload.length, blocks(parts));
+        let cut = self.0.cut.clone();
+        // The length is known, so a body that is cut is no whole one.
+        let body = Body::new(body.take_until(async move { cut.cancelled().await }))
             .paced(
                 limits.idle_timeout,
                 limits.timeout,
@@ -166,7 +190,7 @@ impl Attache {
     ///
     /// [`Conflict`](ErrorKind::Conflict) if no bytes are there; [`DigestMismatch`](ErrorKind::DigestMismatch) if they are not as many as
     /// was said, or have another digest than was promised: they are removed, and other ones may be put there until the right to do so
-    /// ends; [`Refused`](ErrorKind::Refused) by a hook, which removes the upload; [`NotFound`](ErrorKind::NotFound);
+    /// ends; [`Refused`](ErrorKind::Refused) by a hook, which removes them, too; [`NotFound`](ErrorKind::NotFound);
     /// [`Busy`](ErrorKind::Busy) if another call takes over; those of storage and catalog.
     pub async fn complete_direct(
         &self,
@@ -223,15 +247,16 @@ impl Attache {
                 made
             }
             Err(error) => {
+                let is_wrong = matches!(
+                    error.kind(),
+                    ErrorKind::DigestMismatch | ErrorKind::Refused | ErrorKind::TooLarge
+                );
+                let gone = match is_wrong {
+                    true => parts.storage.discard(&upload.key).await,
+                    false => Ok(()),
+                };
                 hold.release().await;
-                match error.kind() {
-                    ErrorKind::DigestMismatch => parts.storage.discard(&upload.key).await?,
-                    // Nobody shall complete it later by another way.
-                    ErrorKind::Refused | ErrorKind::TooLarge => {
-                        parts.storage.discard(&upload.key).await?;
-                    }
-                    _ => {}
-                }
+                gone?;
                 Err(error.during("upload", id.as_str()))
             }
         }
