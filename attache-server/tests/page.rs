@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
+#[path = "page/uploads.rs"]
+mod uploads;
 
 use std::time::Duration;
 
@@ -105,30 +107,32 @@ async fn a_refused_file_says_why() {
     let Some(chromium) = Chromium::start().await else {
         return;
     };
-    let server = Server::start(&[("ATTACHE_UPLOAD__MAX_FILE_BYTES", "10KiB")]);
+    let limits = [
+        ("ATTACHE_UPLOAD__MAX_FILE_BYTES", "60KiB"),
+        ("ATTACHE_UPLOAD__TOTAL_BYTES", "10KiB"),
+    ];
+    let server = Server::start(&limits);
     let client = chromium.client();
     client
         .goto(&format!("http://{}/", server.address))
         .await
         .unwrap();
     let files = tempfile::tempdir().unwrap();
-    let path = files.path().join("large.bin");
-    std::fs::write(&path, noise(50_000)).unwrap();
-    let input = client
-        .find(Locator::Css(&hook("file-input")))
-        .await
-        .unwrap();
-    input.send_keys(path.to_str().unwrap()).await.unwrap();
-    let failed = client
-        .wait()
-        .at_most(WAIT)
-        .for_element(Locator::Css(
-            "[data-test=\"upload\"][data-state=\"failed\"]",
-        ))
-        .await
-        .unwrap();
-    let text = failed.text().await.unwrap();
-    assert!(text.contains("at most 10 KiB"), "{text}");
+    // Before it is sent, and by the server in its own words.
+    for (size, why) in [
+        (70_000, "at most 60 KiB"),
+        (50_000, "raise upload.total_bytes"),
+    ] {
+        let path = files.path().join("large.bin");
+        std::fs::write(&path, noise(size)).unwrap();
+        let input = find(client, "file-input").await;
+        input.send_keys(path.to_str().unwrap()).await.unwrap();
+        let failed = Locator::Css("[data-test=upload][data-state=failed]");
+        let failed = client.wait().at_most(WAIT).for_element(failed);
+        let text = failed.await.unwrap().text().await.unwrap();
+        assert!(text.contains(why), "{text}");
+        find(client, "dismiss").await.click().await.unwrap();
+    }
     server.assert_empty("refused on the page");
     chromium.close().await;
 }

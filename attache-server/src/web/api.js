@@ -1,4 +1,4 @@
-// Every request the page makes, except the upload itself (upload.js), which needs progress.
+// Every request the page makes, except those of an upload (tus.js), which need progress.
 
 /** A refusal by the server, in its own words. */
 export class ApiError extends Error {
@@ -11,6 +11,8 @@ export class ApiError extends Error {
 
 export const list = ({ owner, after, limit = 50 }) =>
   call("GET", "/v1/attachments", { query: { owner, limit, after } });
+
+export const find = (id) => call("GET", attachmentPath(id));
 
 export const remove = (id) => call("DELETE", attachmentPath(id));
 
@@ -80,6 +82,7 @@ const BY_STATUS = {
   403: "You are not allowed to do this.",
   404: "This attachment is no longer there.",
   413: "This file is larger than the server accepts.",
+  423: "The server is busy. Try again in a moment.",
   429: "Too many requests. Wait a moment and try again.",
   502: "The server is not reachable at the moment.",
   503: "The server is busy. Try again in a moment.",

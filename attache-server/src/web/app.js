@@ -16,7 +16,8 @@ let limits = {};
 const list = new List({ onChanged: showLimits });
 const uploads = new Uploads({
   onStored: (attachment) => {
-    list.prepend(attachment);
+    if (attachment) list.prepend(attachment);
+    else list.load(listed ?? "");
     showLimits();
   },
   refuse: (file) =>
@@ -134,10 +135,11 @@ async function showLimits() {
 }
 
 session().then(
-  () => {
+  ({ name }) => {
     initStatus();
     useOwner();
     showLimits();
+    uploads.restore(name);
   },
   (error) => announce(error.message),
 );

@@ -1,21 +1,25 @@
-// Uploads: two at a time, the rest wait. A retry carries the first try's Idempotency-Key, so it never makes a second
-// attachment, even where the first answer was lost on its way back.
+// Uploads: two at a time, the rest wait. Each goes on where it was, after trouble, a pause, or a reload of the page.
 
-import { ApiError, problem, unreachable, withQuery } from "./api.js";
-import { announce, byId, element, icon, iconButton } from "./dom.js";
+import * as api from "./api.js";
+import { announce, byId } from "./dom.js";
 import * as format from "./format.js";
+import { Job, tooLarge } from "./job.js";
+import * as kept from "./kept.js";
+import { passes } from "./tus.js";
 
 const PARALLEL = 2;
 
 /**
  * The queue and its rows.
  *
- * `onStored(attachment)` runs once per stored file; `refuse(file)` may say why a file need not even be sent.
+ * `onStored(attachment)` runs once per stored file, with `null` if it cannot be read; `refuse(file)` may say why a file need not
+ * even be sent.
  */
 export class Uploads {
   #jobs = [];
   #onStored;
   #refuse;
+  #who = "";
 
   constructor({ onStored, refuse }) {
     this.#onStored = onStored;
@@ -25,25 +29,75 @@ export class Uploads {
       byId("file-input").focus();
     });
     addEventListener("beforeunload", (event) => {
-      if (this.#jobs.some((job) => !job.over)) event.preventDefault();
+      if (this.#jobs.some((job) => job.active)) event.preventDefault();
+    });
+    addEventListener("online", () => {
+      this.#jobs.filter((job) => job.stalled).forEach((job) => job.wait());
+      this.#advance();
     });
   }
 
-  /** Queues files for `owner` (may be empty). */
+  /** Queues files for `owner` (may be empty). A file whose upload was begun on an earlier page goes on with it. */
   add(files, owner) {
     for (const file of files) {
-      const job = new Job(file, owner, {
-        cancel: () => this.#cancel(job),
-        retry: () => this.#retry(job),
+      const fingerprint = kept.fingerprint(file, owner);
+      const begun = this.#jobs.find((job) => job.state === "unfinished" && job.fingerprint === fingerprint);
+      if (begun) begun.take(file);
+      else this.#append(this.#job({ about: file, owner }));
+    }
+    this.#advance();
+  }
+
+  /** Shows what `who` has begun on earlier pages. An upload that another page works on appears when that one is closed. */
+  restore(who) {
+    this.#who = who;
+    for (const [id, about] of kept.unfinished(who)) {
+      kept.claim(id).then(async () => {
+        // The other page may have finished it.
+        if (!kept.find(id)) return kept.forget(id);
+        const job = this.#job({ about, owner: about.owner, id });
+        if (await job.look()) this.#append(job);
+      });
+    }
+  }
+
+  #job({ about, owner, id }) {
+    const job = new Job({
+      about,
+      owner,
+      id,
+      who: this.#who,
+      actions: {
+        pause: () => {
+          job.pause();
+          this.#advance();
+        },
+        resume: () => {
+          job.wait();
+          this.#advance();
+        },
+        cancel: () => {
+          job.cancel();
+          announce(`Upload of ${job.name} cancelled.`);
+          this.#advance();
+        },
+        chosen: (file) => {
+          job.take(file);
+          this.#advance();
+        },
         dismiss: () => {
           this.#dismiss(job);
           byId("file-input").focus();
         },
-      });
-      this.#jobs.push(job);
-      byId("upload-rows").append(job.row);
-    }
-    this.#advance();
+      },
+    });
+    return job;
+  }
+
+  #append(job) {
+    this.#jobs.push(job);
+    byId("upload-rows").append(job.row);
+    this.#show();
   }
 
   #advance() {
@@ -55,167 +109,37 @@ export class Uploads {
 
   async #run(job) {
     const why = this.#refuse(job.file);
-    if (why) job.fail(new ApiError(why, { code: "too_large" }));
-    else {
-      try {
-        const attachment = await job.send();
-        this.#dismiss(job);
-        announce(`${job.name} was uploaded.`);
-        this.#onStored(attachment, job.owner);
-      } catch (error) {
-        if (job.state === "running") {
-          job.fail(error);
-          announce(`${job.name} was not uploaded. ${error.message}`);
-        }
-      }
+    try {
+      if (why) throw tooLarge(why);
+      const id = await job.send();
+      if (id === null) return;
+      this.#remove(job);
+      announce(`${job.name} was uploaded.`);
+      this.#onStored(await api.find(id).catch(() => null));
+    } catch (error) {
+      if (!why && passes(error)) job.stall(error);
+      else job.fail(error);
+      announce(`${job.name} was not uploaded. ${error.message}`);
     }
     this.#advance();
   }
 
-  #cancel(job) {
-    job.cancel();
-    announce(`Upload of ${job.name} cancelled.`);
-    this.#advance();
-  }
-
-  #retry(job) {
-    job.wait();
-    this.#advance();
-  }
-
   #dismiss(job) {
+    job.discard();
+    this.#remove(job);
+  }
+
+  #remove(job) {
     this.#jobs = this.#jobs.filter((other) => other !== job);
     job.row.remove();
     this.#show();
   }
 
   #show() {
-    const open = this.#jobs.filter((job) => !job.over).length;
+    const open = this.#jobs.filter((job) => job.active).length;
+    const rest = this.#jobs.some((job) => job.state === "unfinished") ? "Not finished" : "Not uploaded";
     byId("uploads").hidden = this.#jobs.length === 0;
-    byId("uploads-title").textContent = open > 0 ? `Uploading ${format.plural(open, "file")}` : "Not uploaded";
-    byId("clear-uploads").hidden = this.#jobs.length === open;
+    byId("uploads-title").textContent = open > 0 ? `Uploading ${format.plural(open, "file")}` : rest;
+    byId("clear-uploads").hidden = !this.#jobs.some((job) => job.over);
   }
-}
-
-/** One file on its way. States: waiting, running, failed, cancelled; a stored one is dismissed. */
-class Job {
-  #key = idempotencyKey();
-  #request = null;
-  #actions;
-  #meta = element("div", { class: "meta" });
-  #bar;
-  #buttons = element("div", { class: "actions" });
-
-  constructor(file, owner, actions) {
-    this.file = file;
-    this.owner = owner;
-    this.name = file.name || "unnamed";
-    this.#actions = actions;
-    this.#bar = element("progress", { max: 1, value: 0, "aria-label": `Upload of ${this.name}` });
-    const kind = format.kind(file.type);
-    this.row = element(
-      "li",
-      { class: "row running", "data-test": "upload" },
-      element("span", { class: `thumb ${kind}` }, icon(format.kindIcon(kind))),
-      element(
-        "div",
-        { class: "row-main" },
-        element("span", { class: "name", dir: "auto", title: this.name }, this.name),
-        this.#bar,
-        this.#meta,
-      ),
-      this.#buttons,
-    );
-    this.wait();
-  }
-
-  get over() {
-    return this.state === "failed" || this.state === "cancelled";
-  }
-
-  wait() {
-    this.#become("waiting", `Waiting`, [this.#cancelButton()]);
-    this.#bar.value = 0;
-  }
-
-  fail(error) {
-    // Sending the same file again cannot help where the file itself is the trouble.
-    const again = ["too_large", "bad_request"].includes(error.code) ? null : this.#retryButton();
-    this.#become("failed", error.message, [again, this.#dismissButton()]);
-  }
-
-  cancel() {
-    this.#become("cancelled", "Cancelled", [this.#retryButton(), this.#dismissButton()]);
-    this.#request?.abort();
-  }
-
-  /** Sends the file; resolves with the stored attachment. */
-  send() {
-    this.#become("running", `0 B of ${format.bytes(this.file.size)}`, [this.#cancelButton()]);
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest();
-      this.#request = request;
-      request.open("POST", withQuery("/v1/attachments", { filename: this.name, owner: this.owner }));
-      request.setRequestHeader("content-type", this.file.type || "application/octet-stream");
-      request.setRequestHeader("idempotency-key", this.#key);
-      request.upload.addEventListener("progress", (event) => this.#progress(event.loaded));
-      request.addEventListener("error", () => reject(unreachable()));
-      request.addEventListener("timeout", () => reject(unreachable()));
-      request.addEventListener("abort", () => reject(new ApiError("Cancelled")));
-      request.addEventListener("load", () => {
-        const { status, responseText } = request;
-        if (status < 200 || status > 299) {
-          reject(problem(status, responseText, { get: (name) => request.getResponseHeader(name) }));
-          return;
-        }
-        try {
-          resolve(JSON.parse(responseText));
-        } catch {
-          reject(new ApiError("The server's response could not be read. Try again; nothing is stored twice."));
-        }
-      });
-      request.send(this.file);
-    });
-  }
-
-  #progress(loaded) {
-    if (this.state !== "running") return;
-    const size = this.file.size;
-    this.#bar.value = size > 0 ? loaded / size : 1;
-    this.#say(loaded >= size ? "Storing …" : `${format.bytes(loaded)} of ${format.bytes(size)}`);
-  }
-
-  #become(state, text, buttons) {
-    const focused = this.#buttons.contains(document.activeElement);
-    this.state = state;
-    this.#bar.hidden = this.over;
-    this.#meta.classList.toggle("wrong", state === "failed");
-    this.row.dataset.state = state;
-    this.#say(text);
-    this.#buttons.replaceChildren(...buttons.filter(Boolean));
-    if (focused) this.#buttons.firstElementChild?.focus();
-  }
-
-  #say(text) {
-    this.#meta.replaceChildren(element("span", {}, text));
-    if (this.state === "waiting") this.#meta.append(element("span", {}, format.bytes(this.file.size)));
-  }
-
-  #cancelButton() {
-    return iconButton("close", `Cancel upload of ${this.name}`, { "data-test": "abort", onclick: this.#actions.cancel });
-  }
-
-  #retryButton() {
-    return iconButton("retry", `Try again to upload ${this.name}`, { "data-test": "retry", onclick: this.#actions.retry });
-  }
-
-  #dismissButton() {
-    return iconButton("close", `Dismiss ${this.name}`, { "data-test": "dismiss", onclick: this.#actions.dismiss });
-  }
-}
-
-/** 128 random bits. `crypto.randomUUID` is missing where the page is served over plain HTTP off loopback. */
-function idempotencyKey() {
-  const random = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub mod bucket;
+pub mod gate;
 pub mod https;
 pub mod nginx;
 

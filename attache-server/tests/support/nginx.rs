@@ -32,6 +32,23 @@ impl Nginx {
         objects: &Path,
         store: Option<Store<'_>>,
     ) -> Option<Self> {
+        Self::with(|folder, address| match attache {
+            [_] => site(folder, address, attache, objects, store.as_ref()),
+            several => replicas(address, several),
+        })
+    }
+
+    /// Starts it with as many bytes for a body as it has by default.
+    pub fn with_its_own_body_limit(attache: SocketAddr, objects: &Path) -> Option<Self> {
+        Self::with(|folder, address| {
+            let site = site(folder, address, &[attache], objects, None);
+            let without = site.replace("client_max_body_size 0;", "");
+            assert_ne!(site, without);
+            without
+        })
+    }
+
+    fn with(site: impl Fn(&Path, SocketAddr) -> String) -> Option<Self> {
         let program = test_support::nginx()?;
         let folder = tempfile::tempdir().expect("a folder");
         for _ in 0..5 {
@@ -39,10 +56,7 @@ impl Nginx {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let address = listener.local_addr().expect("bound");
             drop(listener);
-            let site = match attache {
-                [_] => site(folder.path(), address, attache, objects, store.as_ref()),
-                several => replicas(address, several),
-            };
+            let site = site(folder.path(), address);
             std::fs::write(folder.path().join("attache.conf"), site).expect("written");
             std::fs::write(folder.path().join("nginx.conf"), MAIN).expect("written");
             let mut child = Command::new(&program)
