@@ -32,7 +32,7 @@ export class Uploads {
       if (this.#jobs.some((job) => job.active)) event.preventDefault();
     });
     addEventListener("online", () => {
-      this.#jobs.filter((job) => job.stalled).forEach((job) => job.wait());
+      this.#jobs.filter((job) => job.state === "paused" && job.stalled).forEach((job) => job.wait());
       this.#advance();
     });
   }
@@ -117,9 +117,12 @@ export class Uploads {
       announce(`${job.name} was uploaded.`);
       this.#onStored(await api.find(id).catch(() => null));
     } catch (error) {
-      if (!why && passes(error)) job.stall(error);
+      // Paused or cancelled meanwhile, which is what its row says.
+      if (!why && job.state !== "running") return;
+      const passing = !why && passes(error);
+      if (passing) job.stall(error);
       else job.fail(error);
-      announce(`${job.name} was not uploaded. ${error.message}`);
+      announce(`${job.name} ${passing ? "is paused" : "was not uploaded"}. ${error.message}`);
     }
     this.#advance();
   }
