@@ -1,6 +1,8 @@
 //! The command line, as it is typed: the real binary in a folder of its own, with an environment of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/resume.rs"]
+mod resume;
 mod support;
 
 use std::io::Write as _;
@@ -648,7 +650,7 @@ fn verify_finds_what_disagrees_and_rebuilds_a_lost_catalog() {
 }
 
 #[test]
-fn put_that_is_interrupted_leaves_nothing() {
+fn put_of_stdin_that_is_interrupted_leaves_nothing() {
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let place = Place::new();
         let child = place.half_put();

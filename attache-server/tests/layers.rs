@@ -24,13 +24,15 @@ const ARROWS: &str = "
     cli/expiry -> cli/out cli/outcome
     cli/get -> cli/out cli/outcome cli/progress cli/stop
     cli/health -> cli/out cli/outcome client config
+    cli/input ->
     cli/key -> cli/expiry cli/out cli/outcome cli/store config
     cli/list -> cli/out cli/outcome v1/json
     cli/out -> cli/outcome
     cli/outcome ->
     cli/progress ->
-    cli/put -> cli/out cli/outcome cli/progress cli/stop cli/store v1/json
+    cli/put -> cli/input cli/out cli/outcome cli/progress cli/resume cli/stop cli/store v1/json
     cli/remove -> cli/out cli/outcome
+    cli/resume -> cli/input cli/out
     cli/stop -> cli/outcome
     cli/store -> allocator cli/out cli/outcome config
     cli/token -> cli/expiry cli/out cli/outcome cli/store config config/auth

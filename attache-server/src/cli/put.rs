@@ -1,5 +1,6 @@
 //! `attache put`: files, or stdin, become attachments.
 
+use std::fs::Metadata;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -10,26 +11,21 @@ use attache::attachment::Owner;
 use attache::attachment::filename::Filename;
 use attache::{Attache, Attachment, Config, Error, ErrorKind, Result};
 use clap::Args;
-use futures::StreamExt as _;
-use indicatif::ProgressBar;
 use tokio::fs::File;
-use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
 
+use super::input::{READ_BYTES, chunks, unreadable};
 use super::out::{note, print, print_json};
 use super::outcome::{CommandError, Exit, Outcome};
 use super::stop::Stop;
 use super::store::CLOSE_GRACE;
-use super::{out, progress};
+use super::{out, progress, resume};
 use crate::v1::json::AttachmentJson;
-
-/// 256 KiB amortise the hop to the thread that reads.
-const READ_BYTES: usize = 256 * 1024;
 
 /// Store files, and print the id of each.
 ///
 /// Every file is streamed; none is held in memory. A file that fails is reported and the others are stored all the
-/// same; then the exit code is 1. Ctrl-C leaves nothing of the file in progress (exit code 130).
+/// same; then the exit code is 1. A file larger than upload.block_bytes (8 MiB) goes on where it was when the same command is
+/// given again, whatever ended it: Ctrl-C (exit code 130), a crash, a failure. Of smaller ones, and of stdin, nothing is left.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +34,10 @@ Examples:
   id=$(attache put photo.png)
 
 Pipe through `set -o pipefail`: an end of stdin is taken for the end of the file. upload.timeout and \
-upload.idle_timeout are for clients on the network; put waits for its input as long as it takes.")]
+upload.idle_timeout are for clients on the network; put waits for its input as long as it takes.
+
+What is stored of a large file is kept for upload.partial_lifetime (a day). A file that was changed since begins anew. Of several \
+commands that put the same file at the same time the last one takes over.")]
 pub(super) struct Put {
     /// The files; "-" is stdin.
     #[arg(required = true, value_name = "FILE")]
@@ -96,7 +95,10 @@ impl Put {
                     };
                     match ended {
                         Ok(Ok(attachment)) => self.show(attachment)?,
-                        _ => note(format_args!("interrupted; nothing was kept of {}", name(path))),
+                        _ => match self.kept(store, path).await {
+                            Some(kept) => note(format_args!("interrupted; {kept}")),
+                            None => note(format_args!("interrupted; nothing was kept of {}", name(path))),
+                        },
                     }
                     return Err(CommandError::Signalled(signal));
                 }
@@ -105,6 +107,12 @@ impl Put {
                 Ok(attachment) => self.show(attachment)?,
                 Err(error) => {
                     note(format_args!("{}: {}", name(path), out::explained(&error)));
+                    // Of a conflict the other one has it.
+                    if error.kind() != ErrorKind::Conflict
+                        && let Some(kept) = self.kept(store, path).await
+                    {
+                        note(kept);
+                    }
                     exit = Exit::Failed;
                 }
             }
@@ -121,51 +129,80 @@ impl Put {
     }
 
     async fn send(&self, store: &Attache, path: &Path) -> Result<Attachment> {
-        let mut new = NewAttachment {
-            filename: self.filename.clone(),
-            owner: self.owner.clone(),
-            content_type: self.content_type.clone(),
-            ..NewAttachment::default()
-        };
         if is_stdin(path) {
             if io::stdin().is_terminal() {
                 note("reading from the terminal; Ctrl-D ends the file");
             }
             let bar = progress::bar("stdin", None);
-            return upload(store, new, tokio::io::stdin(), bar).await;
+            let body = chunks(tokio::io::stdin(), &bar);
+            let stored = store.upload(self.said(), body).await;
+            bar.finish_and_clear();
+            return Ok(stored?.attachment);
         }
-        let (mut file, size) = open(path).await?;
-        file.set_max_buf_size(READ_BYTES);
+        let (mut file, about) = open(path).await?;
+        let size = about.is_file().then_some(about.len());
+        let mut new = self.said();
         new.size = size;
         if new.filename.is_none() {
             new.filename = Some(own_name(path)?);
         }
         let bar = progress::bar(&name(path), size);
-        upload(store, new, file, bar).await
+        let stored = match size.filter(|_| is_large(store, &about)) {
+            Some(size) => {
+                let mark = resume::mark(path, &about, &new)?;
+                resume::send(store, &name(path), mark, new, (file, size), &bar).await
+            }
+            None => {
+                file.set_max_buf_size(READ_BYTES);
+                let uploaded = store.upload(new, chunks(file, &bar)).await;
+                uploaded.map(|uploaded| uploaded.attachment)
+            }
+        };
+        bar.finish_and_clear();
+        stored
+    }
+
+    /// What the command line says of a file.
+    fn said(&self) -> NewAttachment {
+        NewAttachment {
+            filename: self.filename.clone(),
+            owner: self.owner.clone(),
+            content_type: self.content_type.clone(),
+            ..NewAttachment::default()
+        }
+    }
+
+    /// What is stored of a file that is not whole, for the same command to go on with; `None` if nothing is, or if somebody else
+    /// goes on with it already.
+    async fn kept(&self, store: &Attache, path: &Path) -> Option<String> {
+        let about = tokio::fs::metadata(path).await.ok()?;
+        if is_stdin(path) || !is_large(store, &about) {
+            return None;
+        }
+        let mut new = self.said();
+        if new.filename.is_none() {
+            new.filename = Some(own_name(path).ok()?);
+        }
+        let mark = resume::mark(path, &about, &new).ok()?;
+        let upload = resume::unfinished(store, &mark).await.ok()??;
+        (upload.offset > 0 && !upload.is_held).then(|| {
+            format!(
+                "{} % of {} are kept; the same command goes on with it, until {}",
+                resume::percent(&upload),
+                name(path),
+                out::minute(upload.expires_at)
+            )
+        })
     }
 }
 
-async fn upload(
-    store: &Attache,
-    new: NewAttachment,
-    input: impl AsyncRead + Send + 'static,
-    bar: ProgressBar,
-) -> Result<Attachment> {
-    let passed = bar.clone();
-    let chunks = ReaderStream::with_capacity(input, READ_BYTES).map(move |chunk| match chunk {
-        Ok(chunk) => {
-            passed.inc(chunk.len() as u64);
-            Ok(chunk)
-        }
-        Err(error) => Err(unreadable(&error)),
-    });
-    let outcome = store.upload(new, chunks).await;
-    bar.finish_and_clear();
-    Ok(outcome?.attachment)
+/// Whether a file is worth an upload that outlives the command.
+fn is_large(store: &Attache, about: &Metadata) -> bool {
+    about.is_file() && about.len() > store.parts().config.upload.block_bytes
 }
 
-/// The file, and its length if it is one that has a length.
-async fn open(path: &Path) -> Result<(File, Option<u64>)> {
+/// The file, and what it is.
+async fn open(path: &Path) -> Result<(File, Metadata)> {
     let file = File::open(path).await.map_err(|error| unreadable(&error))?;
     let about = file.metadata().await.map_err(|error| unreadable(&error))?;
     if about.is_dir() {
@@ -174,7 +211,7 @@ async fn open(path: &Path) -> Result<(File, Option<u64>)> {
             "is a folder; put its files, or an archive of it",
         ));
     }
-    Ok((file, about.is_file().then_some(about.len())))
+    Ok((file, about))
 }
 
 fn own_name(path: &Path) -> Result<Filename> {
@@ -189,10 +226,6 @@ fn own_name(path: &Path) -> Result<Filename> {
         let what = format!("{} (or give another one with --filename)", error.detail());
         Error::new(error.kind(), what)
     })
-}
-
-fn unreadable(error: &io::Error) -> Error {
-    Error::new(ErrorKind::ClientGone, format!("cannot be read: {error}"))
 }
 
 fn is_stdin(path: &Path) -> bool {
