@@ -216,6 +216,10 @@ fn whoever_asks_ends_the_request_that_still_runs_and_its_connection_is_closed_wi
     assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     // Another PATCH does the same as a question.
     let silent = begin_patch(&server, &path, 70_000, 130_000, b"");
+    let until = Instant::now() + Duration::from_secs(20);
+    while server.get("/v1/admin/uploads").json()["items"][0]["in_progress"] != true {
+        assert!(Instant::now() < until, "{}", server.log());
+    }
     let answer = patch(&server, &path, 70_000, &bytes[70_000..]);
     assert_eq!(answer.status, 204);
     drop(silent);
