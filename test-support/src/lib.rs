@@ -5,7 +5,7 @@
 //! - [`Postgres`]: PostgreSQL with passwords, with or without TLS, that can be stopped and started again; [`Database`]: one
 //!   of it; [`PgBouncer`]: a pool before it.
 //! - [`Moto`]: a stand-in for S3 that others wrote, to compare with; [`s3_clients`], [`boto3_old`], [`awscli`], [`s3_node`]: clients
-//!   of S3.
+//!   of S3; [`tus_node`], [`tus_python`]: clients of tus.
 //! - [`Tinyproxy`]: a proxy, and names that only it knows.
 //! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`]: where
 //!   they lie; what they are told belongs to the test.
@@ -44,5 +44,5 @@ pub use postgres::{Database, Postgres};
 pub use tinyproxy::Tinyproxy;
 pub use tool::{
     awscli, boto3_old, content_disposition, curl, nginx, node, promtool, python, redbot,
-    s3_clients, s3_node, systemd_analyze,
+    s3_clients, s3_node, systemd_analyze, tus_node, tus_python,
 };

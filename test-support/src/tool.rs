@@ -87,6 +87,21 @@ pub fn s3_node() -> Option<PathBuf> {
     )
 }
 
+/// Where the package aiotus lies, with tuspy beside it: `ATTACHE_TEST_TUS_PYTHON`, else the target folder. Its grandparent is for
+/// `PYTHONPATH`.
+pub fn tus_python() -> Option<PathBuf> {
+    find("aiotus", "ATTACHE_TEST_TUS_PYTHON", || {
+        in_target("tus/python/packages/aiotus/__init__.py")
+    })
+}
+
+/// Where tus-js-client lies, with Uppy and esbuild beside it: `ATTACHE_TEST_TUS_NODE`, else the target folder.
+pub fn tus_node() -> Option<PathBuf> {
+    find("tus-js-client", "ATTACHE_TEST_TUS_NODE", || {
+        in_target("tus/node/node_modules/tus-js-client/package.json")
+    })
+}
+
 /// Where promtool lies: `ATTACHE_TEST_PROMTOOL`, else the search path, else the target folder.
 pub fn promtool() -> Option<PathBuf> {
     find("promtool", "ATTACHE_TEST_PROMTOOL", || {

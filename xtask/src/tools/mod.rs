@@ -13,8 +13,8 @@ use debian::{
     CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PGBOUNCER, POSTGRES, PYTHON, RCLONE, SYSTEMD,
     TINYPROXY, install_missing_packages, promtool,
 };
-use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, S3_NODE, from_npm, node};
-use pypi::{AWSCLI, BOTO3_OLD, POSTGRES_18, REDBOT, S3_CLIENTS, from_pypi};
+use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, S3_NODE, TUS_NODE, from_npm, node};
+use pypi::{AWSCLI, BOTO3_OLD, POSTGRES_18, REDBOT, S3_CLIENTS, TUS_PYTHON, from_pypi};
 
 /// Where the tools lie.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub(crate) struct Tools {
     boto3_old: PathBuf,
     awscli: PathBuf,
     s3_node: PathBuf,
+    tus_python: PathBuf,
+    tus_node: PathBuf,
 }
 
 impl Tools {
@@ -64,6 +66,8 @@ impl Tools {
         let boto3_old = from_pypi(root, &BOTO3_OLD)?;
         let awscli = from_pypi(root, &AWSCLI)?;
         let s3_node = from_npm(root, &S3_NODE)?;
+        let tus_python = from_pypi(root, &TUS_PYTHON)?;
+        let tus_node = from_npm(root, &TUS_NODE)?;
         let promtool = promtool(root)?;
         Ok(Self {
             node,
@@ -85,6 +89,8 @@ impl Tools {
             boto3_old,
             awscli,
             s3_node,
+            tus_python,
+            tus_node,
         })
     }
 
@@ -113,6 +119,8 @@ impl Tools {
             .env("ATTACHE_TEST_BOTO3_OLD", &self.boto3_old)
             .env("ATTACHE_TEST_AWSCLI", &self.awscli)
             .env("ATTACHE_TEST_S3_NODE", &self.s3_node)
+            .env("ATTACHE_TEST_TUS_PYTHON", &self.tus_python)
+            .env("ATTACHE_TEST_TUS_NODE", &self.tus_node)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }

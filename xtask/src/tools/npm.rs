@@ -33,6 +33,12 @@ pub(super) const S3_NODE: NpmPackage = NpmPackage {
     why: "the SDK of AWS and minio's client, which the S3 endpoint is tried with (43 MB)",
 };
 
+pub(super) const TUS_NODE: NpmPackage = NpmPackage {
+    folder: "tus/node",
+    entry: "node_modules/tus-js-client/package.json",
+    why: "tus-js-client and Uppy, which uploads are tried with, and esbuild, which makes a script for a page of them (26 MB)",
+};
+
 pub(super) const BENCH_NODE: NpmPackage = NpmPackage {
     folder: "bench/node",
     entry: "node_modules/@azure/storage-blob/package.json",

@@ -56,6 +56,13 @@ pub(super) const AWSCLI: PypiPackage = PypiPackage {
     why: "the command line of AWS, which the S3 endpoint is tried with (21 MB)",
 };
 
+pub(super) const TUS_PYTHON: PypiPackage = PypiPackage {
+    folder: "tus/python",
+    entry: "packages/aiotus/__init__.py",
+    arguments: &["--target", "packages"],
+    why: "tuspy and aiotus, which uploads are tried with (44 MB)",
+};
+
 /// Installs the pinned package by a virtual environment below the target folder, unless it was installed there before.
 pub(super) fn from_pypi(root: &Path, package: &PypiPackage) -> Result<PathBuf, Failure> {
     let source = root.join("xtask").join(package.folder);
