@@ -107,6 +107,34 @@ fn bytes_that_are_lost_are_a_problem_that_nobody_caches() {
     assert_discreet(&answer);
 }
 
+/// tus-js-client takes nearly every status for the end of an upload, and begins again at the first byte; after no status it asks again.
+#[test]
+fn while_attache_is_away_nobody_is_told_a_status_of_an_upload() {
+    // An address of its own, so that nobody takes its port while it is dead.
+    let mut server = Server::start_at("127.0.1.1:0", &[]);
+    let one = Nginx::start(server.address, server.folder.path(), None);
+    let three = Nginx::before(&[server.address; 3], server.folder.path(), None);
+    let (Some(one), Some(three)) = (one, three) else {
+        return;
+    };
+    server.kill();
+    for nginx in [one, three] {
+        let upload = "/v1/uploads/01939c1e-7d1a-7cc3-9b5e-0d3a1f0f8f11";
+        let ask = support::request("x", "HEAD", upload, &[], b"");
+        let mut stream = support::connect(nginx.address);
+        std::io::Write::write_all(&mut stream, &ask).unwrap();
+        let said = support::try_read_answer(&mut stream);
+        assert!(said.is_err(), "{said:?}");
+        for (method, target) in [
+            ("PATCH", upload),
+            ("HEAD", "/download/x"),
+            ("POST", "/v1/uploads"),
+        ] {
+            assert_eq!(nginx.request(method, target, &[]).status, 502, "{method}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nginx_sends_blobs_through_signed_urls_and_the_store_learns_nothing_of_the_client() {
     let azure = FakeAzure::builder()
