@@ -48,7 +48,8 @@ impl Nginx {
         })
     }
 
-    fn with(site: impl Fn(&Path, SocketAddr) -> String) -> Option<Self> {
+    /// Starts it with a site, for a folder of its own and an address.
+    pub fn with(site: impl Fn(&Path, SocketAddr) -> String) -> Option<Self> {
         let program = test_support::nginx()?;
         let folder = tempfile::tempdir().expect("a folder");
         for _ in 0..5 {
