@@ -6,7 +6,7 @@
 //!
 //! - an upload to Azure holds at most `upload.concurrency` blocks that are on their way and one that fills, each of
 //!   `upload.block_bytes` (a file of known length that fits one block holds its length); an upload to local disk
-//!   holds nothing,
+//!   holds two pieces of 64 KiB,
 //! - a request of an upload of several requests holds at most two parts, one that fills and one that is on its way, each of
 //!   `upload.block_bytes`, and of a sixteenth of what is free where that is less, down to 256 KiB ([`Budget::share`]); between two
 //!   requests it holds nothing,

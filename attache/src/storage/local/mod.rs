@@ -26,6 +26,7 @@ mod multipart;
 mod place;
 mod read;
 mod sidecar;
+mod spool;
 mod tidy;
 mod write;
 

@@ -16,7 +16,8 @@ use bytes::Bytes;
 
 use super::place::{Place, blocking, locked_temp, sync_folder, sync_parent, write_error};
 use super::sidecar::{read_sidecar, sidecar};
-use super::write::{Claims, WRITE_BYTES, publish, temp_of, write_temp};
+use super::spool::WRITE_BYTES;
+use super::write::{Claims, publish, temp_of, write_temp};
 use crate::attachment::ObjectKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
@@ -81,16 +82,15 @@ impl Multipart for Uploads {
         body: Body,
     ) -> Result<PartReceipt> {
         self.limits().check(part)?;
-        let _memory = blocks.budget.acquire(WRITE_BYTES as u64).await?;
         let mut body = body.with_crc64();
-        let written = write_temp(&self.place, &mut body).await;
-        let (file, bytes, digests) =
-            written.map_err(|error| error.during("put_part", upload.key().as_str()))?;
-        let receipt = receipt(part, &digests, try_of_a_part())?;
+        let spooled = write_temp(&self.place, &blocks.budget, &mut body)
+            .await
+            .map_err(|error| error.during("put_part", upload.key().as_str()))?;
+        let receipt = receipt(part, &spooled.digests, try_of_a_part())?;
         let (root, path) = (self.place.0.clone(), self.part(upload, &receipt));
         blocking(move || {
             // Locked until it has its place.
-            let _held = file;
+            let (_held, bytes) = spooled.on_disk()?;
             keep(&root, bytes, &path)
         })
         .await

@@ -3,21 +3,17 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::AsyncWriteExt;
-
-use super::place::{MARKER, Place, blocking, locked_temp, make_folders, sync_parent, write_error};
+use super::place::{MARKER, Place, blocking, make_folders, sync_parent, write_error};
 use super::sidecar::{sidecar, write_sidecar};
+use super::spool::{Spooled, spool_into, temp_in};
 use crate::attachment::ObjectKey;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::storage::{Content, Stored, absent, conflict};
-use crate::transfer::body::{Body, Digests};
-
-/// How much is written to a file at once. 256 KiB amortises the hop to the thread that writes; measured, larger
-/// pieces gain nothing.
-pub(super) const WRITE_BYTES: usize = 256 * 1024;
+use crate::transfer::body::Body;
+use crate::transfer::budget::Budget;
 
 pub(super) async fn put(
     place: &Place,
@@ -31,13 +27,16 @@ pub(super) async fn put(
     if tokio::fs::try_exists(&path).await.unwrap_or(false) {
         return Err(conflict(key));
     }
-    let (file, bytes, digests) = write_temp(place, &mut body)
+    let spooled = write_temp(place, &content.blocks.budget, &mut body)
         .await
         .map_err(|error| error.during("put", key.as_str()))?;
+    let digests = spooled.digests;
     let sidecar = sidecar(&content.settled(digests.utf8).facts, &digests.into(), None)?;
     let temp = place.temp();
     // From here on it runs to its end, even if the caller leaves: the claim goes with it.
     blocking(move || {
+        let (file, bytes) = spooled.on_disk()?;
+        // The file stays open, and so locked, until it has its place.
         let _held = (claim, file);
         publish(&temp, bytes, &sidecar, &path, &facts_path)
     })
@@ -93,13 +92,11 @@ pub(super) async fn delete(place: &Place, key: &ObjectKey) -> Result<()> {
     .map_err(|error| write_error(error, "delete").during("delete", key.as_str()))
 }
 
-/// The file stays open, and so locked, until it has its place.
-pub(super) async fn write_temp(
-    place: &Place,
-    body: &mut Body,
-) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
+/// Reads a body to its end, into a file in the folder for writes in progress.
+pub(super) async fn write_temp(place: &Place, budget: &Budget, body: &mut Body) -> Result<Spooled> {
     let root = place.0.clone();
-    spool_into(place.temp(), move || make_missing(&root), body).await
+    let make = move || make_missing(&root);
+    spool_into(place.temp(), make, budget, body).await
 }
 
 /// A new file for writing, in a store whose folders may be missing.
@@ -114,48 +111,6 @@ fn make_missing(root: &Path) -> io::Result<()> {
         true => make_folders(root),
         false => Err(io::ErrorKind::NotFound.into()),
     }
-}
-
-fn temp_in(
-    temp: &Path,
-    make: impl FnOnce() -> io::Result<()>,
-) -> io::Result<tempfile::NamedTempFile> {
-    match locked_temp(temp, "put-") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make()?;
-            locked_temp(temp, "put-")
-        }
-        outcome => outcome,
-    }
-}
-
-/// As [`write_temp`], into any folder; `make` makes it if it is not there.
-pub(super) async fn spool_into(
-    temp: PathBuf,
-    make: impl FnOnce() -> io::Result<()> + Send + 'static,
-    body: &mut Body,
-) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
-    let (file, path) = blocking(move || Ok(temp_in(&temp, make)?.into_parts()))
-        .await
-        .map_err(|error| write_error(error, "put"))?;
-    // Dropping the file and the path at any await removes the file.
-    let mut file = tokio::fs::File::from_std(file);
-    file.set_max_buf_size(WRITE_BYTES);
-    while let Some(chunk) = body.next().await {
-        file.write_all(&chunk?)
-            .await
-            .map_err(|error| write_error(error, "put"))?;
-    }
-    let digests = body
-        .digests()
-        .ok_or_else(|| Error::internal("the body ended without digests"))?;
-    file.flush()
-        .await
-        .map_err(|error| write_error(error, "put"))?;
-    file.sync_all()
-        .await
-        .map_err(|error| write_error(error, "put"))?;
-    Ok((file, path, digests))
 }
 
 pub(super) fn publish(

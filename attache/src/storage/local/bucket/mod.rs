@@ -99,13 +99,13 @@ impl Bucket for LocalBucket {
     }
 
     async fn put(&self, key: &Key, new: &NewObject, mut body: Body) -> Result<Entry> {
-        let (file, path, digests) = spool(&self.layout, &mut body)
+        let spooled = spool(&self.layout, &new.blocks, &mut body)
             .await
             .map_err(|error| error.during("put", key.as_str()))?;
         let (properties, condition) = (new.properties.clone(), new.condition.clone());
         // From here on it runs to its end, even if the caller leaves.
         self.run("put", key, move |layout, key| {
-            let fresh = Fresh::of(file, path, digests, properties)?;
+            let fresh = Fresh::of(spooled, properties)?;
             publish(layout, key, fresh, &condition)
         })
         .await
@@ -228,11 +228,11 @@ impl Bucket for LocalBucket {
             parts::open(layout, key, &check).map(drop)
         })
         .await?;
-        let (file, path, digests) = spool(&self.layout, &mut body.with_crc64())
+        let spooled = spool(&self.layout, &part.blocks, &mut body.with_crc64())
             .await
             .map_err(|error| error.during("put_part", key.as_str()))?;
         self.run("put_part", key, move |layout, key| {
-            parts::keep(layout, key, &id, &begun, (file, path), &digests)
+            parts::keep(layout, key, &id, &begun, spooled)
         })
         .await
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::private;
 use crate::storage::bucket::{ChecksumPlan, Key, Part, PartOf, Properties, Upload, no_upload};
 use crate::storage::local::place::{locked_temp, read_error, sync_folder, write_error};
-use crate::transfer::body::Digests;
+use crate::storage::local::spool::Spooled;
 
 /// `upload.json`
 #[derive(Serialize, Deserialize)]
@@ -129,16 +129,18 @@ pub(super) fn keep(
     key: &Key,
     id: &str,
     this: &Try,
-    (file, path): (tokio::fs::File, tempfile::TempPath),
-    digests: &Digests,
+    spooled: Spooled,
 ) -> Result<Part> {
+    let digests = spooled.digests;
     let noted = Noted {
         size: digests.size,
-        etag: etag(digests)?,
+        etag: etag(&digests)?,
         crc64: digests.crc64,
         checksum: digests.checksum.map(|checksum| Summed::of(checksum, None)),
     };
     let folder = layout.uploads().join(id);
+    let written = spooled.on_disk();
+    let (file, path) = written.map_err(|error| write_error(error, "put_part"))?;
     let kept = || -> io::Result<()> {
         path.persist(folder.join(this.name("part")))
             .map_err(|error| error.error)?;

@@ -10,27 +10,26 @@ use super::found::{self, Found, find, is_elsewhere, stamp};
 use super::layout::Layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::private;
+use crate::storage::Blocks;
 use crate::storage::bucket::{
     Condition, Entry, KeptChecksum, Key, Properties, Version, absent, unfulfilled,
 };
 use crate::storage::local::place::{sync_folder, sync_parent, write_error};
-use crate::storage::local::write::spool_into;
+use crate::storage::local::spool::{Spooled, spool_into};
 use crate::transfer::body::{Body, Digests};
 
-/// Writes a body where nobody sees it.
-pub(super) async fn spool(
-    layout: &Layout,
-    body: &mut Body,
-) -> Result<(tokio::fs::File, tempfile::TempPath, Digests)> {
+/// Reads a body to its end, into a file that nobody sees.
+pub(super) async fn spool(layout: &Layout, blocks: &Blocks, body: &mut Body) -> Result<Spooled> {
     let folder = layout.temp();
     let make = {
         let folder = folder.clone();
         move || private::make_folder(&folder)
     };
-    spool_into(folder, make, body).await
+    spool_into(folder, make, &blocks.budget, body).await
 }
 
-/// Bytes that are on disk and have no place yet.
+/// Bytes that are written and have no place yet. Whoever gives them one syncs them: most of them are on disk by then, so that this takes
+/// no time while it has the turn of the key.
 pub(super) struct Fresh {
     pub(super) file: File,
     pub(super) path: tempfile::TempPath,
@@ -41,16 +40,10 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    pub(super) fn of(
-        file: tokio::fs::File,
-        path: tempfile::TempPath,
-        digests: Digests,
-        properties: Properties,
-    ) -> Result<Self> {
-        // Nothing runs on it any more: it was flushed.
-        let file = file
-            .try_into_std()
-            .map_err(|_| Error::internal("the file is still being written"))?;
+    pub(super) fn of(spooled: Spooled, properties: Properties) -> Result<Self> {
+        let digests = spooled.digests;
+        let written = spooled.written();
+        let (file, path) = written.map_err(|error| write_error(error, "put"))?;
         Ok(Self {
             file,
             path,
@@ -181,7 +174,8 @@ fn rename(
     Ok(())
 }
 
-/// Sets the time of a file to now, and to another one than that of the version that it replaces; what the file system made of it.
+/// Sets the time of a file to now, and to another one than that of the version that it replaces; what the file system made of it. File and
+/// time are on disk then.
 fn set_time(file: &File, old: Option<Stamp>) -> io::Result<Stamp> {
     let mut at = SystemTime::now();
     // Where times are of whole or even seconds, the next one differs.
