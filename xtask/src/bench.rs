@@ -70,6 +70,7 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
         )
         .env("ATTACHE_BENCH_NGINX", &peers.nginx)
         .env("ATTACHE_BENCH_RCLONE", &peers.rclone)
+        .env("ATTACHE_BENCH_RCLONE_S3", &peers.rclone_s3)
         .env("ATTACHE_BENCH_NODE", &peers.node)
         .env("ATTACHE_BENCH_NODE_SERVER", &peers.node_packages)
         .env("ATTACHE_BENCH_NOTES", root.join("xtask/bench/notes"))

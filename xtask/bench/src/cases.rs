@@ -27,10 +27,15 @@ pub enum Case {
     Upload64K,
     Upload1M,
     UploadLarge,
+    S3Put64K,
+    S3Get64K,
+    S3Put64M,
+    S3Get64M,
+    S3Redirect,
 }
 
 impl Case {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Redirect,
         Self::Url,
         Self::Relay4K,
@@ -41,6 +46,11 @@ impl Case {
         Self::Upload64K,
         Self::Upload1M,
         Self::UploadLarge,
+        Self::S3Put64K,
+        Self::S3Get64K,
+        Self::S3Put64M,
+        Self::S3Get64M,
+        Self::S3Redirect,
     ];
 
     /// A word for flags and file names.
@@ -56,6 +66,11 @@ impl Case {
             Self::Upload64K => "upload-64k",
             Self::Upload1M => "upload-1m",
             Self::UploadLarge => "upload-large",
+            Self::S3Put64K => "s3-put-64k",
+            Self::S3Get64K => "s3-get-64k",
+            Self::S3Put64M => "s3-put-64m",
+            Self::S3Get64M => "s3-get-64m",
+            Self::S3Redirect => "s3-redirect",
         }
     }
 
@@ -71,26 +86,66 @@ impl Case {
             Self::Upload64K => "upload of 64 KiB".to_owned(),
             Self::Upload1M => "upload of 1 MiB".to_owned(),
             Self::UploadLarge => format!("upload of {}", size_word(plan.large())),
+            Self::S3Put64K => "S3 PUT of 64 KiB".to_owned(),
+            Self::S3Get64K => "S3 GET of 64 KiB".to_owned(),
+            Self::S3Put64M => "S3 PUT of 64 MiB".to_owned(),
+            Self::S3Get64M => "S3 GET of 64 MiB".to_owned(),
+            Self::S3Redirect => "redirect of a presigned S3 GET".to_owned(),
         }
     }
 
     /// Bytes of one request.
     pub fn size(self, plan: &Plan) -> u64 {
         match self {
-            Self::Redirect | Self::Url => 0,
+            Self::Redirect | Self::Url | Self::S3Redirect => 0,
             Self::Relay4K => 4 * KIB,
-            Self::Relay64K | Self::Range64K | Self::Upload64K => 64 * KIB,
+            Self::Relay64K | Self::Range64K | Self::Upload64K | Self::S3Put64K | Self::S3Get64K => {
+                64 * KIB
+            }
+            Self::S3Put64M | Self::S3Get64M => 64 * MIB,
             Self::Relay1M | Self::Upload1M => MIB,
             Self::RelayLarge | Self::UploadLarge => plan.large(),
         }
     }
 
     pub const fn is_upload(self) -> bool {
-        matches!(self, Self::Upload64K | Self::Upload1M | Self::UploadLarge)
+        matches!(
+            self,
+            Self::Upload64K | Self::Upload1M | Self::UploadLarge | Self::S3Put64K | Self::S3Put64M
+        )
     }
 
     pub const fn is_large(self) -> bool {
-        matches!(self, Self::RelayLarge | Self::UploadLarge)
+        matches!(
+            self,
+            Self::RelayLarge | Self::UploadLarge | Self::S3Put64M | Self::S3Get64M
+        )
+    }
+
+    /// Whose costs are 1.
+    pub const fn ours(self) -> Peer {
+        match self {
+            Self::S3Put64K | Self::S3Get64K | Self::S3Put64M | Self::S3Get64M => Peer::AttacheS3,
+            Self::S3Redirect => Peer::AttacheS3Azure,
+            _ => Peer::Attache,
+        }
+    }
+
+    /// What must be known to read its figures.
+    pub const fn remark(self) -> Option<&'static str> {
+        match self {
+            Self::S3Put64K | Self::S3Put64M => Some(
+                "Both on local disk, with presigned URLs that leave the payload unsigned. Before it responds, attache has the object and \
+                 what is known of it on disk (`fsync` of two files and of the folders above them); rclone responds when the system has the bytes in memory.",
+            ),
+            Self::S3Get64K | Self::S3Get64M => Some(
+                "Both on local disk, with presigned URLs; the bytes are in the system's page cache.",
+            ),
+            Self::S3Redirect => Some(
+                "Both before the stand-in. *attache* is the redirect of an attachment by its own API, without a signature to check.",
+            ),
+            _ => None,
+        }
     }
 
     /// Requests of one round: enough for a second of CPU or so, whose clock has steps of 10 ms.
@@ -100,8 +155,8 @@ impl Case {
             Peer::NodeSingleton | Peer::NodeRequest | Peer::NodePiped
         );
         let full = match (self, slow) {
-            (Self::Redirect | Self::Url, false) => 40_000,
-            (Self::Redirect | Self::Url, true) => 400,
+            (Self::Redirect | Self::Url | Self::S3Redirect, false) => 40_000,
+            (Self::Redirect | Self::Url | Self::S3Redirect, true) => 400,
             (Self::Relay4K, false) => 20_000,
             (Self::Relay64K | Self::Range64K, false) => 8000,
             (Self::Relay4K | Self::Relay64K | Self::Range64K, true) => 400,
@@ -112,6 +167,10 @@ impl Case {
             (Self::Upload64K, _) => 1000,
             (Self::Upload1M, _) => 200,
             (Self::RelayLarge | Self::UploadLarge, _) => 1,
+            (Self::S3Put64K, _) => 1000,
+            (Self::S3Get64K, _) => 4000,
+            (Self::S3Put64M, _) => 8,
+            (Self::S3Get64M, _) => 16,
         };
         let full = match (self, peer) {
             // It reads ahead, megabytes for each.
@@ -125,10 +184,20 @@ impl Case {
     /// Who takes part.
     pub fn peers(self) -> &'static [Peer] {
         use Peer::{
-            Attache, AttacheBefore, AttacheWithoutMd5, Hyper, HyperMd5, HyperSocket,
-            HyperSocketMd5, Nginx, NginxLarge, NodeRequest, NodeSingleton, ObjectStore, Rclone,
+            Attache, AttacheBefore, AttacheS3, AttacheS3Azure, AttacheS3Before, AttacheWithoutMd5,
+            FileSocket, FileSocketMd5, Hyper, HyperMd5, HyperSocket, HyperSocketMd5, Nginx,
+            NginxLarge, NodeRequest, NodeSingleton, ObjectStore, Rclone, RcloneS3,
         };
         match self {
+            Self::S3Put64K | Self::S3Put64M => &[
+                AttacheS3,
+                AttacheS3Before,
+                RcloneS3,
+                FileSocket,
+                FileSocketMd5,
+            ],
+            Self::S3Get64K | Self::S3Get64M => &[AttacheS3, AttacheS3Before, RcloneS3],
+            Self::S3Redirect => &[AttacheS3Azure, Attache],
             Self::Redirect | Self::Url => &[Attache, AttacheBefore, NodeSingleton, NodeRequest],
             Self::Range64K => &[
                 Attache,
@@ -187,6 +256,8 @@ pub struct Plan {
     peers: Vec<String>,
     /// Whether the cases of memory and of starting run, too.
     pub rest: bool,
+    /// Whether many large S3 uploads at once do.
+    pub uploads: bool,
     /// Another attache, measured beside this one: a change is judged in one run.
     pub before: Option<PathBuf>,
     /// As it was asked for, to be repeated.
@@ -201,6 +272,7 @@ impl Plan {
             cases: Case::ALL.to_vec(),
             peers: Vec::new(),
             rest: true,
+            uploads: true,
             before: None,
             command: ["cargo xtask bench"]
                 .iter()
@@ -228,6 +300,7 @@ impl Plan {
                     let wanted: Vec<&str> = value.split(',').collect();
                     plan.cases.retain(|case| wanted.contains(&case.word()));
                     plan.rest = wanted.contains(&"rest");
+                    plan.uploads = wanted.contains(&"s3-uploads");
                 }
                 _ => return Err(format!("unknown flag {flag:?}").into()),
             }
@@ -253,10 +326,15 @@ impl Plan {
         if self.quick { 200 } else { 1000 }
     }
 
+    /// Large uploads at the same time.
+    pub fn uploads_at_once(&self) -> u64 {
+        if self.quick { 16 } else { 40 }
+    }
+
     pub fn takes_part(&self, peer: Peer) -> bool {
         match peer {
-            Peer::Attache => true,
-            Peer::AttacheBefore => self.before.is_some(),
+            Peer::Attache | Peer::AttacheS3 | Peer::AttacheS3Azure => true,
+            Peer::AttacheBefore | Peer::AttacheS3Before => self.before.is_some(),
             _ => {
                 self.peers.is_empty()
                     || self

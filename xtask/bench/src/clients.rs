@@ -31,6 +31,9 @@ use crate::process::{own_cpu, own_peak};
 const BLOCK: usize = 8 * 1024 * 1024;
 const CONCURRENCY: usize = 2;
 
+/// Of bytes on their way into a file.
+const PIECE: usize = 64 * 1024;
+
 /// What a loop does, as JSON on the command line.
 pub struct Job(pub Value);
 
@@ -54,6 +57,9 @@ impl Job {
 
 /// Runs a job, and tells what it took.
 pub async fn run(job: Job) -> Outcome<Value> {
+    if job.text("client") == "file" {
+        return files(&job);
+    }
     let store = Arc::new(match job.text("client") {
         "hyper" => Store::Hyper(Box::new(Raw::new(&job)?)),
         _ => Store::Object(object_store(&job)?),
@@ -79,6 +85,35 @@ pub async fn run(job: Job) -> Outcome<Value> {
     }
     while let Some(ended) = loops.join_next().await {
         ended??;
+    }
+    Ok(json!({
+        "cpu": own_cpu() - cpu,
+        "wall": start.elapsed().as_secs_f64(),
+        "peak": own_peak(),
+    }))
+}
+
+/// What an upload to local disk costs at least: bytes from a socket into files, which are on disk before the next one begins.
+fn files(job: &Job) -> Outcome<Value> {
+    use std::io::{Read as _, Write as _};
+    let (cpu, start) = (own_cpu(), Instant::now());
+    let mut source = std::net::TcpStream::connect(job.text("from"))?;
+    let mut piece = vec![0; PIECE];
+    for turn in 0..job.number("requests") {
+        let mut file = std::fs::File::create(format!("{}-{}", job.text("path"), turn % 4))?;
+        let mut md5 = job.is_set("md5").then(md5::Md5::new);
+        let mut left = job.number("size");
+        while left > 0 {
+            let take = PIECE.min(left.try_into()?);
+            source.read_exact(&mut piece[..take])?;
+            if let Some(md5) = &mut md5 {
+                md5.update(&piece[..take]);
+            }
+            file.write_all(&piece[..take])?;
+            left -= take as u64;
+        }
+        std::hint::black_box(md5.map(|md5| md5.finalize()));
+        file.sync_all()?;
     }
     Ok(json!({
         "cpu": own_cpu() - cpu,

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL, size_word};
 use crate::plot::{Bar, bars};
+use crate::s3;
 use crate::stage::{Results, Sample};
 use crate::world::Peer;
 use crate::{Outcome, Places};
@@ -34,6 +35,7 @@ pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
             text.push_str(&section);
         }
     }
+    s3::uploads(&mut text, plan, results);
     memory(&mut text, plan, results, &folder)?;
     machine(&mut text, places)?;
     std::fs::write(&places.out, text)?;
@@ -220,6 +222,7 @@ fn all_targets(plan: &Plan, results: &Results) -> Vec<Target> {
         Peer::HyperSocketMd5,
         1.2,
     );
+    s3_targets(&mut targets, plan, results);
     if let Some(slow) = results.slow.get(&Peer::Attache) {
         targets.push(Target {
             word: "slow-readers",
@@ -251,6 +254,47 @@ fn all_targets(plan: &Plan, results: &Results) -> Vec<Target> {
         });
     }
     targets
+}
+
+/// The S3 endpoint beside `rclone serve s3`, and its redirects beside those of attachments.
+fn s3_targets(targets: &mut Vec<Target>, plan: &Plan, results: &Results) {
+    for (case, peer, most, bound) in [
+        (Case::S3Put64K, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
+        (Case::S3Get64K, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
+        (Case::S3Put64M, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
+        (Case::S3Get64M, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
+        (Case::S3Redirect, Peer::Attache, 3.0, "at most 3 times"),
+    ] {
+        let samples = |peer| results.samples.get(&(case, peer));
+        if let (Some(ours), Some(theirs)) = (samples(case.ours()), samples(peer)) {
+            let ratio = cost(ours).median / cost(theirs).median;
+            let theirs = match peer {
+                Peer::Attache => "the redirect of an attachment",
+                peer => peer.name(),
+            };
+            targets.push(Target {
+                word: case.word(),
+                what: format!("CPU of {}, against {theirs}", case.title(plan)),
+                bound: bound.to_owned(),
+                measured: format!("{ratio:.2} times"),
+                met: ratio <= most,
+            });
+        }
+    }
+    let uploads = |peer| results.uploads.get(&peer);
+    if let (Some(ours), Some(theirs)) = (uploads(Peer::AttacheS3), uploads(Peer::RcloneS3)) {
+        targets.push(Target {
+            word: "s3-uploads",
+            what: format!(
+                "memory at {} S3 uploads of 100 MiB at once, against {}",
+                ours.count,
+                Peer::RcloneS3.name()
+            ),
+            bound: "at most a tenth".to_owned(),
+            measured: format!("{:.2} times", ours.peak as f64 / theirs.peak as f64),
+            met: ours.peak * 10 <= theirs.peak,
+        });
+    }
 }
 
 /// CPU seconds a request.
@@ -301,7 +345,7 @@ fn case_section(
     rows.sort_by(|a, b| a.2.median.total_cmp(&b.2.median));
     let ours = rows
         .iter()
-        .find(|row| row.0 == Peer::Attache)
+        .find(|row| row.0 == case.ours())
         .map(|row| row.2.median);
     let unit = match case.is_large() {
         true => "CPU s per GB (10⁹ bytes)",
@@ -309,6 +353,9 @@ fn case_section(
     };
     let title = case.title(plan);
     let mut text = format!("## {}\n\n", sentence(&title));
+    if let Some(remark) = case.remark() {
+        let _ = writeln!(text, "{remark}\n");
+    }
     let _ = writeln!(
         text,
         "| | {unit} | attache = 1 | requests per CPU s | wall-clock s per round |\n| --- | --- | --- | --- | --- |"
@@ -428,7 +475,7 @@ fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> O
     for peer in &peers {
         let slow = results.slow.get(peer);
         let left = results.left.get(peer);
-        if *peer == Peer::AttacheWithoutMd5 {
+        if *peer == Peer::AttacheWithoutMd5 || peer.is_s3() {
             continue;
         }
         let each = slow.map_or("–".to_owned(), |slow| kib(slow.bytes_each));
@@ -519,6 +566,10 @@ fn machine(text: &mut String, places: &Places) -> Outcome<()> {
         version(&places.nginx, "-v").unwrap_or_default(),
         version(&places.rclone, "version").unwrap_or_default(),
         format!(
+            "{} (serve s3)",
+            version(&places.rclone_s3, "version").unwrap_or_default()
+        ),
+        format!(
             "Node {}",
             version(&places.node, "--version").unwrap_or_default()
         ),
@@ -537,7 +588,7 @@ fn machine(text: &mut String, places: &Places) -> Outcome<()> {
          `cargo xtask bench` installs what is missing after saying so (nginx, rclone; Node.js has to be there), builds attache as \
          it is released, runs everything, and writes this file. `--quick` is smaller and writes to \
          `target/bench/performance.md`; `--out FILE` writes elsewhere; `--cases redirect,relay-4k` and `--peers nginx,hyper` \
-         choose; `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
+         choose (`rest` is starting, memory and slow readers, `s3-uploads` S3 uploads at once); `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
     );
     Ok(())
 }

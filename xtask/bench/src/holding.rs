@@ -87,8 +87,7 @@ impl Stage<'_> {
     }
 
     fn serve(&self, peer: Peer) -> Outcome<Running> {
-        let (process, address) = self.world.serve(peer, self.places, &format!("{peer:?}"))?;
-        Ok(Running { process, address })
+        self.world.serve(peer, self.places, &format!("{peer:?}"))
     }
 
     async fn first_answer(&self, peer: Peer, address: SocketAddr) -> Outcome<()> {

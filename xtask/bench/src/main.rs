@@ -2,7 +2,8 @@
 //!
 //! Modules: `process` (what the operating system says of programs), `load` (requests over connections that are kept),
 //! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `cases` (what is
-//! measured, and how often), `stage` (the rounds), `holding` (memory, descriptors), `document` and `plot` (what is told).
+//! measured, and how often), `stage` (the rounds), `holding` (memory, descriptors),
+//! `s3` (the S3 endpoint and its peer), `document` and `plot` (what is told).
 
 mod cases;
 mod clients;
@@ -11,6 +12,7 @@ mod holding;
 mod load;
 mod plot;
 mod process;
+mod s3;
 mod stage;
 mod world;
 
@@ -26,6 +28,8 @@ pub struct Places {
     pub fake_azure: PathBuf,
     pub nginx: PathBuf,
     pub rclone: PathBuf,
+    /// A newer one: that of Debian serves no S3.
+    pub rclone_s3: PathBuf,
     pub node: PathBuf,
     /// The folder of the Node server, with its packages.
     pub node_server: PathBuf,
@@ -86,6 +90,7 @@ impl Places {
             fake_azure: place("FAKE_AZURE")?,
             nginx: place("NGINX")?,
             rclone: place("RCLONE")?,
+            rclone_s3: place("RCLONE_S3")?,
             node: place("NODE")?,
             node_server: place("NODE_SERVER")?,
             notes: place("NOTES")?,

@@ -13,6 +13,7 @@ use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL};
 use crate::holding::{Left, Slow};
 use crate::load::{self, Load, Wants};
 use crate::process::Process;
+use crate::s3::{AccessKey, Uploads};
 use crate::world::{CONTAINER, Peer, World};
 use crate::{Outcome, Places};
 
@@ -38,6 +39,7 @@ pub struct Results {
     pub peak: HashMap<Peer, u64>,
     pub slow: HashMap<Peer, Slow>,
     pub left: HashMap<Peer, Left>,
+    pub uploads: HashMap<Peer, Uploads>,
     /// Who did not get through a round.
     pub broken: Vec<(Case, Peer)>,
     pub seconds: f64,
@@ -54,9 +56,11 @@ pub struct Stored {
 pub struct Running {
     pub process: Process,
     pub address: SocketAddr,
+    /// For those that speak S3.
+    pub key: Option<AccessKey>,
 }
 
-const SERVERS: [Peer; 8] = [
+const SERVERS: [Peer; 12] = [
     Peer::Attache,
     Peer::AttacheBefore,
     Peer::AttacheWithoutMd5,
@@ -65,6 +69,10 @@ const SERVERS: [Peer; 8] = [
     Peer::Rclone,
     Peer::NodeSingleton,
     Peer::NodeRequest,
+    Peer::AttacheS3,
+    Peer::AttacheS3Before,
+    Peer::AttacheS3Azure,
+    Peer::RcloneS3,
 ];
 
 pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
@@ -79,11 +87,11 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
         if !used || !plan.takes_part(peer) {
             continue;
         }
-        let (process, address) = world.serve(peer, places, &format!("{peer:?}"))?;
+        let server = world.serve(peer, places, &format!("{peer:?}"))?;
         if matches!(peer, Peer::Attache | Peer::AttacheBefore) {
-            stored.insert(peer, store(address, plan).await?);
+            stored.insert(peer, store(server.address, plan).await?);
         }
-        running.insert(peer, Running { process, address });
+        running.insert(peer, server);
     }
     let stage = Stage {
         plan,
@@ -91,6 +99,9 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
         places,
         stored,
     };
+    for server in running.values().filter(|server| server.key.is_some()) {
+        stage.s3_store(server).await?;
+    }
     for round in 0..plan.rounds {
         for case in &plan.cases {
             let mut peers: Vec<Peer> = case
@@ -139,6 +150,9 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
     }
     if plan.rest {
         stage.rest(&mut results).await?;
+    }
+    if plan.uploads {
+        stage.s3_uploads(&mut results).await?;
     }
     results.seconds = begun.elapsed().as_secs_f64();
     Ok(results)
@@ -199,27 +213,32 @@ impl Stage<'_> {
         round: usize,
     ) -> Outcome<Sample> {
         let size = case.size(self.plan);
-        let load = Load {
-            address: server.address,
-            connections: CONNECTIONS,
-            requests: case.requests(peer, self.plan),
-            head: self.head(case, peer, round),
-            sends: if case.is_upload() { size } else { 0 },
-            wants: match case {
-                Case::Redirect => Wants::Status(302),
-                Case::Url => Wants::Status(200),
-                Case::Range64K => Wants::Bytes {
-                    status: 206,
-                    offset: self.plan.large() / 2,
-                    length: size,
+        let requests = case.requests(peer, self.plan);
+        let load = if server.key.is_some() {
+            self.s3_load(case, server, requests)?
+        } else {
+            Load {
+                address: server.address,
+                connections: CONNECTIONS,
+                requests,
+                head: self.head(case, peer, round),
+                sends: if case.is_upload() { size } else { 0 },
+                wants: match case {
+                    Case::Redirect | Case::S3Redirect => Wants::Status(302),
+                    Case::Url => Wants::Status(200),
+                    Case::Range64K => Wants::Bytes {
+                        status: 206,
+                        offset: self.plan.large() / 2,
+                        length: size,
+                    },
+                    _ if case.is_upload() => Wants::Status(201),
+                    _ => Wants::Bytes {
+                        status: 200,
+                        offset: 0,
+                        length: size,
+                    },
                 },
-                _ if case.is_upload() => Wants::Status(201),
-                _ => Wants::Bytes {
-                    status: 200,
-                    offset: 0,
-                    length: size,
-                },
-            },
+            }
         };
         // Connections and code are warm; what is measured is the steady state.
         let warm = Load {
@@ -254,7 +273,7 @@ impl Stage<'_> {
     ) -> Arc<dyn Fn(u64) -> String + Send + Sync> {
         let stored = self.stored(peer);
         let names = match case {
-            Case::Redirect | Case::Url | Case::Relay4K => stored.small.clone(),
+            Case::Redirect | Case::S3Redirect | Case::Url | Case::Relay4K => stored.small.clone(),
             _ if case.is_upload() => Arc::default(),
             Case::Range64K => Arc::new(vec![stored.by_size[&self.plan.large()].clone()]),
             _ => Arc::new(vec![stored.by_size[&case.size(self.plan)].clone()]),
@@ -285,7 +304,7 @@ impl Stage<'_> {
             }
             let name = &names[usize::try_from(turn).unwrap_or(0) % names.len()];
             let start = match (case, ours, peer) {
-                (Case::Redirect, true, _) => format!("GET /attachment/{name}"),
+                (Case::Redirect | Case::S3Redirect, true, _) => format!("GET /attachment/{name}"),
                 (Case::Url, true, _) => format!("POST /v1/attachments/{name}/url"),
                 (_, true, _) => format!("GET /attachment/{name}?via=relay"),
                 (Case::Redirect, ..) => format!("GET /redirect/user/{name}.bin"),
@@ -300,10 +319,10 @@ impl Stage<'_> {
     /// A loop in a process of its own.
     async fn run_loop(&self, case: Case, peer: Peer) -> Outcome<Sample> {
         let (size, requests) = (case.size(self.plan), case.requests(peer, self.plan));
-        let client = if peer == Peer::ObjectStore {
-            "object_store"
-        } else {
-            "hyper"
+        let client = match peer {
+            Peer::ObjectStore => "object_store",
+            Peer::FileSocket | Peer::FileSocketMd5 => "file",
+            _ => "hyper",
         };
         let stored = self.stored(peer);
         let name = match case {
@@ -319,7 +338,8 @@ impl Stage<'_> {
             "crc": crc_of(size),
             "endpoint": self.world.word("blob_endpoint"),
             "key": self.world.word("account_key"),
-            "md5": matches!(peer, Peer::HyperMd5 | Peer::HyperSocketMd5),
+            "md5": matches!(peer, Peer::HyperMd5 | Peer::HyperSocketMd5 | Peer::FileSocketMd5),
+            "path": self.world.folder.join("loop"),
             "name": format!("user/{name}.bin"),
             "requests": requests,
             "sas": self.world.sas,
@@ -328,6 +348,9 @@ impl Stage<'_> {
         });
         if matches!(peer, Peer::HyperSocket | Peer::HyperSocketMd5) {
             job["from"] = feed(size).await?.to_string().into();
+        }
+        if client == "file" {
+            job["from"] = feed(size * requests).await?.to_string().into();
         }
         let output = Command::new(std::env::current_exe()?)
             .arg("client")

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::process::{Process, free_address};
+use crate::stage::Running;
 use crate::{Outcome, Places};
 
 pub const CONTAINER: &str = "files";
@@ -27,6 +28,10 @@ pub enum Peer {
     Nginx,
     NginxLarge,
     Rclone,
+    AttacheS3,
+    AttacheS3Before,
+    AttacheS3Azure,
+    RcloneS3,
     NodeSingleton,
     NodeRequest,
     NodePiped,
@@ -34,10 +39,19 @@ pub enum Peer {
     HyperMd5,
     HyperSocket,
     HyperSocketMd5,
+    FileSocket,
+    FileSocketMd5,
     ObjectStore,
 }
 
 impl Peer {
+    pub const fn is_s3(self) -> bool {
+        matches!(
+            self,
+            Self::AttacheS3 | Self::AttacheS3Before | Self::AttacheS3Azure | Self::RcloneS3
+        )
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Attache => "attache",
@@ -46,6 +60,10 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::NginxLarge => "nginx, 64 KiB buffers",
             Self::Rclone => "rclone serve http",
+            Self::AttacheS3 => "attache, S3",
+            Self::AttacheS3Before => "attache, S3, before the change",
+            Self::AttacheS3Azure => "attache, S3 before the stand-in",
+            Self::RcloneS3 => "rclone serve s3",
             Self::NodeSingleton => "Node, singleton",
             Self::NodeRequest => "Node, client per request",
             Self::NodePiped => "Node, singleton with pipeline()",
@@ -53,6 +71,8 @@ impl Peer {
             Self::HyperMd5 => "hyper in a loop, with MD5",
             Self::HyperSocket => "hyper in a loop, fed by a socket",
             Self::HyperSocketMd5 => "hyper in a loop, fed by a socket, with MD5",
+            Self::FileSocket => "a loop, from a socket into files",
+            Self::FileSocketMd5 => "a loop, from a socket into files, with MD5",
             Self::ObjectStore => "object_store in a loop",
         }
     }
@@ -119,7 +139,19 @@ impl World {
     }
 
     /// Starts a server, and waits until it listens. `at` is where it keeps what it keeps.
-    pub fn serve(&self, peer: Peer, places: &Places, at: &str) -> Outcome<(Process, SocketAddr)> {
+    pub fn serve(&self, peer: Peer, places: &Places, at: &str) -> Outcome<Running> {
+        if peer.is_s3() {
+            return self.serve_s3(peer, places, at);
+        }
+        let (process, address) = self.serve_http(peer, places, at)?;
+        Ok(Running {
+            process,
+            address,
+            key: None,
+        })
+    }
+
+    fn serve_http(&self, peer: Peer, places: &Places, at: &str) -> Outcome<(Process, SocketAddr)> {
         let folder = self.folder.join(at);
         std::fs::create_dir_all(&folder)?;
         match peer {
@@ -146,12 +178,23 @@ impl World {
         places: &Places,
         folder: &Path,
     ) -> Outcome<(Process, SocketAddr)> {
+        let mut command = self.attache_command(peer, places, folder);
+        Process::start_and_read("attache", command.arg("serve"), |line| {
+            line.split_once("listening on http://")?
+                .1
+                .trim()
+                .parse()
+                .ok()
+        })
+    }
+
+    /// An attache before the stand-in; what it does is still to be said.
+    pub fn attache_command(&self, peer: Peer, places: &Places, folder: &Path) -> Command {
         let mut command = Command::new(match (peer, &self.before) {
-            (Peer::AttacheBefore, Some(before)) => before,
+            (Peer::AttacheBefore | Peer::AttacheS3Before, Some(before)) => before,
             _ => &places.attache,
         });
         command
-            .arg("serve")
             .current_dir(folder)
             .env_clear()
             .env("ATTACHE_SERVER__LISTEN", "127.0.0.1:0")
@@ -173,13 +216,7 @@ impl World {
         if peer == Peer::AttacheWithoutMd5 {
             command.env("ATTACHE_UPLOAD__MD5", "false");
         }
-        Process::start_and_read("attache", &mut command, |line| {
-            line.split_once("listening on http://")?
-                .1
-                .trim()
-                .parse()
-                .ok()
-        })
+        command
     }
 
     fn nginx(

