@@ -41,6 +41,7 @@ const CONTRACT: [(&str, &[&str]); 24] = [
     ("attache_catalog_bytes", &[]),
     ("attache_catalog_connections", &["state"]),
     ("attache_replicas", &[]),
+    ("attache_uploads_partial", &[]),
     // Additions.
     ("attache_limited_total", &["limit"]),
     ("attache_inspections_total", &["hook", "outcome"]),
