@@ -15,7 +15,7 @@ use support::{Server, command, noise, request};
 use test_support::Postgres;
 
 /// The figures that users can count on, with their labels: names never change, because dashboards call them.
-const CONTRACT: [(&str, &[&str]); 24] = [
+const CONTRACT: [(&str, &[&str]); 25] = [
     (
         "attache_operations_total",
         &["operation", "backend", "outcome"],
