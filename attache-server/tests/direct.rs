@@ -226,6 +226,62 @@ fn all_of_it_is_reserved_and_what_is_never_completed_is_swept() {
 }
 
 #[test]
+fn what_comes_after_a_deletion_is_removed_and_is_no_attachment() {
+    let forget = |server: &Server| {
+        let database = server.folder.path().join("attache-data/attache.db");
+        let database = rusqlite::Connection::open(database).unwrap();
+        database
+            .execute("UPDATE attachments SET created_at_ms = 1", [])
+            .unwrap();
+        let swept = server.request("POST", "/v1/admin/sweep", &[], b"").json();
+        assert_eq!(swept["failed"], 0, "{swept}");
+        let count = |table| {
+            let count = format!("SELECT count(*) FROM {table}");
+            database
+                .query_row(&count, [], |row| row.get::<_, i64>(0))
+                .unwrap()
+        };
+        assert_eq!((count("attachments"), count("uploads")), (0, 0));
+    };
+    // The URL of Azure works whatever we think.
+    let store = Store::start(&[]);
+    let (server, azure) = (&store.server, &store.azure);
+    for complete_first in [false, true] {
+        let asked = ask(server, &json!({"filename": "a.bin", "size": 4}));
+        if complete_first {
+            assert_eq!(put(Some(azure), server, &asked, b"1234"), 201);
+            assert_eq!(complete(server, &asked, &json!({})).status, 201);
+        }
+        let path = format!("/v1/attachments/{}", asked["id"].as_str().unwrap());
+        assert_eq!(server.request("DELETE", &path, &[], b"").status, 204);
+        assert_eq!(put(Some(azure), server, &asked, b"1234"), 201);
+        complete(server, &asked, &json!({})).assert_problem(404, "not_found", "it was deleted");
+        assert_eq!(azure.blobs().len(), 1);
+        forget(server);
+        assert_eq!(azure.blobs().len(), 0);
+    }
+    // Ours does not, and a PUT that runs leaves nothing.
+    let server = Server::start(&[]);
+    let asked = ask(&server, &json!({"filename": "a.bin", "size": 200_000}));
+    let url = asked["url"].as_str().unwrap();
+    let target = &url[url.find("/v1/").unwrap()..];
+    let mut running = server.connect();
+    let head = format!("PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n");
+    running.write_all(head.as_bytes()).unwrap();
+    running.write_all(&noise(100_000)).unwrap();
+    while server.figure("attache_transferred_bytes_total{direction=\"in\"}") < 100_000 {
+        std::thread::yield_now();
+    }
+    let path = format!("/v1/attachments/{}", asked["id"].as_str().unwrap());
+    assert_eq!(server.request("DELETE", &path, &[], b"").status, 204);
+    running.write_all(&noise(100_000)).unwrap();
+    assert_eq!(support::read_answer(&mut running).status, 404);
+    assert_eq!(put(None, &server, &asked, &noise(200_000)), 404);
+    forget(&server);
+    server.assert_empty("nothing of it is left");
+}
+
+#[test]
 fn bad_requests_are_told_and_leave_nothing() {
     let server = Server::start(&[("ATTACHE_UPLOAD__MAX_FILE_BYTES", "1MiB")]);
     for (body, code) in [

@@ -315,7 +315,7 @@ fn what_the_protocol_forbids_is_refused_and_changes_nothing() {
     ];
     assert_eq!(post(&empty, b"").status, 201);
     let longer = [TUS, BYTES, ("Upload-Length", "3")];
-    post(&longer, b"hello").assert_problem(400, "bad_request", "a body longer than the file");
+    post(&longer, b"hello").assert_problem(413, "too_large", "a body longer than the file");
     post(
         &[
             TUS,
@@ -501,6 +501,62 @@ fn many_senders_that_pause_leave_memory_for_one_more() {
     let path = create(&server, bytes.len(), "");
     assert_eq!(patch(&server, &path, 0, &bytes).status, 204);
     assert_stored(&server, &path, &bytes);
+}
+
+#[test]
+fn a_sender_that_is_silent_for_too_long_is_told_nothing_and_may_go_on() {
+    let server = Server::start(&[("ATTACHE_UPLOAD__IDLE_TIMEOUT", "1s")]);
+    let bytes = noise(100_000);
+    let path = create(&server, bytes.len(), "");
+    let mut silent = begin_patch(&server, &path, 0, bytes.len(), &bytes[..60_000]);
+    let mut answer = Vec::new();
+    silent
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let ended = silent.read_to_end(&mut answer);
+    assert!(ended.is_ok() || answer.is_empty(), "{ended:?}");
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(offset(&server, &path), 60_000);
+    assert_eq!(patch(&server, &path, 60_000, &bytes[60_000..]).status, 204);
+    assert_stored(&server, &path, &bytes);
+}
+
+#[test]
+fn lengths_that_no_file_has_are_refused_and_break_nothing() {
+    let server = Server::start(&[]);
+    let json = [("Content-Type", "application/json")];
+    for length in [(1_u64 << 53) + 1, i64::MAX as u64] {
+        let length = length.to_string();
+        let answer = server.request(
+            "POST",
+            "/v1/uploads",
+            &[TUS, ("Upload-Length", &length)],
+            b"",
+        );
+        answer.assert_problem(413, "too_large", "tus");
+        let body = format!("{{\"size\":{length}}}");
+        let direct = server.request("POST", "/v1/uploads:direct", &json, body.as_bytes());
+        direct.assert_problem(413, "too_large", "direct");
+    }
+    for _ in 0..3 {
+        let body = format!("{{\"size\":{}}}", 1_u64 << 53);
+        let direct = server.request("POST", "/v1/uploads:direct", &json, body.as_bytes());
+        assert_eq!(direct.status, 201, "{}", direct.text());
+    }
+    let later = [TUS, ("Upload-Defer-Length", "1")];
+    let path = path_of(&server.request("POST", "/v1/uploads", &later, b""));
+    let headers = [
+        TUS,
+        BYTES,
+        ("Upload-Offset", "0"),
+        ("Upload-Length", "9007199254740993"),
+    ];
+    let answer = server.request("PATCH", &path, &headers, b"x");
+    answer.assert_problem(413, "too_large", "a length that comes later");
+    let path = create(&server, 5, "");
+    assert_eq!(patch(&server, &path, 0, b"hello").status, 204);
+    assert_stored(&server, &path, b"hello");
+    assert_eq!(server.get("/v1/limits").json()["used_bytes"], 5);
 }
 
 #[test]

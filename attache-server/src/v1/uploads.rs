@@ -102,7 +102,8 @@ async fn begin(
         && let (Some(size), Some(length)) = (size, length)
         && size > length
     {
-        return Err(Error::bad_request(
+        return Err(Error::new(
+            ErrorKind::TooLarge,
             "the body is longer than Upload-Length says the whole file is",
         ));
     }
@@ -244,6 +245,15 @@ pub(crate) async fn append(
             }
             Ok(Appended::Elsewhere(upload)) => tus::wrong_offset(&upload),
             Ok(Appended::Taken) => return taken(&peer, head.version).await,
+            // What had come is stored; a client that wakes up goes on there. After a status of 4xx tus-js-client would give up.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ClientTimeout | ErrorKind::ClientGone
+                ) =>
+            {
+                return taken(&peer, head.version).await;
+            }
             Err(error) => ErrorResponse(error).into_response(),
         }
     };
@@ -284,7 +294,8 @@ async fn bring(
     appended
 }
 
-/// Another request has taken the upload. To the client of this one nothing must be said: it has gone on, and any status would count.
+/// Another request has taken the upload, or its sender was silent. To the client of this one nothing must be said: it goes on
+/// elsewhere, and any status would count.
 async fn taken(peer: &Peer, version: Version) -> Response {
     if version == Version::HTTP_2 {
         // Its other streams go on.

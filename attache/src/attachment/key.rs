@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::text::text_like;
@@ -33,6 +34,12 @@ impl AttachmentId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// When it was generated; `None` for an imported one.
+    pub(crate) fn made_at(&self) -> Option<OffsetDateTime> {
+        let (seconds, _) = Uuid::parse_str(&self.0).ok()?.get_timestamp()?.to_unix();
+        OffsetDateTime::from_unix_timestamp(seconds.try_into().ok()?).ok()
     }
 }
 

@@ -47,7 +47,7 @@ pub trait PartialUploads: fmt::Debug + Send + Sync {
     /// a living process works on it, this one included.
     async fn resume(&self, id: &AttachmentId) -> Result<PartialUpload>;
 
-    /// Uploads that had expired `now` and on which no living process works: at most `limit`, those after `after` in the order
+    /// Uploads that had expired `now` and on which no living process works, and no request of one: at most `limit`, those after `after` in the order
     /// of their ids.
     async fn expired(
         &self,
@@ -119,6 +119,9 @@ pub trait PartialUploads: fmt::Debug + Send + Sync {
     /// Uploads that are not complete, in the order of their ids, which is that of their beginnings: those after `after`, at most
     /// `limit`.
     async fn waiting(&self, after: Option<&AttachmentId>, limit: u32) -> Result<Vec<Upload>>;
+
+    /// When a direct upload was begun, whatever has become of it since, as long as anything is known of it; `None` for all others.
+    async fn direct_since(&self, id: &AttachmentId) -> Result<Option<OffsetDateTime>>;
 
     /// How many uploads are not complete.
     async fn count_waiting(&self) -> Result<u64>;

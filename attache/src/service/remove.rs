@@ -82,7 +82,10 @@ impl Attache {
                 parts.storage.discard(key).await?;
             }
         }
-        catalog.forget(id).await.map_err(note)?;
+        // Retired rows are looked at by every sweep, which deletes what has come meanwhile.
+        if !self.may_still_come(id).await? {
+            catalog.forget(id).await.map_err(note)?;
+        }
         Ok(row.is_some())
     }
 

@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::rows::{each, get};
 use super::unfinished::is_dead;
 use super::uploads;
+use super::worker::DEAD_AFTER;
 use crate::attachment::AttachmentId;
 use crate::catalog::partial::{NewUpload, PartialUpload, PartialUploads, Step, Upload};
 use crate::catalog::{Draft, instant, millis, refusal, unsigned};
@@ -83,7 +84,9 @@ impl PartialUploads for PostgresCatalog {
     ) -> Result<Vec<AttachmentId>> {
         let ask = Ask::new(format!(
             "SELECT id FROM attache.attachments a WHERE upload IS NOT NULL AND id > $1 AND upload_expires_ms <= $2
-                 AND (state = 'partial' OR state = 'pending' AND worker <> $4 AND {})
+                 AND (state = 'partial' AND NOT EXISTS (SELECT FROM attache.uploads u JOIN attache.workers w ON w.id = u.worker
+                         WHERE u.id = a.id AND w.seen_at > clock_timestamp() - {DEAD_AFTER})
+                     OR state = 'pending' AND worker <> $4 AND {})
              ORDER BY id LIMIT $3",
             is_dead("$4")
         ))
@@ -182,6 +185,14 @@ impl PartialUploads for PostgresCatalog {
             .read("waiting", &uploads::waiting(&after, limit))
             .await?;
         each("waiting", &rows, uploads::upload)
+    }
+
+    async fn direct_since(&self, id: &AttachmentId) -> Result<Option<OffsetDateTime>> {
+        let rows = self
+            .read("direct_since", &uploads::direct_since(id))
+            .await?;
+        let begun = each("direct_since", &rows, |row| Ok(instant(get(row, 0)?)?))?;
+        Ok(begun.into_iter().next())
     }
 
     async fn count_waiting(&self) -> Result<u64> {

@@ -415,6 +415,14 @@ pub(super) async fn put_progress(
     Ok(())
 }
 
+/// When a direct one was begun.
+pub(super) fn direct_since(id: &AttachmentId) -> Ask {
+    Ask::new(
+        "SELECT a.created_at_ms FROM attache.uploads u JOIN attache.attachments a ON a.id = u.id WHERE u.id = $1 AND u.direct",
+    )
+    .text(id.as_str())
+}
+
 /// How many are not complete.
 pub(super) fn count_waiting() -> Ask {
     Ask::new(

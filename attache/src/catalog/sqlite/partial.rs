@@ -81,8 +81,9 @@ impl PartialUploads for SqliteCatalog {
         let workers = self.workers();
         self.read_many("expired", move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, state, worker FROM attachments WHERE upload IS NOT NULL AND id > ?1 \
-                 AND state IN ('pending', 'partial') AND upload_expires_ms <= ?2 ORDER BY id",
+                "SELECT a.id, a.state, a.worker, u.worker FROM attachments a LEFT JOIN uploads u ON u.id = a.id \
+                 WHERE a.upload IS NOT NULL AND a.id > ?1 AND a.state IN ('pending', 'partial') \
+                 AND a.upload_expires_ms <= ?2 ORDER BY a.id",
             )?;
             let mut rows = statement.query(params![after, millis(now)])?;
             let mut found = Vec::new();
@@ -91,7 +92,12 @@ impl PartialUploads for SqliteCatalog {
                     .get_ref(1)?
                     .as_str()
                     .is_ok_and(|state| state == "pending");
-                if pending && workers.is_alive(&row.get::<_, String>(2)?) {
+                // Of a pending row the process that makes the attachment, of a partial one that of a request.
+                let worker = match pending {
+                    true => Some(row.get::<_, String>(2)?),
+                    false => row.get::<_, Option<String>>(3)?,
+                };
+                if worker.is_some_and(|worker| workers.is_alive(&worker)) {
                     continue;
                 }
                 found.push(row.get::<_, String>(0)?.parse()?);
@@ -207,6 +213,14 @@ impl PartialUploads for SqliteCatalog {
         let after = after.map_or_else(String::new, ToString::to_string);
         self.read_many("waiting", move |connection| {
             uploads::waiting(connection, &after, limit)
+        })
+        .await
+    }
+
+    async fn direct_since(&self, id: &AttachmentId) -> Result<Option<OffsetDateTime>> {
+        let id = id.clone();
+        self.read("direct_since", move |connection| {
+            uploads::direct_since(connection, &id)
         })
         .await
     }

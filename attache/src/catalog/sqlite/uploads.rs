@@ -377,6 +377,20 @@ pub(super) fn put_progress(
     Ok(())
 }
 
+/// When a direct one was begun.
+pub(super) fn direct_since(
+    connection: &Connection,
+    id: &AttachmentId,
+) -> Result<Option<OffsetDateTime>, Failure> {
+    let begun: Option<i64> = connection
+        .prepare_cached(
+            "SELECT a.created_at_ms FROM uploads u JOIN attachments a ON a.id = u.id WHERE u.id = ?1 AND u.direct",
+        )?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(begun.map(instant).transpose()?)
+}
+
 /// How many are not complete.
 pub(super) fn count_waiting(connection: &Connection) -> Result<u64, Failure> {
     let count: i64 = connection

@@ -11,6 +11,7 @@ use super::super::reserving::shutting_down;
 use super::super::upload::MIN_SPEED;
 use super::super::{Attache, Parts};
 use super::chunk::{Chunk, End, Known, Source, too_long};
+use super::create::MAX_LENGTH;
 use super::store;
 use crate::attachment::media::{self, SNIFF_BYTES};
 use crate::attachment::{Attachment, AttachmentId};
@@ -227,13 +228,9 @@ fn refuse(parts: &Parts, upload: &Upload, append: Append) -> Result<Option<u64>>
                 upload.offset
             )));
         }
-        if let Some(max) = parts
-            .config
-            .upload
-            .max_file_bytes
-            .filter(|max| length > *max)
-        {
-            return Err(body::too_large(max));
+        let limit = parts.config.upload.max_file_bytes.unwrap_or(MAX_LENGTH);
+        if length > limit.min(MAX_LENGTH) {
+            return Err(body::too_large(limit.min(MAX_LENGTH)));
         }
         if append.offset == upload.offset
             && append

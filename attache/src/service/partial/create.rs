@@ -14,6 +14,9 @@ use crate::storage::{Content, Facts};
 use crate::transfer::body;
 use crate::transfer::running::Running;
 
+/// The largest length that may be announced: what JavaScript counts exactly. Databases count in signed numbers, and add them up.
+pub(super) const MAX_LENGTH: u64 = 1 << 53;
+
 /// What a client says of an upload that it will bring in several requests.
 #[derive(Clone, Debug, Default)]
 pub struct NewPartial {
@@ -57,10 +60,9 @@ impl Attache {
             metadata,
             caller,
         } = partial;
-        if let (Some(size), Some(max)) = (new.size, limits.max_file_bytes)
-            && size > max
-        {
-            return Err(body::too_large(max));
+        let limit = limits.max_file_bytes.unwrap_or(MAX_LENGTH).min(MAX_LENGTH);
+        if new.size.is_some_and(|size| size > limit) {
+            return Err(body::too_large(limit));
         }
         // By claim and name alone: what the bytes say joins them when they come.
         let claim = new.content_type.as_deref();
@@ -81,7 +83,11 @@ impl Attache {
             created_at: now,
             size: new.size,
             // What comes in several requests is counted as it comes; of what does not come through us nothing is seen.
-            reserve: new.size.filter(|_| direct).unwrap_or(0),
+            // Without a quota there is nothing to keep a share of.
+            reserve: match (direct, limits.total_bytes) {
+                (true, Some(_)) => new.size.unwrap_or(0),
+                _ => 0,
+            },
             quota: limits.total_bytes,
             idempotency_key: None,
         };

@@ -24,7 +24,10 @@ use crate::transfer::budget::RELAY_BYTES;
 use crate::transfer::digests::mismatch;
 
 /// How long a client has to begin its PUT. One that has begun may take as long as the store allows.
-const PUT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+pub(super) const PUT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
+/// What clocks may differ by, and a PUT be on its way before the store looks at its URL.
+const MARGIN: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 
 /// What a proof of [`DirectPut::Here`] is about.
 const PURPOSE: &str = "upload v1";
@@ -176,6 +179,13 @@ impl Attache {
                 ..Expected::default()
             });
         let stored = parts.storage.put(&upload.key, &content, body).await?;
+        // It may have been deleted meanwhile. Whoever deletes it after this look finds the object.
+        if let Err(error) = self.find_upload(id).await {
+            if error.kind() == ErrorKind::NotFound {
+                parts.storage.discard(&upload.key).await?;
+            }
+            return Err(error);
+        }
         let md5 = stored
             .md5
             .ok_or_else(|| Error::internal("an MD5 is missing"))?;
@@ -355,7 +365,9 @@ impl Attache {
         self.count("upload", parts, started, &committed);
         match committed {
             Ok(attachment) => {
-                self.remember(parts, id).await;
+                // For as long as its URL works it must be known that there is one.
+                let remember = parts.config.upload.remember_completed;
+                self.remember(id, remember.max(PUT_LIFETIME + MARGIN)).await;
                 Ok(attachment)
             }
             Err(error) => {
@@ -363,6 +375,23 @@ impl Attache {
                 Err(error)
             }
         }
+    }
+}
+
+impl Attache {
+    /// Whether somebody may still put an object there who was given the right to, whatever its row says: the store looks at nothing
+    /// but the URL.
+    pub(in crate::service) async fn may_still_come(&self, id: &AttachmentId) -> Result<bool> {
+        let window = PUT_LIFETIME + MARGIN;
+        let (Ok(partials), Some(made)) = (self.partials(), id.made_at()) else {
+            return Ok(false);
+        };
+        // No more than a few are so young, and asked for.
+        if made + window < OffsetDateTime::now_utc() {
+            return Ok(false);
+        }
+        let begun = partials.direct_since(id).await?;
+        Ok(begun.is_some_and(|begun| begun + window > OffsetDateTime::now_utc()))
     }
 }
 

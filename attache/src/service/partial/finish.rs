@@ -62,7 +62,8 @@ impl Attache {
             this.count("upload", &parts, started, &made);
             match made {
                 Ok(attachment) => {
-                    this.remember(&parts, &partial.id).await;
+                    let remember = parts.config.upload.remember_completed;
+                    this.remember(&partial.id, remember).await;
                     Ok(attachment)
                 }
                 Err(error) => {
@@ -147,8 +148,8 @@ impl Attache {
     }
 
     /// Notes that an upload is complete, and how long its URL shall say so.
-    pub(super) async fn remember(&self, parts: &Parts, id: &AttachmentId) {
-        let until = OffsetDateTime::now_utc() + parts.config.upload.remember_completed;
+    pub(super) async fn remember(&self, id: &AttachmentId, time: Duration) {
+        let until = OffsetDateTime::now_utc() + time;
         let noted = match self.partials() {
             Ok(partials) => partials.completed(id, until).await,
             Err(error) => Err(error),

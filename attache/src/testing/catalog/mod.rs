@@ -87,6 +87,8 @@ macro_rules! __catalog_suite {
                     an_upload_that_is_whole_is_named_until_it_is_an_attachment
                     how_far_a_completed_upload_was_is_remembered_for_a_while
                     what_has_expired_is_not_there_and_what_is_retired_neither
+                    of_a_direct_upload_it_is_known_when_it_was_begun_until_it_is_forgotten
+                    what_has_expired_is_named_unless_a_request_works_on_it
                     uploads_that_wait_are_counted_and_listed_in_the_order_of_their_beginnings
                 }
                 repair {

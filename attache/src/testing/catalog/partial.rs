@@ -276,6 +276,48 @@ pub async fn what_has_expired_is_not_there_and_what_is_retired_neither(catalog: 
     assert_eq!(partial.receipts(&old).await.expect("asked"), []);
 }
 
+pub async fn of_a_direct_upload_it_is_known_when_it_was_begun_until_it_is_forgotten(
+    catalog: &Shared,
+) {
+    let Some(partial) = catalog.partial() else {
+        return;
+    };
+    let since = async |id: &AttachmentId| partial.direct_since(id).await.expect("asked");
+    let plain = create(partial, None).await;
+    assert_eq!(since(&plain.id).await, None);
+    assert_eq!(since(&AttachmentId::generate()).await, None);
+    let draft = Draft {
+        created_at: later(),
+        reserve: 0,
+        ..draft()
+    };
+    let new = NewUpload {
+        direct: true,
+        ..for_draft(&draft)
+    };
+    partial.create(&draft, &new).await.expect("created");
+    assert_eq!(since(&draft.id).await, Some(draft.created_at));
+    catalog.retire(&draft.id).await.expect("retired");
+    assert_eq!(since(&draft.id).await, Some(draft.created_at));
+    catalog.forget(&draft.id).await.expect("forgotten");
+    assert_eq!(since(&draft.id).await, None);
+}
+
+pub async fn what_has_expired_is_named_unless_a_request_works_on_it(catalog: &Shared) {
+    let Some(partial) = catalog.partial() else {
+        return;
+    };
+    let id = create(partial, None).await.id;
+    let after = later() + HOUR;
+    let expired = async || partial.expired(after, None, 10).await.expect("asked");
+    assert_eq!(partial.expired(now(), None, 10).await.expect("asked"), []);
+    assert_eq!(expired().await, std::slice::from_ref(&id));
+    let held = take(partial, &id).await;
+    assert_eq!(expired().await, []);
+    partial.release(&id, held.epoch).await.expect("released");
+    assert_eq!(expired().await, [id]);
+}
+
 pub async fn uploads_that_wait_are_counted_and_listed_in_the_order_of_their_beginnings(
     catalog: &Shared,
 ) {
