@@ -60,18 +60,14 @@ pub(crate) async fn create(
     let headers = &head.headers;
     let (incoming, rest) = Incoming::new(headers, body);
     let base = peer.base_url(&app.settings().server, &head.uri, headers);
-    let refused = if !tus::supported(headers, true) {
-        tus::unsupported_version()
-    } else {
-        let made = async {
-            let caller = caller.map_err(|ErrorResponse(error)| error)?;
-            begin(&app, &caller, headers, incoming).await
-        };
-        match made.await {
+    let refused = match caller {
+        Err(refused) => refused.into_response(),
+        Ok(_) if !tus::supported(headers, true) => tus::unsupported_version(),
+        Ok(caller) => match begin(&app, &caller, headers, incoming).await {
             Ok(Some(upload)) => return tus::created(&base, &upload),
             Ok(None) => tus::unsupported_media_type(),
             Err(error) => ErrorResponse(error).into_response(),
-        }
+        },
     };
     rest.linger();
     let mut response = refused;
@@ -229,16 +225,11 @@ pub(crate) async fn append(
     let (head, body) = request.into_parts();
     let headers = &head.headers;
     let (incoming, rest) = Incoming::new(headers, body);
-    let refused = if !tus::supported(headers, true) {
-        tus::unsupported_version()
-    } else if !tus::is_bytes(headers) {
-        tus::unsupported_media_type()
-    } else {
-        let appended = async {
-            let caller = caller.map_err(|ErrorResponse(error)| error)?;
-            bring(&app, &caller, &id, headers, incoming).await
-        };
-        match appended.await {
+    let refused = match caller {
+        Err(refused) => refused.into_response(),
+        Ok(_) if !tus::supported(headers, true) => tus::unsupported_version(),
+        Ok(_) if !tus::is_bytes(headers) => tus::unsupported_media_type(),
+        Ok(caller) => match bring(&app, &caller, &id, headers, incoming).await {
             Ok(Appended::Stored(upload) | Appended::Completed(upload, _)) => {
                 let base = peer.base_url(&app.settings().server, &head.uri, headers);
                 return tus::stored(&base, &upload);
@@ -255,7 +246,7 @@ pub(crate) async fn append(
                 return taken(&peer, head.version).await;
             }
             Err(error) => ErrorResponse(error).into_response(),
-        }
+        },
     };
     rest.linger();
     closing(refused)

@@ -101,18 +101,26 @@ impl SqliteCatalog {
         let unclean = is_left_over(path);
         let workers = FileLocks::register(path).map_err(|error| wrong(error.to_string()))?;
         let workers: Arc<dyn Workers> = Arc::new(workers);
-        let mut writer = connect(path).map_err(|error| wrong(error.to_string()))?;
+        let damaged = |damage: String| {
+            Error::new(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the catalog {} is damaged: {damage}. Move it away, with its -wal and -shm, and run `attache \
+                     restore` with a backup, or start without it and run `attache verify --repair`",
+                    path.display()
+                ),
+            )
+        };
+        // Damage of some kinds is in the way of the look for it.
+        let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
+            _ => wrong(error.to_string()),
+        };
+        let mut writer = connect(path).map_err(failed)?;
         if unclean && workers.is_alone() {
-            let damage = copy::damage(&writer).map_err(|error| wrong(error.to_string()))?;
+            let damage = copy::damage(&writer).map_err(failed)?;
             if let Some(damage) = damage {
-                return Err(Error::new(
-                    ErrorKind::Misconfigured,
-                    format!(
-                        "the catalog {} is damaged: {damage}. Move it away, with its -wal and -shm, and run `attache \
-                         restore` with a backup, or start without it and run `attache verify --repair`",
-                        path.display()
-                    ),
-                ));
+                return Err(damaged(damage));
             }
         }
         migrate(&mut writer).map_err(|error| match error {
@@ -120,7 +128,7 @@ impl SqliteCatalog {
                 "it has version {version}, but this version of attache supports {}",
                 MIGRATIONS.len()
             )),
-            MigrateError::Sqlite(error) => wrong(error.to_string()),
+            MigrateError::Sqlite(error) => failed(error),
         })?;
         legacy::take_over(&mut writer, path.parent().unwrap_or(Path::new("")))?;
         let readers = |size| Readers::open(path, size).map_err(|error| wrong(error.to_string()));
