@@ -31,6 +31,9 @@ use crate::transfer::digests::Digests;
 /// Where uploads are, in the root, so that a rename never crosses a file system.
 const UPLOADS: &str = ".uploads";
 
+/// How often the place of a part is made, if somebody removes it again.
+const KEEP_TRIES: usize = 4;
+
 /// How much of a part is copied before it is looked whether somebody still waits.
 const COPY_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -191,15 +194,14 @@ fn path_of(folder: &Path, part: &PartReceipt) -> PathBuf {
     folder.join(format!("{}-{tag}", part.number))
 }
 
-/// Gives a part that was written its place, which is made if this is the first one.
+/// Gives a part that was written its place, which is made if this is the first one. Another part may make it at the same time, and
+/// somebody who gives the upload up may remove it.
 fn keep(root: &Path, mut bytes: tempfile::TempPath, path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(root);
-    loop {
+    for _ in 0..KEEP_TRIES {
         bytes = match bytes.persist(path) {
             Ok(()) => return sync_folder(folder),
-            Err(error) if error.error.kind() == io::ErrorKind::NotFound && !folder.exists() => {
-                error.path
-            }
+            Err(error) if error.error.kind() == io::ErrorKind::NotFound => error.path,
             Err(error) => return Err(error.error),
         };
         private::make_folder(&root.join(UPLOADS))?;
@@ -207,6 +209,7 @@ fn keep(root: &Path, mut bytes: tempfile::TempPath, path: &Path) -> io::Result<(
         sync_parent(folder)?;
         sync_folder(root)?;
     }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// Writes `parts` one after the other, and flushes them to disk. `NotFound` for one that is not there, or not as long as its receipt
