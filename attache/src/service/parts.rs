@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::inspect::Inspectors;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::ReloadReport;
-use crate::storage::Storage;
 use crate::storage::bucket::{Bucket, BucketPlace};
+use crate::storage::{Blocks, Content, Facts, Storage};
 use crate::transfer::budget::Budget;
 
 /// What was built from one configuration.
@@ -99,5 +99,20 @@ impl Parts {
         };
         report.generation = parts.generation;
         Ok((parts, report))
+    }
+
+    /// How the bytes of uploads travel.
+    pub(super) fn blocks(&self) -> Blocks {
+        Blocks {
+            bytes: self.config.upload.block_bytes,
+            concurrency: self.config.upload.concurrency,
+            budget: self.budget.clone(),
+        }
+    }
+
+    /// What is stored with the bytes of an attachment, as far as it is known before them.
+    pub(super) fn content(&self, facts: Facts, size: Option<u64>) -> Content {
+        let inline = &self.config.delivery.inline_types;
+        Content::new(facts, inline, size, self.blocks())
     }
 }

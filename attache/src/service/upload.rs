@@ -18,7 +18,7 @@ use crate::catalog::{Begun, Draft};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::{Direction, StreamGuard};
 use crate::observe::trace;
-use crate::storage::{Blocks, Content, Facts, Stored};
+use crate::storage::{Facts, Stored};
 use crate::transfer::body::{self, Body, Expected};
 
 /// What must come of an upload within two idle limits: 546 bytes a second by default, less than the slowest of mobile networks.
@@ -140,7 +140,7 @@ impl Attache {
             }
         }
         let asked = Arc::new(AtomicBool::new(false));
-        let content = content(parts, &draft, new.size);
+        let content = parts.content(facts(&draft), new.size);
         let inspected = parts.inspectors.begin(&content.facts, &self.0.metrics);
         let inspected = match inspected.await {
             Ok(inspected) => inspected,
@@ -173,7 +173,11 @@ impl Attache {
             });
         pending.sends(&key);
         let stored = parts.storage.put(&key, &content, body).await;
-        match self.settle(&id, stored).await {
+        let committed = match stored {
+            Ok(stored) => self.commit(&id, &stored).await,
+            Err(error) => Err(error),
+        };
+        match committed {
             Ok(attachment) => {
                 pending.settled();
                 Ok(Uploaded {
@@ -191,32 +195,26 @@ impl Attache {
         }
     }
 
-    async fn settle(&self, id: &AttachmentId, stored: Result<Stored>) -> Result<Attachment> {
-        let stored = stored?;
-        match self.0.catalog.commit(id, &stored).await {
+    /// Makes an attachment of a row whose bytes are stored.
+    pub(super) async fn commit(&self, id: &AttachmentId, stored: &Stored) -> Result<Attachment> {
+        match self.0.catalog.commit(id, stored).await {
             // It may have happened all the same, and somebody may have seen it: ask again before it is taken back.
-            Err(error) if !error.kind().is_expected() => self.0.catalog.commit(id, &stored).await,
+            Err(error) if !error.kind().is_expected() => self.0.catalog.commit(id, stored).await,
             outcome => outcome,
         }
     }
 }
 
-/// What is stored with the bytes of a draft.
-fn content(parts: &Parts, draft: &Draft, size: Option<u64>) -> Content {
-    let facts = Facts {
+/// What the store keeps of a draft.
+pub(super) fn facts(draft: &Draft) -> Facts {
+    Facts {
         id: draft.id.clone(),
         owner: draft.owner.clone(),
         filename: draft.filename.clone(),
         content_type: draft.content_type.clone(),
         created_at: draft.created_at,
         created_by: draft.created_by.clone(),
-    };
-    let blocks = Blocks {
-        bytes: parts.config.upload.block_bytes,
-        concurrency: parts.config.upload.concurrency,
-        budget: parts.budget.clone(),
-    };
-    Content::new(facts, &parts.config.delivery.inline_types, size, blocks)
+    }
 }
 
 /// What the catalog keeps.

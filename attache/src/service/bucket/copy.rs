@@ -43,7 +43,7 @@ impl BucketHandle {
             let new = NewObject {
                 properties,
                 size: Some(entry.size),
-                blocks: this.blocks(),
+                blocks: this.parts.blocks(),
                 condition: Condition::None,
             };
             let made = this.store.put(&inner, &new, body).await?;
@@ -78,7 +78,7 @@ impl BucketHandle {
             let part = NewPart {
                 number,
                 size: Some(size),
-                blocks: this.blocks(),
+                blocks: this.parts.blocks(),
             };
             let upload = PartOf {
                 key: &key,

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::bucket::{
     After, Bucket, BucketPlace, Entry, Key, ListPage, ListRequest, Properties, Version,
 };
-use crate::storage::{Blocks, Grant, Offer, Probe};
+use crate::storage::{Grant, Offer, Probe};
 
 pub use put::{ObjectDigests, PutObject};
 pub use read::ObjectBody;
@@ -204,14 +204,6 @@ impl BucketHandle {
             Some(Ok(key)) => Entry { key, ..entry },
             // The prefix itself is the name of an object, and nobody outside can name it.
             _ => entry,
-        }
-    }
-
-    fn blocks(&self) -> Blocks {
-        Blocks {
-            bytes: self.parts.config.upload.block_bytes,
-            concurrency: self.parts.config.upload.concurrency,
-            budget: self.parts.budget.clone(),
         }
     }
 }

@@ -92,7 +92,7 @@ impl BucketHandle {
         let new = NewObject {
             properties,
             size,
-            blocks: self.blocks(),
+            blocks: self.parts.blocks(),
             condition,
         };
         let entry = self.store.put(&inner, &new, body).await?;

@@ -157,7 +157,7 @@ impl BucketHandle {
             let part = NewPart {
                 number,
                 size,
-                blocks: this.blocks(),
+                blocks: this.parts.blocks(),
             };
             this.store.put_part(&upload.as_part(), part, body).await
         })

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::super::upload::whole_millis;
+use super::super::upload::{facts, whole_millis};
 use super::super::{Attache, Parts};
 use super::store;
 use crate::attachment::filename::Filename;
@@ -10,7 +10,6 @@ use crate::attachment::{AttachmentId, NewAttachment, ObjectKey, media};
 use crate::catalog::Draft;
 use crate::catalog::partial::{NewUpload, Upload};
 use crate::error::Result;
-use crate::storage::{Content, Facts};
 use crate::transfer::body;
 use crate::transfer::running::Running;
 
@@ -91,17 +90,7 @@ impl Attache {
             quota: limits.total_bytes,
             idempotency_key: None,
         };
-        let facts = Facts {
-            id: id.clone(),
-            owner: draft.owner.clone(),
-            filename: draft.filename.clone(),
-            content_type: draft.content_type.clone(),
-            created_at: now,
-            created_by: draft.created_by.clone(),
-        };
-        let blocks = super::finish::blocks(parts);
-        let inline = &parts.config.delivery.inline_types;
-        let content = Content::new(facts, inline, new.size, blocks);
+        let content = parts.content(facts(&draft), new.size);
         let upload = store(parts)?.begin(&key, &content).await?;
         let record = NewUpload {
             upload,

@@ -10,7 +10,7 @@ use super::super::beginning::{Beginning, beginning};
 use super::super::upload::MIN_SPEED;
 use super::super::{Attache, Parts};
 use super::create::NewPartial;
-use super::finish::blocks;
+use super::facts;
 use super::hold::Hold;
 use crate::attachment::{Attachment, AttachmentId, Hex, NewAttachment, media};
 use crate::catalog::partial::{Step, Upload};
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::Direction;
 use crate::observe::trace;
 use crate::secret::SignedUrl;
-use crate::storage::{Content, Facts, PutGrant, PutOffer, Stored};
+use crate::storage::{Content, PutGrant, PutOffer, Stored};
 use crate::transfer::body::{self, Body, Expected};
 use crate::transfer::budget::RELAY_BYTES;
 use crate::transfer::digests::mismatch;
@@ -71,9 +71,7 @@ impl Attache {
         };
         let id = self.record_upload(&parts, partial, true).await?;
         let upload = self.find_upload(&id).await?;
-        let inline = &parts.config.delivery.inline_types;
-        let claim = media::decide(upload.claim.as_deref(), &[], Some(&upload.filename));
-        let content = Content::new(facts(&upload, claim), inline, Some(size), blocks(&parts));
+        let content = as_claimed(&parts, &upload);
         let grant = PutGrant {
             lifetime: PUT_LIFETIME,
             size,
@@ -159,9 +157,7 @@ impl Attache {
             return Err(Error::new(ErrorKind::Conflict, "this upload is complete"));
         }
         let limits = &parts.config.upload;
-        let claim = media::decide(upload.claim.as_deref(), &[], Some(&upload.filename));
-        let inline = &parts.config.delivery.inline_types;
-        let content = Content::new(facts(&upload, claim), inline, upload.length, blocks(parts));
+        let content = as_claimed(parts, &upload);
         let cut = self.0.cut.clone();
         // The length is known, so a body that is cut is no whole one.
         let body = Body::new(body.take_until(async move { cut.cancelled().await }))
@@ -329,9 +325,7 @@ impl Attache {
             .digests()
             .ok_or_else(|| Error::internal("the body ended without digests"))?;
         let mut stored = Stored::from(digests);
-        let inline = &parts.config.delivery.inline_types;
-        let content = Content::new(facts, inline, Some(size), blocks(parts));
-        let content = content.settled(stored.utf8);
+        let content = parts.content(facts, Some(size)).settled(stored.utf8);
         let noted = parts.storage.write_facts(&upload.key, &content, &stored);
         stored.store_tag = noted.await?;
         let step = Step {
@@ -358,10 +352,7 @@ impl Attache {
         let started = self.start("upload");
         let partials = self.partials()?;
         let partial = partials.resume(id).await?;
-        let committed = match self.0.catalog.commit(id, stored).await {
-            Err(error) if !error.kind().is_expected() => self.0.catalog.commit(id, stored).await,
-            outcome => outcome,
-        };
+        let committed = self.commit(id, stored).await;
         self.count("upload", parts, started, &committed);
         match committed {
             Ok(attachment) => {
@@ -401,15 +392,10 @@ fn promised_md5(upload: &Upload) -> Option<[u8; 16]> {
     md5.try_into().ok()
 }
 
-fn facts(upload: &Upload, content_type: String) -> Facts {
-    Facts {
-        id: upload.id.clone(),
-        owner: upload.owner.clone(),
-        filename: upload.filename.clone(),
-        content_type,
-        created_at: upload.created_at,
-        created_by: upload.created_by.clone(),
-    }
+/// What is stored with the bytes before attache has read them: by claim and name alone.
+fn as_claimed(parts: &Parts, upload: &Upload) -> Content {
+    let claim = media::decide(upload.claim.as_deref(), &[], Some(&upload.filename));
+    parts.content(facts(upload, claim), upload.length)
 }
 
 fn taken() -> Error {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::super::{Attache, Parts};
-use super::store;
+use super::{facts, store};
 use crate::attachment::{Attachment, AttachmentId};
 use crate::catalog::partial::{PartialUpload, Upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::trace;
 use crate::service::unsettled::Leftover;
-use crate::storage::{Blocks, Content, Facts, Stored};
+use crate::storage::{Content, Stored};
 use crate::transfer::body::Expected;
 use crate::transfer::budget::RELAY_BYTES;
 use crate::transfer::digests::Digests;
@@ -93,16 +93,8 @@ impl Attache {
         }
         let receipts = partials.receipts(&partial.id).await?;
         let digests = digests(&upload)?;
-        let facts = Facts {
-            id: partial.id.clone(),
-            owner: partial.owner.clone(),
-            filename: partial.filename.clone(),
-            content_type: partial.content_type.clone(),
-            created_at: partial.created_at,
-            created_by: partial.created_by.clone(),
-        };
-        let inline = &parts.config.delivery.inline_types;
-        let content = Content::new(facts, inline, Some(upload.offset), blocks(parts));
+        let facts = facts(&upload, partial.content_type.clone());
+        let content = parts.content(facts, Some(upload.offset));
         let completed = store(parts)?.complete(&partial.upload, &content, &receipts, &digests);
         let stored = completed.await?;
         if (stored.size, stored.crc64) != (digests.size, digests.crc64) {
@@ -114,13 +106,7 @@ impl Attache {
             self.inspect_stored(parts, partial, &content, &stored)
                 .await?;
         }
-        match self.0.catalog.commit(&partial.id, &stored).await {
-            // It may have happened all the same.
-            Err(error) if !error.kind().is_expected() => {
-                self.0.catalog.commit(&partial.id, &stored).await
-            }
-            outcome => outcome,
-        }
+        self.commit(&partial.id, &stored).await
     }
 
     /// Shows all bytes to those who look at uploads. They see a file as one stream, so it is read once more when all of it is there;
@@ -198,14 +184,5 @@ fn digests(upload: &Upload) -> Result<Digests> {
         false => Err(Error::internal(
             "the digests of an upload are those of other bytes",
         )),
-    }
-}
-
-/// How the bytes of uploads travel.
-pub(super) fn blocks(parts: &Parts) -> Blocks {
-    Blocks {
-        bytes: parts.config.upload.block_bytes,
-        concurrency: parts.config.upload.concurrency,
-        budget: parts.budget.clone(),
     }
 }

@@ -24,6 +24,7 @@ use crate::attachment::AttachmentId;
 use crate::catalog::partial::{PartialUploads, Upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::trace;
+use crate::storage::Facts;
 use crate::storage::multipart::Multipart;
 
 /// How long a question about an upload waits for one that is about to become an attachment. A client that is told nothing asks again.
@@ -129,6 +130,18 @@ impl Attache {
 fn store(parts: &Parts) -> Result<&dyn Multipart> {
     let store = parts.storage.multipart();
     store.ok_or_else(|| unsupported("this store"))
+}
+
+/// What the store keeps of an upload.
+fn facts(upload: &Upload, content_type: String) -> Facts {
+    Facts {
+        id: upload.id.clone(),
+        owner: upload.owner.clone(),
+        filename: upload.filename.clone(),
+        content_type,
+        created_at: upload.created_at,
+        created_by: upload.created_by.clone(),
+    }
 }
 
 fn unsupported(what: &str) -> Error {
