@@ -11,7 +11,7 @@ use super::super::reserving::shutting_down;
 use super::super::upload::MIN_SPEED;
 use super::super::{Attache, Parts};
 use super::chunk::{Chunk, End, Known, Source, too_long};
-use super::create::MAX_LENGTH;
+use super::create::longest;
 use super::store;
 use crate::attachment::media::{self, SNIFF_BYTES};
 use crate::attachment::{Attachment, AttachmentId};
@@ -119,10 +119,7 @@ impl Attache {
             };
         }
         let limits = &parts.config.upload;
-        let left = length.map_or(u64::MAX, |length| length - upload.offset);
-        let allowed = limits
-            .max_file_bytes
-            .map_or(u64::MAX, |max| max.saturating_sub(upload.offset));
+        let end = length.unwrap_or(u64::MAX).min(longest(limits));
         let passed = stream.counter();
         let body = body.inspect(move |chunk| passed(chunk.as_ref().map_or(0, Bytes::len)));
         let body = Body::new(body)
@@ -135,7 +132,7 @@ impl Attache {
             .no_slower_than(MIN_SPEED);
         let source = Source {
             body,
-            left: left.min(allowed),
+            left: end.saturating_sub(upload.offset),
             carry: None,
             let_go: hold.is_wanted(),
             cut: self.0.cut.clone(),
@@ -228,9 +225,9 @@ fn refuse(parts: &Parts, upload: &Upload, append: Append) -> Result<Option<u64>>
                 upload.offset
             )));
         }
-        let limit = parts.config.upload.max_file_bytes.unwrap_or(MAX_LENGTH);
-        if length > limit.min(MAX_LENGTH) {
-            return Err(body::too_large(limit.min(MAX_LENGTH)));
+        let limit = longest(&parts.config.upload);
+        if length > limit {
+            return Err(body::too_large(limit));
         }
         if append.offset == upload.offset
             && append

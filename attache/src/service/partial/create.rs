@@ -11,10 +11,16 @@ use crate::catalog::Draft;
 use crate::catalog::partial::{NewUpload, Upload};
 use crate::error::Result;
 use crate::transfer::body;
+use crate::transfer::config::UploadConfig;
 use crate::transfer::running::Running;
 
 /// The largest length that may be announced: what JavaScript counts exactly. Databases count in signed numbers, and add them up.
-pub(super) const MAX_LENGTH: u64 = 1 << 53;
+const MAX_LENGTH: u64 = 1 << 53;
+
+/// How many bytes an upload may have.
+pub(super) fn longest(limits: &UploadConfig) -> u64 {
+    limits.max_file_bytes.unwrap_or(MAX_LENGTH).min(MAX_LENGTH)
+}
 
 /// What a client says of an upload that it will bring in several requests.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +65,7 @@ impl Attache {
             metadata,
             caller,
         } = partial;
-        let limit = limits.max_file_bytes.unwrap_or(MAX_LENGTH).min(MAX_LENGTH);
+        let limit = longest(limits);
         if new.size.is_some_and(|size| size > limit) {
             return Err(body::too_large(limit));
         }
