@@ -386,9 +386,10 @@ impl Flow<'_> {
     async fn advance(&mut self, known: Known, receipt: Option<PartReceipt>) -> Result<(), Stop> {
         let limits = &self.parts.config.upload;
         let offset = known.digests.size();
-        let told = known.first.len() >= SNIFF_BYTES || self.length == Some(offset);
-        let decide = told && (!known.first.is_empty() || offset == 0);
-        let content_type = decide.then(|| {
+        // The type is told once: by the part that brings the last byte that has a say in it.
+        let told = offset >= SNIFF_BYTES as u64 || self.length == Some(offset);
+        let open = self.upload.offset < SNIFF_BYTES as u64;
+        let content_type = (told && open).then(|| {
             let (claim, filename) = (self.upload.claim.as_deref(), &self.upload.filename);
             media::decide(claim, &known.first, Some(filename))
         });
