@@ -327,18 +327,23 @@ async fn a_request_of_another_process_ends_the_one_that_runs_which_stores_what_i
         },
         ..NewPartial::default()
     };
-    let id = one.create_upload(new).await.expect("created").id;
+    let created = one.create_upload(new).await.expect("created");
+    let id = created.id.clone();
     let (body, _go) = pausing(bytes.slice(..30_000));
     let running = tokio::spawn({
-        let (one, id) = (one.clone(), id.clone());
-        async move { one.append(&id, Append::default(), body).await }
+        let one = one.clone();
+        async move { one.append(created, Append::default(), body).await }
     });
-    while !other.find_upload(&id).await.expect("there").is_held {
+    let found = loop {
+        let found = other.find_upload(&id).await.expect("there");
+        if found.is_held {
+            break found;
+        }
         tokio::task::yield_now().await;
-    }
+    };
     // What it has read is in no figure before it is stored; so it is asked until it was read.
     let began = std::time::Instant::now();
-    let told = other.upload_progress(&id).await.expect("told");
+    let told = other.upload_progress(found).await.expect("told");
     assert!(began.elapsed() < Duration::from_secs(1), "within a second");
     let ended = running.await.expect("no panic").expect("ended");
     assert!(matches!(ended, Appended::Taken), "{ended:?}");
@@ -349,7 +354,7 @@ async fn a_request_of_another_process_ends_the_one_that_runs_which_stores_what_i
         ..Append::default()
     };
     let body = futures::stream::iter([Ok(rest)]);
-    let done = other.append(&id, append, body).await.expect("stored");
+    let done = other.append(told, append, body).await.expect("stored");
     let Appended::Completed(_, attachment) = done else {
         panic!("{done:?}");
     };

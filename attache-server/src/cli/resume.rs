@@ -126,7 +126,7 @@ pub(super) async fn send(
             left = left.checked_sub(chunk.len() as u64).ok_or_else(changed)?;
             Ok(chunk)
         });
-        upload = match store.append(&upload.id, append, body).await? {
+        upload = match store.append(upload, append, body).await? {
             Appended::Completed(_, attachment) => return Ok(*attachment),
             Appended::Elsewhere(upload) => upload,
             Appended::Stored(_) => return Err(changed()),
@@ -141,7 +141,11 @@ async fn known(store: &Attache, mark: &str) -> Result<Option<Upload>> {
     let Some(upload) = unfinished(store, mark).await? else {
         return Ok(None);
     };
-    match store.upload_progress(&upload.id).await {
+    let progress = async {
+        let upload = store.find_upload(&upload.id).await?;
+        store.upload_progress(upload).await
+    };
+    match progress.await {
         Ok(upload) => Ok(Some(upload)),
         // It has expired.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

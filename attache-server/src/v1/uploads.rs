@@ -122,8 +122,8 @@ async fn begin(
         length: None,
         size,
     };
-    let appended = app.attache.append(&upload.id, append, incoming).await;
-    match appended {
+    let id = upload.id.clone();
+    match app.attache.append(upload, append, incoming).await {
         Ok(Appended::Stored(upload)) => Ok(Some(upload)),
         Ok(Appended::Completed(upload, _)) => {
             audit::record(caller, Action::Upload, upload.id.as_str(), &Ok(()));
@@ -134,8 +134,8 @@ async fn begin(
         }
         Err(error) => {
             // Its client will never learn where it is, and creates another one.
-            if let Err(left) = app.attache.cancel_upload(&upload.id).await {
-                tracing::debug!(id = %upload.id, error = left.report(), "left until it expires");
+            if let Err(left) = app.attache.cancel_upload(&id).await {
+                tracing::debug!(%id, error = left.report(), "left until it expires");
             }
             Err(error)
         }
@@ -196,7 +196,7 @@ pub(crate) async fn progress(
     }
     let upload = own(&app, &caller, &id).await?;
     resumable(&upload)?;
-    let upload = app.attache.upload_progress(&upload.id).await?;
+    let upload = app.attache.upload_progress(upload).await?;
     let base = peer.base_url(&app.settings().server, request.uri(), request.headers());
     Ok(tus::progress(&base, &upload))
 }
@@ -272,13 +272,14 @@ async fn bring(
         length,
         size,
     };
-    let appended = app.attache.append(&upload.id, append, incoming).await;
+    let id = upload.id.clone();
+    let appended = app.attache.append(upload, append, incoming).await;
     match &appended {
         Ok(Appended::Completed(upload, _)) => {
             audit::record(caller, Action::Upload, upload.id.as_str(), &Ok(()));
         }
         Err(error) if error.kind() == ErrorKind::Refused => {
-            audit::record(caller, Action::Upload, upload.id.as_str(), &appended);
+            audit::record(caller, Action::Upload, id.as_str(), &appended);
         }
         _ => {}
     }

@@ -14,7 +14,7 @@ use super::chunk::{Chunk, End, Known, Source, too_long};
 use super::create::longest;
 use super::store;
 use crate::attachment::media::{self, SNIFF_BYTES};
-use crate::attachment::{Attachment, AttachmentId};
+use crate::attachment::Attachment;
 use crate::catalog::partial::{Step, Upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::{Direction, StreamGuard};
@@ -58,24 +58,25 @@ impl Attache {
     /// Stores what `body` brings at the end of an upload, in parts of `upload.block_bytes` and what is left when it ends, also when
     /// it breaks off. Ends another request that does the same. If all bytes are there then, the upload becomes an attachment.
     ///
-    /// Runs to its end in a task of its own: if this future is dropped, what was received is stored all the same.
+    /// `upload` is as it was found; how far it is now is seen when the request has it. Runs to its end in a task of its own: if this
+    /// future is dropped, what was received is stored all the same.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound); [`BadRequest`](ErrorKind::BadRequest) for a length that changes;
+    /// [`NotFound`](ErrorKind::NotFound) if it is gone; [`BadRequest`](ErrorKind::BadRequest) for a length that changes;
     /// [`TooLarge`](ErrorKind::TooLarge) for bytes beyond the length or the limits, and [`QuotaExceeded`](ErrorKind::QuotaExceeded):
     /// what was stored before stays; the errors of `body`, of storage and catalog, of the hooks. [`Refused`](ErrorKind::Refused) by a
     /// hook removes the upload.
     pub async fn append(
         &self,
-        id: &AttachmentId,
+        upload: Upload,
         append: Append,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> Result<Appended> {
-        let (this, id, parts) = (self.clone(), id.clone(), self.parts());
+        let (this, id, parts) = (self.clone(), upload.id.clone(), self.parts());
         let task = self.0.tasks.spawn(trace::carried(async move {
             let mut stream = this.0.metrics.stream(Direction::In);
-            let outcome = this.append_to(&parts, &id, append, body, &stream).await;
+            let outcome = this.append_to(&parts, upload, append, body, &stream).await;
             judge(&mut stream, &outcome);
             outcome.map_err(|error| error.during("upload", id.as_str()))
         }));
@@ -86,19 +87,18 @@ impl Attache {
     async fn append_to(
         &self,
         parts: &Arc<Parts>,
-        id: &AttachmentId,
+        upload: Upload,
         append: Append,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
         stream: &StreamGuard,
     ) -> Result<Appended> {
         self.in_place(parts).await?;
         // Told before anybody is disturbed, where it can be told.
-        let upload = self.find_upload(id).await?;
         refuse(parts, &upload, append)?;
         if upload.is_complete {
             return self.append_to_complete(upload, append, body).await;
         }
-        let hold = self.hold(id).await?;
+        let hold = self.hold(&upload.id).await?;
         let upload = hold.upload.clone();
         let length = match refuse(parts, &upload, append) {
             Ok(length) => length,

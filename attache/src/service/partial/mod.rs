@@ -31,25 +31,24 @@ use crate::storage::multipart::Multipart;
 const FINISH_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Attache {
-    /// How far an upload is. Ends a request that brings bytes of it, and counts what that one has stored: the client that asks has
+    /// How far an upload that was found is. Ends a request that brings bytes of it, and counts what that one has stored: the client that asks has
     /// given it up. One whose bytes are all there becomes an attachment first, if a crash has kept it from that.
     ///
     /// # Errors
     ///
     /// [`NotFound`](ErrorKind::NotFound) if there is none, it has expired, or it was complete long enough ago;
     /// [`Busy`](ErrorKind::Busy) if its end takes too long; those of storage and catalog.
-    pub async fn upload_progress(&self, id: &AttachmentId) -> Result<Upload> {
-        let upload = self.find_upload(id).await?;
+    pub async fn upload_progress(&self, upload: Upload) -> Result<Upload> {
         if upload.is_complete || upload.direct {
             return Ok(upload);
         }
         if upload.is_whole() {
             return self.finished(upload).await;
         }
-        if !upload.is_held && !self.0.holds.is_held(id) {
+        if !upload.is_held && !self.0.holds.is_held(&upload.id) {
             return Ok(upload);
         }
-        let hold = self.hold(id).await?;
+        let hold = self.hold(&upload.id).await?;
         let upload = hold.upload.clone();
         hold.release().await;
         match upload.is_whole() && !upload.is_complete {
