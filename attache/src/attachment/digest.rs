@@ -26,7 +26,7 @@ impl<const N: usize> FromStr for Hex<N> {
 
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::bad_request(format!("expected {} hexadecimal digits", N * 2));
-        if text.len() != N * 2 || !text.is_ascii() {
+        if text.len() != N * 2 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         let mut bytes = [0; N];
@@ -47,6 +47,10 @@ mod tests {
         assert_eq!(hex.to_string(), "0fa0");
         assert_eq!("0fa0".parse::<Hex<2>>().expect("parses"), hex);
         assert!("0fa".parse::<Hex<2>>().is_err());
+        assert!(
+            "+f+a".parse::<Hex<2>>().is_err(),
+            "a number may have a sign, a digit not"
+        );
         assert!("zzzz".parse::<Hex<2>>().is_err());
     }
 }
