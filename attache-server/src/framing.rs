@@ -2,10 +2,10 @@
 
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, StatusCode};
 
-use crate::respond::plain_problem;
+use crate::respond::{closing, plain_problem};
 use crate::upload::Incoming;
 
 /// Refuses transfer codings that hyper passes on without undoing them: the bytes would not be those that were meant
@@ -17,11 +17,11 @@ pub(crate) fn refuse(request: Request) -> Response {
     rest.linger();
     let detail =
         "no Transfer-Encoding but \"chunked\" is supported; send the body as it is".to_owned();
-    let mut response = plain_problem(StatusCode::NOT_IMPLEMENTED, "not_implemented", detail);
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    closing(plain_problem(
+        StatusCode::NOT_IMPLEMENTED,
+        "not_implemented",
+        detail,
+    ))
 }
 
 /// Whether a request has no transfer coding that would have to be undone.

@@ -13,7 +13,7 @@ use attache::{Error, ErrorKind};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONNECTION, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION,
     REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
@@ -120,6 +120,14 @@ impl IntoResponse for ErrorResponse {
         }
         response
     }
+}
+
+/// Says that the connection ends with this response: there may be bytes on their way that nobody wants. A sender that waited for our
+/// leave (boto3 does) keeps its body to itself, and would send its next request where we expect that body.
+pub(crate) fn closing(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 /// An error that has no [`ErrorKind`]: wrong method, unknown path.

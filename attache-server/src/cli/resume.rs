@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use attache::attachment::NewAttachment;
+use attache::attachment::{Hex, NewAttachment};
 use attache::catalog::partial::Upload;
 use attache::service::{Append, Appended, NewPartial};
 use attache::{Attache, Attachment, Error, ErrorKind, Result};
@@ -47,12 +47,7 @@ pub(super) fn mark(path: &Path, about: &Metadata, new: &NewAttachment) -> Result
         add(&[u8::from(said.is_some())]);
         add(said.unwrap_or_default().as_bytes());
     }
-    let hex: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(format!("put:{hex}"))
+    Ok(format!("put:{}", Hex::<32>(hasher.finalize().into())))
 }
 
 /// The unfinished upload with this mark, the newest one if there are several.

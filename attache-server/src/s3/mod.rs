@@ -36,7 +36,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::Response;
 use axum::{Extension, Router, middleware};
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::{HeaderName, Method};
 
@@ -51,6 +51,7 @@ use crate::framing;
 use crate::net::peer::{self, Peer};
 use crate::reload::Effective;
 use crate::request_id::{self, request_id};
+use crate::respond::closing;
 use crate::state::App;
 use crate::upload::Incoming;
 
@@ -110,15 +111,11 @@ async fn serve(
         Err(error) => {
             // Its sender reads the response, instead of a connection reset.
             rest.linger();
-            let mut response = error.respond(&method, &resource);
-            if has_body {
-                // A sender that waited for our leave (boto3 does) keeps its body to itself, and would send its next request where we
-                // expect that body.
-                response
-                    .headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            let response = error.respond(&method, &resource);
+            match has_body {
+                true => closing(response),
+                false => response,
             }
-            response
         }
     };
     cors::share(config.map(Arc::as_ref), origin, &mut response);

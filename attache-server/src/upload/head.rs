@@ -72,7 +72,8 @@ pub(super) fn digests(new: &mut NewAttachment, headers: &HeaderMap) -> Result<()
     Ok(())
 }
 
-pub(super) fn parse<T: std::str::FromStr<Err = Error>>(text: Option<String>) -> Result<Option<T>> {
+/// What a field says, if it says anything.
+pub(crate) fn parse<T: std::str::FromStr<Err = Error>>(text: Option<String>) -> Result<Option<T>> {
     text.filter(|text| !text.is_empty())
         .map(|text| text.parse())
         .transpose()

@@ -15,10 +15,10 @@ mod form;
 mod head;
 mod incoming;
 
-use head::{digests, parse, refuse_codings, text};
+use head::{digests, refuse_codings, text};
 
 pub(crate) use form::bounded;
-pub(crate) use head::Upload;
+pub(crate) use head::{Upload, parse};
 pub(crate) use incoming::Incoming;
 
 /// `?filename=…&owner=…&created_by=…`

@@ -10,8 +10,8 @@ use axum::Json as Out;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::cursor;
@@ -20,7 +20,7 @@ use super::visible::{known, may_delete};
 use crate::audit::{self, Action};
 use crate::auth::Caller;
 use crate::extract::Query;
-use crate::respond::{ErrorResponse, HttpResult, Problem};
+use crate::respond::{ErrorResponse, HttpResult, Problem, closing};
 use crate::state::App;
 use crate::upload::{self, Incoming, UploadQuery};
 
@@ -58,12 +58,7 @@ pub(crate) async fn upload(
         }
         Err(error) => {
             rest.linger();
-            let mut response = ErrorResponse(error).into_response();
-            // There may be bytes on their way that nobody wants.
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-            response
+            closing(ErrorResponse(error).into_response())
         }
     }
 }

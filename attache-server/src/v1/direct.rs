@@ -1,7 +1,7 @@
 //! Uploads whose bytes a client sends to the store by itself.
 
 use attache::access::Scope;
-use attache::attachment::{AttachmentId, NewAttachment};
+use attache::attachment::{AttachmentId, Hex, NewAttachment};
 use attache::catalog::partial::Upload;
 use attache::service::DirectPut;
 use attache::{Attachment, Error, Result};
@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Out};
-use http::header::{CACHE_CONTROL, CONNECTION, ETAG, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, ETAG, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ use crate::audit::{self, Action};
 use crate::auth::Caller;
 use crate::extract::{Json, Query};
 use crate::net::peer::Peer;
-use crate::respond::{ErrorResponse, HttpResult, Problem};
+use crate::respond::{ErrorResponse, HttpResult, Problem, closing};
 use crate::state::App;
-use crate::upload::Incoming;
+use crate::upload::{Incoming, parse};
 
 /// What is to be uploaded.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -102,8 +102,8 @@ pub(crate) async fn create(
 }
 
 fn understand(asked: DirectRequest) -> Result<NewAttachment> {
-    let parse = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let md5 = match parse(asked.md5) {
+    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let md5 = match said(asked.md5) {
         None => None,
         Some(text) => {
             use base64::Engine as _;
@@ -113,12 +113,10 @@ fn understand(asked: DirectRequest) -> Result<NewAttachment> {
         }
     };
     Ok(NewAttachment {
-        filename: parse(asked.filename).map(|text| text.parse()).transpose()?,
-        owner: parse(asked.owner).map(|text| text.parse()).transpose()?,
-        created_by: parse(asked.created_by)
-            .map(|text| text.parse())
-            .transpose()?,
-        content_type: parse(asked.content_type),
+        filename: parse(asked.filename)?,
+        owner: parse(asked.owner)?,
+        created_by: parse(asked.created_by)?,
+        content_type: said(asked.content_type),
         size: asked.size,
         md5,
         ..NewAttachment::default()
@@ -157,10 +155,7 @@ pub(crate) async fn put(
         Ok(md5) => (StatusCode::CREATED, [(ETAG, format!("\"{md5}\""))]).into_response(),
         Err(error) => {
             rest.linger();
-            let mut response = ErrorResponse(error).into_response();
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-            response
+            closing(ErrorResponse(error).into_response())
         }
     }
 }
@@ -187,9 +182,12 @@ pub(crate) async fn complete(
     id: &str,
     asked: CompleteRequest,
 ) -> HttpResult<Response> {
-    let sha256 = match asked.sha256 {
+    let sha256 = match asked.sha256.map(|text| text.parse::<Hex<32>>()) {
         None => None,
-        Some(text) => Some(digest(&text)?),
+        Some(Ok(Hex(bytes))) => Some(bytes),
+        Some(Err(_)) => {
+            return Err(Error::bad_request("\"sha256\" is 64 hexadecimal digits").into());
+        }
     };
     let upload: Upload = own(app, caller, id).await?;
     caller.need(Scope::Write)?;
@@ -199,16 +197,4 @@ pub(crate) async fn complete(
     let location = format!("/v1/attachments/{}", attachment.id);
     let json = AttachmentJson::from(attachment);
     Ok((StatusCode::CREATED, [(LOCATION, location)], Out(json)).into_response())
-}
-
-fn digest(text: &str) -> Result<[u8; 32]> {
-    let wrong = || Error::bad_request("\"sha256\" is 64 hexadecimal digits");
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(wrong());
-    }
-    let mut bytes = [0; 32];
-    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong())?;
-    }
-    Ok(bytes)
 }

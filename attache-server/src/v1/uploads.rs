@@ -7,7 +7,6 @@ use attache::{Error, ErrorKind, Result};
 use axum::extract::{FromRequest as _, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as Out};
-use http::header::{CONNECTION, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +17,7 @@ use crate::audit::{self, Action};
 use crate::auth::Caller;
 use crate::extract::{Json, Query};
 use crate::net::peer::Peer;
-use crate::respond::{ErrorResponse, HttpResult, Problem, plain_problem};
+use crate::respond::{ErrorResponse, HttpResult, Problem, closing, plain_problem};
 use crate::state::App;
 use crate::tus::{self, Creation, Part};
 use crate::upload::Incoming;
@@ -326,13 +325,6 @@ fn resumable(upload: &Upload) -> Result<()> {
         true => Err(Error::not_found(upload.id.as_str())),
         false => Ok(()),
     }
-}
-
-/// There may be bytes on their way that nobody wants.
-fn closing(mut response: Response) -> Response {
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
-    response
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
