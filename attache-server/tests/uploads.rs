@@ -503,22 +503,46 @@ fn many_senders_that_pause_leave_memory_for_one_more() {
     assert_stored(&server, &path, &bytes);
 }
 
+/// The server closes a connection without an answer.
+fn assert_told_nothing(mut connection: TcpStream) {
+    let mut answer = Vec::new();
+    connection
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    if let Err(error) = connection.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+}
+
 #[test]
 fn a_sender_that_is_silent_for_too_long_is_told_nothing_and_may_go_on() {
     let server = Server::start(&[("ATTACHE_UPLOAD__IDLE_TIMEOUT", "1s")]);
     let bytes = noise(100_000);
     let path = create(&server, bytes.len(), "");
-    let mut silent = begin_patch(&server, &path, 0, bytes.len(), &bytes[..60_000]);
-    let mut answer = Vec::new();
-    silent
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    let ended = silent.read_to_end(&mut answer);
-    assert!(ended.is_ok() || answer.is_empty(), "{ended:?}");
-    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert_told_nothing(begin_patch(
+        &server,
+        &path,
+        0,
+        bytes.len(),
+        &bytes[..60_000],
+    ));
     assert_eq!(offset(&server, &path), 60_000);
     assert_eq!(patch(&server, &path, 60_000, &bytes[60_000..]).status, 204);
     assert_stored(&server, &path, &bytes);
+}
+
+#[test]
+fn a_creation_whose_bytes_stop_coming_is_told_nothing_and_leaves_no_upload() {
+    let server = Server::start(&[("ATTACHE_UPLOAD__IDLE_TIMEOUT", "1s")]);
+    let mut silent = server.connect();
+    let request = "POST /v1/uploads HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 100000\r\n\
+                   Content-Type: application/offset+octet-stream\r\nContent-Length: 100000\r\n\r\n";
+    silent.write_all(request.as_bytes()).unwrap();
+    silent.write_all(&noise(60_000)).unwrap();
+    assert_told_nothing(silent);
+    let waiting = server.request("GET", "/v1/admin/uploads", &[], b"");
+    assert_eq!(waiting.json()["items"], serde_json::json!([]));
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub(crate) async fn create(
         Ok(caller) => match begin(&app, &caller, headers, incoming).await {
             Ok(Some(upload)) => return tus::created(&base, &upload),
             Ok(None) => tus::unsupported_media_type(),
+            Err(error) if broke_off(&error) => return taken(&peer, head.version).await,
             Err(error) => ErrorResponse(error).into_response(),
         },
     };
@@ -235,15 +236,7 @@ pub(crate) async fn append(
             }
             Ok(Appended::Elsewhere(upload)) => tus::wrong_offset(&upload),
             Ok(Appended::Taken) => return taken(&peer, head.version).await,
-            // What had come is stored; a client that wakes up goes on there. After a status of 4xx tus-js-client would give up.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ClientTimeout | ErrorKind::ClientGone
-                ) =>
-            {
-                return taken(&peer, head.version).await;
-            }
+            Err(error) if broke_off(&error) => return taken(&peer, head.version).await,
             Err(error) => ErrorResponse(error).into_response(),
         },
     };
@@ -283,6 +276,15 @@ async fn bring(
         _ => {}
     }
     appended
+}
+
+/// Whether the sender was silent, or is gone. One that wakes up tries again, from where its bytes end if it knows the upload; after a
+/// status of 4xx tus-js-client would give up.
+fn broke_off(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ClientTimeout | ErrorKind::ClientGone
+    )
 }
 
 /// Another request has taken the upload, or its sender was silent. To the client of this one nothing must be said: it goes on
