@@ -85,27 +85,8 @@ impl PartialUploads for SqliteCatalog {
                  WHERE a.upload IS NOT NULL AND a.id > ?1 AND a.state IN ('pending', 'partial') \
                  AND a.upload_expires_ms <= ?2 ORDER BY a.id",
             )?;
-            let mut rows = statement.query(params![after, millis(now)])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let pending = row
-                    .get_ref(1)?
-                    .as_str()
-                    .is_ok_and(|state| state == "pending");
-                // Of a pending row the process that makes the attachment, of a partial one that of a request.
-                let worker = match pending {
-                    true => Some(row.get::<_, String>(2)?),
-                    false => row.get::<_, Option<String>>(3)?,
-                };
-                if worker.is_some_and(|worker| workers.is_alive(&worker)) {
-                    continue;
-                }
-                found.push(row.get::<_, String>(0)?.parse()?);
-                if found.len() >= limit as usize {
-                    break;
-                }
-            }
-            Ok(found)
+            let rows = statement.query(params![after, millis(now)])?;
+            uploads::free(rows, limit, &*workers)
         })
         .await
     }

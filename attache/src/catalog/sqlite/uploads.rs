@@ -1,6 +1,6 @@
 //! How far uploads of several requests are.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use time::OffsetDateTime;
 
 use super::failure::Failure;
@@ -270,13 +270,23 @@ pub(super) fn whole(
         "SELECT u.id, a.state, a.worker, u.worker FROM uploads u JOIN attachments a ON a.id = u.id \
          WHERE u.stored = u.length AND u.id > ?1 AND NOT u.direct AND a.state IN ('partial', 'pending') ORDER BY u.id",
     )?;
-    let mut rows = statement.query([after])?;
+    let rows = statement.query([after])?;
+    free(rows, limit, workers)
+}
+
+/// Of rows of an id, a state, and the workers of the attachment and of the upload: the first `limit` on which no living process works.
+pub(super) fn free(
+    mut rows: Rows<'_>,
+    limit: u32,
+    workers: &dyn Workers,
+) -> Result<Vec<AttachmentId>, Failure> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let pending = row
             .get_ref(1)?
             .as_str()
             .is_ok_and(|state| state == "pending");
+        // Of a pending row the process that makes the attachment, of a partial one that of a request.
         let worker = match pending {
             true => Some(row.get::<_, String>(2)?),
             false => row.get::<_, Option<String>>(3)?,
