@@ -9,14 +9,6 @@ use std::time::{Duration, Instant};
 
 use support::{Server, connect, read_answer};
 
-/// Resident memory of the server, in bytes.
-fn resident(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 = line.unwrap().trim_end_matches("kB").trim().parse().unwrap();
-    kib * 1024
-}
-
 /// Every route that reads a body, as the server itself describes them, with the types and the beginnings of bodies that it
 /// reads on from.
 fn routes_with_a_body(server: &Server) -> Vec<(String, Vec<(&'static str, &'static str)>)> {
@@ -103,7 +95,7 @@ fn bodies_that_come_a_byte_at_a_time_cost_what_was_sent_on_every_route() {
                     stream
                 })
                 .collect();
-            let before = resident(&server);
+            let before = server.resident();
             let mut most = before;
             for sent in 0..DRIPPED {
                 for stream in &mut streams {
@@ -114,10 +106,10 @@ fn bodies_that_come_a_byte_at_a_time_cost_what_was_sent_on_every_route() {
                     std::thread::yield_now();
                 }
                 if sent % 512 == 0 {
-                    most = most.max(resident(&server));
+                    most = most.max(server.resident());
                 }
             }
-            most = most.max(resident(&server));
+            most = most.max(server.resident());
             let grown = most.saturating_sub(before) / 1024;
             assert!(grown < 8 * 1024, "{route} {begin:?}: {grown} KiB");
         }

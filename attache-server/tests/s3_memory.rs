@@ -67,15 +67,6 @@ impl World {
         }
     }
 
-    /// `VmRSS` or `VmHWM`, in bytes.
-    fn memory(&self, figure: &str) -> u64 {
-        let status = format!("/proc/{}/status", self.server.pid());
-        let text = std::fs::read_to_string(status).unwrap();
-        let line = text.lines().find(|line| line.starts_with(figure)).unwrap();
-        let kib = line.split_ascii_whitespace().nth(1).unwrap();
-        kib.parse::<u64>().unwrap() * 1024
-    }
-
     /// Sends the pattern from `offset` on, after a leave to do so, as boto3 does.
     fn put(&self, path: &str, query: &str, offset: u64, size: u64) -> Answer {
         let length = size.to_string();
@@ -170,7 +161,7 @@ fn read_head(stream: &mut TcpStream) -> Vec<u8> {
 async fn forty_uploads_at_once_have_the_transfer_memory_and_64_mib() {
     let (world, size) = (World::start().await, 100_000_000);
     tokio::task::block_in_place(|| {
-        let (rest, start) = (world.memory("VmRSS"), Instant::now());
+        let (rest, start) = (world.server.resident(), Instant::now());
         let md5 = format!("\"{}\"", hex(&md5_of(0, size)));
         let refused: u64 = std::thread::scope(|scope| {
             let upload = |number: u64| {
@@ -184,7 +175,7 @@ async fn forty_uploads_at_once_have_the_transfer_memory_and_64_mib() {
                 .collect();
             all.into_iter().map(|upload| upload.join().unwrap()).sum()
         });
-        let (peak, took) = (world.memory("VmHWM"), start.elapsed());
+        let (peak, took) = (world.server.resident_peak(), start.elapsed());
         println!(
             "40 uploads of {size} bytes: {} MiB resident at rest, {} MiB at most, {took:?}, told {refused} times to come back, {} blocks",
             rest / MIB,
@@ -206,7 +197,7 @@ async fn a_part_that_is_larger_than_all_memory_becomes_many_blocks() {
         None => 256 * MIB,
     };
     tokio::task::block_in_place(|| {
-        let (rest, start) = (world.memory("VmRSS"), Instant::now());
+        let (rest, start) = (world.server.resident(), Instant::now());
         let send = |method, query: &str, body: &[u8]| {
             world.client.send(method, "/files/big", query, &[], body)
         };
@@ -238,7 +229,7 @@ async fn a_part_that_is_larger_than_all_memory_becomes_many_blocks() {
             Some(all.to_string().as_str())
         );
         world.assert_whole("/files/big", all);
-        let peak = world.memory("VmHWM");
+        let peak = world.server.resident_peak();
         println!(
             "a part of {size} bytes: {} MiB resident at rest, {} MiB at most, {sent:?} to send, {:?} with reading it back, {} blocks",
             rest / MIB,

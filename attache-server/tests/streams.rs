@@ -11,7 +11,6 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fake_azure::{BodyFault, BodyFaultKind, FakeAzure, Op, Retention};
@@ -86,18 +85,12 @@ impl World {
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    /// `VmRSS` or `VmHWM`, in bytes.
-    fn memory(&self, figure: &str) -> usize {
-        let status = format!("/proc/{}/status", self.server.pid());
-        let text = std::fs::read_to_string(Path::new(&status)).unwrap();
-        let line = text.lines().find(|line| line.starts_with(figure)).unwrap();
-        let kib: usize = line
-            .split_ascii_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        kib * 1024
+    fn resident(&self) -> usize {
+        usize::try_from(self.server.resident()).unwrap()
+    }
+
+    fn resident_peak(&self) -> usize {
+        usize::try_from(self.server.resident_peak()).unwrap()
     }
 }
 
@@ -145,12 +138,12 @@ async fn leavers_free_their_streams_descriptors_and_memory() {
         let descriptors = world.descriptors();
         // What is kept for ever is kept in every round; what an allocator keeps for later is not.
         let rounds = (0..3).map(|_| {
-            let resident = world.memory("VmRSS");
+            let resident = world.resident();
             leave_all();
             within(Duration::from_secs(5), "descriptors are back", || {
                 world.descriptors() <= descriptors + 2
             });
-            world.memory("VmRSS").saturating_sub(resident) / leavers
+            world.resident().saturating_sub(resident) / leavers
         });
         let kept = rounds.min().unwrap();
         assert!(kept < 4096, "{kept} bytes kept for each leaver");
@@ -301,7 +294,7 @@ async fn many_uploads_at_once_stay_within_the_transfer_memory() {
                 }
             }
         });
-        let peak = world.memory("VmHWM");
+        let peak = world.resident_peak();
         println!(
             "uploads: {stored} stored, {busy} told to come back, peak resident {} MiB",
             peak / MIB
@@ -337,8 +330,8 @@ mod slow_readers_hold_little_memory_each_and_leave_none {
             };
             // Warm: what every first upload and download adds is none of the readers'.
             drop(world.begin(&world.upload(&noise(MIB))));
-            let before = world.memory("VmRSS");
-            let more = || world.memory("VmRSS").saturating_sub(before);
+            let before = world.resident();
+            let more = || world.resident().saturating_sub(before);
             let id = world.upload(&noise(size));
             within(
                 Duration::from_secs(60),

@@ -104,26 +104,9 @@ impl Azurite {
     /// Speaks raw HTTP, so that a fault in attache's own signing cannot hide behind itself. Panics on any answer other
     /// than 201 or 409 `ContainerAlreadyExists`.
     pub async fn create_container(&self, name: &str) {
-        let date = OffsetDateTime::now_utc()
-            .format(format_description!(
-                "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-            ))
-            .expect("every time has these parts");
-        let headers = format!("x-ms-date:{date}\nx-ms-version:{API_VERSION}\n");
-        // The account's name stands twice: once as the account, once as the first segment of a path-style URL.
-        let resource = format!("/{0}/{0}/{name}\nrestype:container", Self::ACCOUNT);
-        let standard_headers = "\n".repeat(11);
-        let signature = sign(&format!("PUT\n{standard_headers}{headers}{resource}"));
         let answer = self
-            .exchange(&format!(
-                "PUT /{account}/{name}?restype=container HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\
-                 x-ms-date: {date}\r\nx-ms-version: {API_VERSION}\r\n\
-                 Authorization: SharedKey {account}:{signature}\r\nConnection: close\r\n\r\n",
-                account = Self::ACCOUNT,
-                host = self.address,
-            ))
-            .await
-            .unwrap_or_else(|error| panic!("azurite: create container {name:?}: {error}"));
+            .put(&format!("/{name}"), &[("restype", "container")], "")
+            .await;
         let created = answer.starts_with("HTTP/1.1 201");
         let present = answer.contains("ContainerAlreadyExists");
         assert!(
@@ -140,33 +123,52 @@ impl Azurite {
              <AllowedHeaders>content-type,content-md5,x-ms-blob-type</AllowedHeaders><ExposedHeaders>etag</ExposedHeaders>\
              <MaxAgeInSeconds>60</MaxAgeInSeconds></CorsRule></Cors></StorageServiceProperties>"
         );
+        let query = [("comp", "properties"), ("restype", "service")];
+        let answer = self.put("/", &query, &rules).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 202"),
+            "azurite: CORS: {answer}"
+        );
+    }
+
+    /// Sends `body` to a resource of the account, signed with its key; `query` in the order of its names.
+    async fn put(&self, path: &str, query: &[(&str, &str)], body: &str) -> String {
         let date = OffsetDateTime::now_utc()
             .format(format_description!(
                 "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
             ))
             .expect("every time has these parts");
         let headers = format!("x-ms-date:{date}\nx-ms-version:{API_VERSION}\n");
-        let resource = format!("/{0}/{0}/\ncomp:properties\nrestype:service", Self::ACCOUNT);
-        let length = rules.len();
-        // Verb, two empty lines, the length, and eight more headers that are not sent.
+        // The account's name stands twice: once as the account, once as the first segment of a path-style URL.
+        let mut resource = format!("/{0}/{0}{path}", Self::ACCOUNT);
+        for (name, value) in query {
+            resource.push_str(&format!("\n{name}:{value}"));
+        }
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        // Of a body that is empty the line of its length is, too.
+        let length = match body.len() {
+            0 => String::new(),
+            length => length.to_string(),
+        };
+        // Verb, two headers that are not sent, the length, and eight more of them.
         let signature = sign(&format!(
             "PUT\n\n\n{length}{}{headers}{resource}",
             "\n".repeat(9)
         ));
-        let answer = self
-            .exchange(&format!(
-                "PUT /{account}/?restype=service&comp=properties HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\
-                 x-ms-date: {date}\r\nx-ms-version: {API_VERSION}\r\n\
-                 Authorization: SharedKey {account}:{signature}\r\nConnection: close\r\n\r\n{rules}",
-                account = Self::ACCOUNT,
-                host = self.address,
-            ))
-            .await
-            .unwrap_or_else(|error| panic!("azurite: CORS: {error}"));
-        assert!(
-            answer.starts_with("HTTP/1.1 202"),
-            "azurite: CORS: {answer}"
-        );
+        self.exchange(&format!(
+            "PUT /{account}{path}?{query} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\
+             x-ms-date: {date}\r\nx-ms-version: {API_VERSION}\r\n\
+             Authorization: SharedKey {account}:{signature}\r\nConnection: close\r\n\r\n{body}",
+            account = Self::ACCOUNT,
+            query = query.join("&"),
+            host = self.address,
+            length = body.len(),
+        ))
+        .await
+        .unwrap_or_else(|error| panic!("azurite: PUT {path}: {error}"))
     }
 
     /// Sends `request` as it is and gives the whole answer, which must end with the connection.

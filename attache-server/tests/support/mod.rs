@@ -123,13 +123,22 @@ impl Server {
         self.child.id()
     }
 
+    /// What is resident, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
     /// The most that was resident so far, in bytes.
     pub fn resident_peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, figure: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("alive");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.expect("a peak").parse().expect("a number");
+        let amount = status.lines().find_map(|line| line.strip_prefix(figure));
+        let kib = amount.and_then(|amount| amount.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.expect("a figure").parse().expect("a number");
         kib * 1024
     }
 
