@@ -92,7 +92,7 @@ impl Health {
     }
 }
 
-/// hyper says "client error (Connect)"; what happened is the last of its causes.
+/// The client says "cannot connect"; what happened is the last of its causes.
 fn explained(why: &NoAnswer) -> String {
     let NoAnswer::Failed(error) = why else {
         return why.to_string();

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::counts::Flight;
+use super::pool::Lent;
 
 /// The body of an answer. Dropping it before its end closes the connection at once.
 pub struct Answer {
@@ -19,6 +20,8 @@ pub struct Answer {
     idle: Duration,
     /// Runs while a frame is awaited; time in which nobody asks does not count.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The connection that it comes over.
+    link: Option<Box<dyn Lent>>,
     _flight: Flight,
 }
 
@@ -34,11 +37,17 @@ pub enum Broken {
 }
 
 impl Answer {
-    pub(super) fn new(incoming: Incoming, idle: Duration, flight: Flight) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        idle: Duration,
+        flight: Flight,
+        link: Box<dyn Lent>,
+    ) -> Self {
         Self {
             incoming,
             idle,
             timer: None,
+            link: Some(link),
             _flight: flight,
         }
     }
@@ -61,6 +70,17 @@ impl Answer {
     }
 }
 
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // Where there is more to come, the connection goes with it.
+        if self.incoming.is_end_stream()
+            && let Some(link) = self.link.take()
+        {
+            link.give_back();
+        }
+    }
+}
+
 impl Stream for Answer {
     type Item = Result<Bytes, Broken>;
 
@@ -71,7 +91,12 @@ impl Stream for Answer {
                 Poll::Ready(frame) => {
                     this.timer = None;
                     match frame {
-                        None => return Poll::Ready(None),
+                        None => {
+                            if let Some(link) = this.link.take() {
+                                link.give_back();
+                            }
+                            return Poll::Ready(None);
+                        }
                         Some(Err(error)) => {
                             return Poll::Ready(Some(Err(Broken::Failed(error.into()))));
                         }

@@ -9,24 +9,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::client::legacy::{Client as HyperClient, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::connection::{CONNECT_TIMEOUT, Connector, connector, pulse_of};
+use super::connection::{CONNECT_TIMEOUT, Connector, connector};
 use super::counts::{Counts, Flight};
+use super::pool::{Link, Pool};
 use super::roots::Trust;
 use crate::http::network::{Proxy, Route};
-
-/// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
-/// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as
-/// a whole, instead of leaving its other half in the TLS library, as it did for seven of ten slow readers.
-const READ_BUFFER: usize = 16 * 1024;
 
 /// From the last byte of a request that could be handed to the network to the first of its response. Azure ends most
 /// operations at 30 s by itself
@@ -39,9 +34,6 @@ const REUSED_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The slowest rate at which a request's body may leave.
 const MIN_SEND_RATE: u64 = 64 * 1024;
-
-/// Idle connections that are kept. More than that are closed as soon as they are idle.
-const MAX_IDLE: usize = 128;
 
 /// How connections behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +77,6 @@ pub struct Client<B = Full<Bytes>> {
     reused_timeout: Duration,
 }
 
-type Pool<B> = HyperClient<Connector, B>;
-
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no answer.
@@ -112,7 +102,7 @@ where
         let counts = Arc::new(Counts::default());
         let connector = connector(trust, route.clone(), counts.clone());
         Self {
-            pool: ArcSwap::from_pointee(pool(connector.clone(), config.idle_after)),
+            pool: ArcSwap::new(Pool::new(connector.clone(), config.idle_after)),
             connector,
             counts,
             route,
@@ -187,110 +177,145 @@ where
     /// Why there is no answer; never [`NoAnswer::TimedOut`].
     pub async fn send_untimed(&self, request: Request<B>) -> Result<Response<Answer>, NoAnswer> {
         let sent = Sent::now(&self.counts);
-        match self.pool.load_full().request(request).await {
+        match Box::pin(self.exchange_untimed(request)).await {
             Ok(answer) => Ok(self.answered(answer, sent)),
-            Err(error) => Err(Silence::Failed(error).into()),
+            Err(silence) => Err(silence.into()),
         }
     }
 
-    fn answered(&self, answer: Response<Incoming>, sent: Sent) -> Response<Answer> {
+    fn answered(&self, (answer, link): Exchanged<B>, sent: Sent) -> Response<Answer> {
         self.counts.first_byte.note(sent.at.elapsed());
         if let Some(date) = answer.headers().get(http::header::DATE) {
             self.counts.note_date(date);
         }
-        answer.map(|incoming| Answer::new(incoming, self.body_idle, sent.flight))
+        answer.map(|incoming| Answer::new(incoming, self.body_idle, sent.flight, link))
     }
 
     /// Gives up the pool of which a connection turned out to be dead: where one is, the others mostly are, too. What runs on
     /// them goes on; the idle ones are closed.
     fn distrust(&self, pool_of_it: &Arc<Pool<B>>) {
         // Several requests may find out at the same time; the first makes the new pool for all.
-        let fresh = Arc::new(pool(self.connector.clone(), self.idle_after));
+        let fresh = Pool::new(self.connector.clone(), self.idle_after);
         self.pool.compare_and_swap(pool_of_it, fresh);
+    }
+
+    async fn exchange_untimed(&self, request: Request<B>) -> Result<Exchanged<B>, Silence> {
+        let (uri, mut request) = prepare(request)?;
+        loop {
+            let pool = self.pool.load_full();
+            let (mut link, reused) = match pool.take(&uri) {
+                Some(link) => (link, true),
+                None => (
+                    pool.connect(&uri).await.map_err(Silence::Unreachable)?,
+                    false,
+                ),
+            };
+            match link.sender.try_send_request(request).await {
+                Ok(answer) => return Ok((answer, link)),
+                Err(failed) => request = unsent(failed, reused)?,
+            }
+        }
     }
 
     /// Sends a request once. `impatient`: gives up sooner on a connection that served others before.
     async fn exchange(
         &self,
-        mut request: Request<B>,
+        request: Request<B>,
         patience: Duration,
         impatient: bool,
-    ) -> Result<Response<Incoming>, Silence> {
+    ) -> Result<Exchanged<B>, Silence> {
         let length = request.body().size_hint().exact().unwrap_or_default();
         let started = Instant::now();
         let latest =
             started + CONNECT_TIMEOUT + patience + Duration::from_secs(length / MIN_SEND_RATE);
-        let mut connection = capture_connection(&mut request);
-        let pool = self.pool.load_full();
-        let mut response = std::pin::pin!(pool.request(request));
-        // The connection is looked at when the shortest of the times is over, which mostly never comes.
-        let first_look = match impatient {
-            true => self.reused_timeout.min(patience),
-            false => patience,
-        };
-        let deadline = tokio::time::sleep_until((started + first_look).min(latest));
-        let mut deadline = std::pin::pin!(deadline);
+        let (uri, mut request) = prepare(request)?;
         loop {
-            tokio::select! {
-                biased;
-                outcome = &mut response => return outcome.map_err(Silence::Failed),
-                () = &mut deadline => {}
-            }
-            if pulse_of(&connection).is_none() {
-                let mut connected = Box::pin(async {
-                    let connected = connection.wait_for_connection_metadata();
-                    tokio::time::timeout_at(latest, connected).await.is_ok()
-                });
-                tokio::select! {
-                    biased;
-                    outcome = &mut response => return outcome.map_err(Silence::Failed),
-                    in_time = &mut connected => if !in_time {
-                        return Err(Silence::TooLong);
-                    },
+            let pool = self.pool.load_full();
+            let (mut link, reused) = match pool.take(&uri) {
+                Some(link) => (link, true),
+                // Apart, so that what mostly never comes takes no room in every request's future.
+                None => {
+                    let connecting = Box::pin(tokio::time::timeout_at(latest, pool.connect(&uri)));
+                    let link = connecting.await.map_err(|_| Silence::TooLong)?;
+                    (link.map_err(Silence::Unreachable)?, false)
                 }
-            }
-            let Some(pulse) = pulse_of(&connection) else {
-                // Every connection is made by `Counting`, which gives it one.
-                return match Box::pin(tokio::time::timeout_at(latest, response)).await {
-                    Ok(outcome) => outcome.map_err(Silence::Failed),
-                    Err(_) => Err(Silence::TooLong),
-                };
             };
-            let reused = pulse.has_served();
             let patience = match reused && impatient {
-                true => self.reused_timeout,
+                true => self.reused_timeout.min(patience),
                 false => patience,
             };
-            let due = (pulse.last_sent().max(started) + patience).min(latest);
-            if due <= Instant::now() {
-                // The others of its age are no better; those that it leaves are new.
-                if reused {
-                    self.distrust(&pool);
+            let pulse = link.pulse.clone();
+            let mut response = std::pin::pin!(link.sender.try_send_request(request));
+            let deadline = tokio::time::sleep_until((Instant::now() + patience).min(latest));
+            let mut deadline = std::pin::pin!(deadline);
+            let outcome = loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut response => break outcome,
+                    () = &mut deadline => {}
                 }
-                return Err(match reused {
-                    true => Silence::OfReused,
-                    false => Silence::TooLong,
-                });
+                let due = (pulse.last_sent().max(started) + patience).min(latest);
+                if due <= Instant::now() {
+                    // The others of its age are no better; those that it leaves are new.
+                    if reused {
+                        self.distrust(&pool);
+                    }
+                    return Err(match reused && impatient {
+                        true => Silence::OfReused,
+                        false => Silence::TooLong,
+                    });
+                }
+                deadline.as_mut().reset(due);
+            };
+            match outcome {
+                Ok(answer) => return Ok((answer, link)),
+                Err(failed) => request = unsent(failed, reused)?,
             }
-            deadline.as_mut().reset(due);
         }
     }
 }
 
-fn pool<B>(connector: Connector, idle_after: Duration) -> Pool<B>
-where
-    B: Body + Send,
-    B::Data: Send,
-{
-    HyperClient::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .pool_idle_timeout(idle_after)
-        .pool_max_idle_per_host(MAX_IDLE)
-        .http1_read_buf_exact_size(READ_BUFFER)
-        // Blocks go out as they are; flattening would copy each into a second buffer.
-        .http1_writev(true)
-        .build(connector)
+/// A response, and the connection that it comes over.
+type Exchanged<B> = (Response<Incoming>, Box<Link<B>>);
+
+/// The request that did not leave, since its connection was closed meanwhile: another one takes it.
+fn unsent<B>(
+    mut failed: hyper::client::conn::TrySendError<Request<B>>,
+    reused: bool,
+) -> Result<Request<B>, Silence> {
+    match failed.take_message().filter(|_| reused) {
+        Some(request) => Ok(request),
+        None => Err(Silence::Broken(failed.into_error().into())),
+    }
+}
+
+/// Whom a request asks; and the request as it is sent there, which names the host in its head (RFC 9112 section 3.2).
+fn prepare<B>(mut request: Request<B>) -> Result<(Uri, Request<B>), Silence> {
+    let uri = std::mem::take(request.uri_mut());
+    let wrong = |what: &str| Silence::Unreachable(what.into());
+    let authority = uri
+        .authority()
+        .ok_or_else(|| wrong("an address without a host"))?;
+    if !request.headers().contains_key(HOST) {
+        let host = without_user(authority.as_str());
+        // What a browser leaves out, servers compare.
+        let usual = match uri.scheme_str() {
+            Some("https") => ":443",
+            _ => ":80",
+        };
+        let host = HeaderValue::from_str(host.strip_suffix(usual).unwrap_or(host))
+            .map_err(|_| wrong("the host cannot be written into a request"))?;
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = uri.path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Ok((uri, request))
+}
+
+fn without_user(authority: &str) -> &str {
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host)
 }
 
 /// A request that is on its way.
@@ -310,8 +335,10 @@ impl Sent {
 
 /// Why there is no response.
 enum Silence {
+    /// There is no connection.
+    Unreachable(BoxError),
     /// The connection failed.
-    Failed(ClientError),
+    Broken(BoxError),
     /// Nothing came on a connection that had served others before.
     OfReused,
     /// Nothing came.
@@ -321,8 +348,8 @@ enum Silence {
 impl From<Silence> for NoAnswer {
     fn from(silence: Silence) -> Self {
         match silence {
-            Silence::Failed(error) if error.is_connect() => Self::Unreachable(error.into()),
-            Silence::Failed(error) => Self::Broken(error.into()),
+            Silence::Unreachable(error) => Self::Unreachable(error),
+            Silence::Broken(error) => Self::Broken(error),
             Silence::OfReused | Silence::TooLong => Self::TimedOut,
         }
     }
@@ -339,7 +366,8 @@ impl<B> fmt::Debug for Client<B> {
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(error) | Self::Broken(error) => write!(f, "{error}"),
+            Self::Unreachable(_) => f.write_str("cannot connect"),
+            Self::Broken(_) => f.write_str("the connection broke"),
             Self::TimedOut => f.write_str("timed out waiting for a response"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,10 +10,8 @@ use futures::TryFutureExt as _;
 use futures::future::BoxFuture;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{
-    CaptureConnection, Connected, Connection, HttpConnector,
-};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -58,23 +56,12 @@ pub(super) fn connector(trust: Trust, route: Arc<Route>, counts: Arc<Counts>) ->
     Counting { inner, counts }
 }
 
-/// What moves on the connection that a request was given; `None` before it has one. `Counting` makes all of them.
-pub(super) fn pulse_of(connection: &CaptureConnection) -> Option<Arc<Pulse>> {
-    let mut extras = http::Extensions::new();
-    connection
-        .connection_metadata()
-        .as_ref()?
-        .get_extras(&mut extras);
-    extras.remove()
-}
-
 /// What has moved on a connection.
 #[derive(Debug)]
 pub(super) struct Pulse {
     born: Instant,
     /// Milliseconds after `born`.
     sent_ms: AtomicU64,
-    served: AtomicBool,
 }
 
 impl Pulse {
@@ -82,13 +69,7 @@ impl Pulse {
         Self {
             born: Instant::now(),
             sent_ms: AtomicU64::new(0),
-            served: AtomicBool::new(false),
         }
-    }
-
-    /// Whether anything was ever received.
-    pub(super) fn has_served(&self) -> bool {
-        self.served.load(Ordering::Relaxed)
     }
 
     /// When the system last took bytes to send.
@@ -205,18 +186,12 @@ where
 pub(super) struct Counted {
     stream: Dialed,
     counts: Arc<Counts>,
-    pulse: Arc<Pulse>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.counts.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Connection for Counted {
-    fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.pulse.clone())
     }
 }
 
@@ -226,12 +201,7 @@ impl Read for Counted {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        // The end of a connection counts too, which makes no difference to anybody.
-        if outcome.is_ready() {
-            self.pulse.served.store(true, Ordering::Relaxed);
-        }
-        outcome
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 

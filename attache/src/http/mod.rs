@@ -6,10 +6,12 @@ pub mod client;
 pub(crate) mod connection;
 mod counts;
 pub mod network;
+mod pool;
 pub mod retry;
 pub mod roots;
 
 pub use answer::{Answer, Broken};
 pub use client::{Client, ClientConfig, NoAnswer};
 pub use counts::Counts;
+pub use pool::keep_connections_apart;
 pub use roots::Trust;

@@ -9,6 +9,7 @@ use super::error::RETRY_AFTER;
 use super::reach::{find, find_azure, find_response, http_status, proxy_hint, tls_hint};
 use super::refusal::patience;
 use crate::error::{Error, ErrorKind};
+use crate::http::NoAnswer;
 
 /// A failure to get a token.
 pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) -> Error {
@@ -20,7 +21,7 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
     let unreachable = matches!(
         find_azure(error),
         Some(AzureErrorKind::Io | AzureErrorKind::Connection)
-    ) || find::<hyper_util::client::legacy::Error>(error).is_some();
+    ) || find::<NoAnswer>(error).is_some();
     let hint = match code {
         Some("AADSTS7000215" | "AADSTS7000222") => {
             "the secret is wrong or expired; set storage.azure.client_secret (AZURE_CLIENT_SECRET) to a valid one"

@@ -139,8 +139,8 @@ pub(super) fn azure_answer(head: &http::response::Parts, body: Answer) -> AsyncR
 impl From<NoAnswer> for AzureError {
     fn from(why: NoAnswer) -> Self {
         match why {
-            NoAnswer::Unreachable(error) => Self::new(AzureErrorKind::Connection, error),
-            NoAnswer::Broken(error) => Self::new(AzureErrorKind::Io, error),
+            NoAnswer::Unreachable(_) => Self::new(AzureErrorKind::Connection, why),
+            NoAnswer::Broken(_) => Self::new(AzureErrorKind::Io, why),
             NoAnswer::TimedOut => late("timed out waiting for the store"),
         }
     }

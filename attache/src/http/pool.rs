@@ -1,0 +1,227 @@
+//! Connections that are kept for the next request, and what one of them does.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use hyper::body::Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use tokio::time::Instant;
+use tower::Service as _;
+
+use super::connection::{Connector, Pulse};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// hyper's read buffer of one connection; the default is adaptive, up to about 400 KiB. One TLS record holds no more
+/// (RFC 8446 section 5.1), so a larger one is never filled by one read; and where it is always the same, a record fits as
+/// a whole, instead of leaving its other half in the TLS library, as it did for seven of ten slow readers.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// Idle connections that are kept. More than that are closed as soon as they are idle.
+const MAX_IDLE: usize = 128;
+
+/// How long a connection whose response has ended may take to be ready for the next request: it has its request to finish.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Groups of threads that keep their connections apart. More threads than that share.
+const GROUPS: usize = 64;
+
+thread_local! {
+    static GROUP: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Keeps the connections that requests on this thread make apart from those of other threads; for a thread that has a
+/// runtime of its own, with a `number` of its own. A connection is driven by the runtime that made it, so a request of another
+/// one would wake a second thread for everything that it waits for: that took a quarter of the CPU of a small relay.
+///
+/// Threads of one runtime, whose requests move between them, share their connections, and need not say anything.
+pub fn keep_connections_apart(number: usize) {
+    GROUP.set(number % GROUPS);
+}
+
+/// Idle connections, and the way to new ones. Dropping it closes them.
+pub(super) struct Pool<B> {
+    connector: Connector,
+    idle_after: Duration,
+    /// Of each group, the one that was used last at the end.
+    idle: [Mutex<Vec<Idle<B>>>; GROUPS],
+    idle_count: AtomicUsize,
+    /// Whether somebody closes those that were idle for too long.
+    swept: AtomicBool,
+}
+
+struct Idle<B> {
+    link: Box<Link<B>>,
+    since: Instant,
+}
+
+/// A connection: for one request at a time.
+pub(super) struct Link<B> {
+    pub(super) sender: SendRequest<B>,
+    pub(super) pulse: Arc<Pulse>,
+    host: Host,
+    group: usize,
+    /// Where it goes when it is idle; nowhere if that is gone.
+    pool: Weak<Pool<B>>,
+}
+
+/// Whom a connection reaches.
+#[derive(Clone, PartialEq, Eq)]
+struct Host(Scheme, Authority);
+
+impl Host {
+    fn of(uri: &Uri) -> Option<Self> {
+        Some(Self(uri.scheme()?.clone(), uri.authority()?.clone()))
+    }
+
+    fn is_of(&self, uri: &Uri) -> bool {
+        uri.scheme() == Some(&self.0) && uri.authority() == Some(&self.1)
+    }
+}
+
+impl<B> Pool<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(connector: Connector, idle_after: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            connector,
+            idle_after,
+            idle: [const { Mutex::new(Vec::new()) }; GROUPS],
+            idle_count: AtomicUsize::new(0),
+            swept: AtomicBool::new(false),
+        })
+    }
+
+    /// A connection that is idle, to the host of `uri`.
+    pub(super) fn take(&self, uri: &Uri) -> Option<Box<Link<B>>> {
+        let mut idle = self.idle(GROUP.get());
+        while let Some(at) = idle.iter().rposition(|idle| idle.link.host.is_of(uri)) {
+            let Idle { link, since } = idle.remove(at);
+            self.idle_count.fetch_sub(1, Ordering::Relaxed);
+            if link.sender.is_ready() && since.elapsed() < self.idle_after {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// A new connection to the host of `uri`. Dropped before it stands, it is given up.
+    pub(super) async fn connect(self: &Arc<Self>, uri: &Uri) -> Result<Box<Link<B>>, BoxError> {
+        let host = Host::of(uri).ok_or("an address without a host")?;
+        let stream = self.connector.clone().call(uri.clone()).await?;
+        let pulse = stream.pulse.clone();
+        let (sender, connection) = http1::Builder::new()
+            .read_buf_exact_size(Some(READ_BUFFER))
+            // Blocks go out as they are; flattening would copy each into a second buffer.
+            .writev(true)
+            .handshake(stream)
+            .await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a server ended");
+            }
+        });
+        Ok(Box::new(Link {
+            sender,
+            pulse,
+            host,
+            group: GROUP.get(),
+            pool: Arc::downgrade(self),
+        }))
+    }
+
+    /// Keeps a connection that is ready for another request, unless there are enough.
+    fn keep(self: &Arc<Self>, link: Box<Link<B>>) {
+        if self.idle_count.fetch_add(1, Ordering::Relaxed) >= MAX_IDLE {
+            self.idle_count.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let since = Instant::now();
+        self.idle(link.group).push(Idle { link, since });
+        if !self.swept.swap(true, Ordering::AcqRel) {
+            tokio::spawn(close_idle(Arc::downgrade(self)));
+        }
+    }
+
+    fn idle(&self, group: usize) -> MutexGuard<'_, Vec<Idle<B>>> {
+        let idle = &self.idle[group];
+        idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes what is idle for too long. When the next one will be; `None` if there is none, and nobody looks any more.
+    fn sweep(&self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for group in 0..GROUPS {
+            let mut idle = self.idle(group);
+            let before = idle.len();
+            idle.retain(|idle| {
+                !idle.link.sender.is_closed() && idle.since.elapsed() < self.idle_after
+            });
+            self.idle_count
+                .fetch_sub(before - idle.len(), Ordering::Relaxed);
+            let oldest = idle.iter().map(|idle| idle.since + self.idle_after).min();
+            next = next.into_iter().chain(oldest).min();
+        }
+        if next.is_none() {
+            self.swept.store(false, Ordering::Release);
+            // Somebody may have kept one since, and believed that we look.
+            if self.idle_count.load(Ordering::Acquire) > 0
+                && !self.swept.swap(true, Ordering::AcqRel)
+            {
+                next = Some(Instant::now() + self.idle_after);
+            }
+        }
+        next
+    }
+}
+
+/// Until there is none, or the pool is gone.
+async fn close_idle<B>(pool: Weak<Pool<B>>)
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.sweep()) {
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// A connection whose response is being read, whatever the body of its request was.
+pub(super) trait Lent: Send {
+    /// The response has ended: the connection serves the next request.
+    fn give_back(self: Box<Self>);
+}
+
+impl<B> Lent for Link<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn give_back(mut self: Box<Self>) {
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        if self.sender.is_ready() {
+            return pool.keep(self);
+        }
+        if self.sender.is_closed() {
+            return;
+        }
+        // Mostly it has yet to see that it is at the end; or it still sends what was refused already.
+        tokio::spawn(async move {
+            let ready = tokio::time::timeout(SETTLES_WITHIN, self.sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                pool.keep(self);
+            }
+        });
+    }
+}
