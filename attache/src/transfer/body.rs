@@ -30,11 +30,11 @@ pub use crate::transfer::digests::{Digests, Expected, crc64};
 pub struct Body {
     chunks: BoxStream<'static, Result<Bytes>>,
     meter: Meter,
-    expected: Expected,
-    pace: Option<Pace>,
+    expected: Option<Box<Expected>>,
+    pace: Option<Box<Pace>>,
     state: State,
     /// The length that was promised is reached, and everything holds; only the end itself is to come.
-    sealed: Option<Digests>,
+    sealed: Option<Box<Digests>>,
     resumed: Option<Arc<AtomicBool>>,
 }
 
@@ -51,7 +51,7 @@ impl Body {
         Self {
             chunks: chunks.boxed(),
             meter: Meter::default(),
-            expected: Expected::default(),
+            expected: None,
             pace: None,
             state: State::Open,
             sealed: None,
@@ -114,7 +114,7 @@ impl Body {
     #[must_use]
     pub fn expecting(mut self, expected: Expected) -> Self {
         self.meter.hash_for(&expected);
-        self.expected = expected;
+        self.expected = Some(Box::new(expected));
         self
     }
 
@@ -129,7 +129,7 @@ impl Body {
         size: Option<u64>,
         late: fn(&'static str) -> Error,
     ) -> Self {
-        self.pace = Some(Pace::new(idle, allowance, size, late));
+        self.pace = Some(Box::new(Pace::new(idle, allowance, size, late)));
         self
     }
 
@@ -155,7 +155,7 @@ impl Body {
 
     /// Length and digests, once the end was reached; `None` before, and after an error.
     pub fn digests(&self) -> Option<Digests> {
-        self.meter.digests
+        self.meter.digests.as_deref().copied()
     }
 
     /// Reads everything into memory.
@@ -178,25 +178,31 @@ impl Body {
         Ok(all.into())
     }
 
-    fn finish(&mut self) -> Result<Digests> {
-        if let Some(digests) = self.sealed {
+    fn finish(&mut self) -> Result<Box<Digests>> {
+        if let Some(digests) = self.sealed.take() {
             return Ok(digests);
         }
         let digests = self.meter.finish()?;
-        self.expected.check(&digests)?;
-        Ok(digests)
+        if let Some(expected) = &self.expected {
+            expected.check(&digests)?;
+        }
+        Ok(Box::new(digests))
     }
 
     fn admit(&mut self, chunk: &Bytes) -> Result<()> {
         let size = self.meter.size + chunk.len() as u64;
-        if let Some(max) = self.expected.max_size.filter(|max| size > *max) {
+        let (mut max, mut exact) = (None, None);
+        if let Some(expected) = &self.expected {
+            (max, exact) = (expected.max_size, expected.size);
+        }
+        if let Some(max) = max.filter(|max| size > *max) {
             return Err(too_large(max));
         }
-        if let Some(exact) = self.expected.size.filter(|exact| size > *exact) {
+        if let Some(exact) = exact.filter(|exact| size > *exact) {
             return Err(mismatch("length", exact, format!("more than {exact}")));
         }
         self.meter.update(chunk);
-        if self.expected.size == Some(size) {
+        if exact == Some(size) {
             self.sealed = Some(self.finish()?);
         }
         Ok(())

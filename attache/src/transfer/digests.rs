@@ -81,30 +81,55 @@ impl Expected {
 #[derive(Default)]
 pub(super) struct Meter {
     pub(super) size: u64,
+    crc64: Option<Crc>,
+    /// Apart, and only where it is needed: every body has a meter, and is moved as often as a transfer has layers.
+    more: Option<Box<Hashers>>,
+    pub(super) digests: Option<Box<Digests>>,
+}
+
+/// What costs more than a CRC.
+#[derive(Default)]
+struct Hashers {
     sha256: Option<Sha256>,
     md5: Option<Md5>,
-    crc64: Option<Crc>,
     utf8: Option<Utf8Check>,
     checksum: Option<(Hasher, Option<Promise>)>,
-    pub(super) digests: Option<Digests>,
+}
+
+impl Hashers {
+    fn update(&mut self, chunk: &[u8]) {
+        if let Some(hasher) = &mut self.sha256 {
+            hasher.update(chunk);
+        }
+        if let Some(hasher) = &mut self.md5 {
+            hasher.update(chunk);
+        }
+        if let Some(check) = &mut self.utf8 {
+            check.update(chunk);
+        }
+        if let Some((hasher, _)) = &mut self.checksum {
+            hasher.update(chunk);
+        }
+    }
 }
 
 impl Meter {
     /// Computes SHA-256 and CRC-64, and MD5 if `md5` is set; and looks whether it is UTF-8.
     pub(super) fn hash_all(&mut self, md5: bool) {
-        self.sha256 = Some(Sha256::new());
         self.crc64 = Some(Crc::new(CrcAlgorithm::Crc64Nvme));
-        self.md5 = md5.then(Md5::new);
-        self.utf8 = Some(Utf8Check::default());
+        let more = self.more();
+        more.sha256 = Some(Sha256::new());
+        more.md5 = md5.then(Md5::new);
+        more.utf8 = Some(Utf8Check::default());
     }
 
     /// Computes what `expected` needs.
     pub(super) fn hash_for(&mut self, expected: &Expected) {
         if expected.sha256.is_some() {
-            self.sha256.get_or_insert_with(Sha256::new);
+            self.more().sha256.get_or_insert_with(Sha256::new);
         }
         if expected.md5.is_some() {
-            self.md5.get_or_insert_with(Md5::new);
+            self.hash_md5();
         }
         if expected.crc64.is_some() {
             self.hash_crc64();
@@ -118,29 +143,24 @@ impl Meter {
 
     /// Computes a checksum, which must turn out to be what `promise` says when all bytes have passed.
     pub(super) fn hash_checksum(&mut self, kind: ChecksumKind, promise: Option<Promise>) {
-        self.checksum = Some((Hasher::new(kind), promise));
+        self.more().checksum = Some((Hasher::new(kind), promise));
     }
 
     pub(super) fn hash_md5(&mut self) {
-        self.md5.get_or_insert_with(Md5::new);
+        self.more().md5.get_or_insert_with(Md5::new);
+    }
+
+    fn more(&mut self) -> &mut Hashers {
+        self.more.get_or_insert_default()
     }
 
     pub(super) fn update(&mut self, chunk: &[u8]) {
         self.size += chunk.len() as u64;
-        if let Some(hasher) = &mut self.sha256 {
-            hasher.update(chunk);
-        }
-        if let Some(hasher) = &mut self.md5 {
-            hasher.update(chunk);
-        }
         if let Some(hasher) = &mut self.crc64 {
             hasher.update(chunk);
         }
-        if let Some(check) = &mut self.utf8 {
-            check.update(chunk);
-        }
-        if let Some((hasher, _)) = &mut self.checksum {
-            hasher.update(chunk);
+        if let Some(more) = &mut self.more {
+            more.update(chunk);
         }
     }
 
@@ -150,20 +170,23 @@ impl Meter {
     ///
     /// [`ErrorKind::DigestMismatch`] if the checksum is not what was promised, or nothing was.
     pub(super) fn finish(&mut self) -> Result<Digests> {
-        let checksum = match self.checksum.take() {
+        let Hashers {
+            sha256,
+            md5,
+            utf8,
+            checksum,
+        } = self.more.take().map_or_else(Hashers::default, |more| *more);
+        let checksum = match checksum {
             Some((hasher, promise)) => Some(kept(hasher.finish(), promise)?),
             None => None,
         };
         Ok(Digests {
             checksum,
             size: self.size,
-            sha256: self
-                .sha256
-                .take()
-                .map(|hasher| Hex(hasher.finalize().into())),
-            md5: self.md5.take().map(|hasher| Hex(hasher.finalize().into())),
+            sha256: sha256.map(|hasher| Hex(hasher.finalize().into())),
+            md5: md5.map(|hasher| Hex(hasher.finalize().into())),
             crc64: self.crc64.take().map(|hasher| hasher.finalize()),
-            utf8: self.utf8.take().map(Utf8Check::finish),
+            utf8: utf8.map(Utf8Check::finish),
         })
     }
 }
