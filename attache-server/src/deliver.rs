@@ -152,6 +152,7 @@ fn wanted(
         },
         authorization: headers.contains_key(AUTHORIZATION),
         through_proxy: settings.server.trusts(peer.address),
+        handover: peer.handover.clone(),
         ..conditional::read(headers, "")
     }
 }

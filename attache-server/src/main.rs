@@ -25,6 +25,7 @@ mod s3;
 mod serve;
 mod state;
 mod telemetry;
+mod threads;
 mod tus;
 mod upload;
 mod v1;

@@ -9,7 +9,7 @@ use attache::storage::config::Backend;
 use attache::{Attache, Error, ErrorKind, Result};
 use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -18,13 +18,14 @@ use crate::allocator::allocated_bytes;
 use crate::auth::tokens::Tokens;
 use crate::config::Settings;
 use crate::jobs;
-use crate::net::connection::Connection;
+use crate::net::connection::Accepted;
 use crate::net::refusal;
 use crate::reload::{Loaded, Reloader, Source};
 use crate::router::router;
 use crate::s3;
 use crate::s3::keys::Keys;
 use crate::state::App;
+use crate::threads::Threads;
 
 /// Connections beyond the limit whose request is read before they are refused, at a time.
 const REFUSALS: usize = 64;
@@ -36,9 +37,9 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
         tracing::warn!("{remark}");
     }
     raise_descriptors();
-    let listener = listen(config.server.listen, "server.listen").await?;
+    let listener = listen(config.server.listen, "server.listen")?;
     let s3 = match config.s3.listen {
-        Some(address) => Some(listen(address, "s3.listen").await?),
+        Some(address) => Some(listen(address, "s3.listen")?),
         None => None,
     };
     let address = address_of(&listener)?;
@@ -126,8 +127,8 @@ fn announce(address: SocketAddr, s3: Option<SocketAddr>, secure: bool) {
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
-async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {
+    bind(address).map_err(|error| {
         let hint = match error.kind() {
             std::io::ErrorKind::AddrInUse => "; something else listens there: stop it, or set ",
             std::io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: set ",
@@ -138,6 +139,21 @@ async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {
             format!("cannot listen on {address}: {error}{hint}{key}"),
         )
     })
+}
+
+/// Connections that wait to be accepted: as many as Linux lets wait (`net.core.somaxconn`, 4096 since 5.4). The 128 of Rust's own listener were
+/// too few for 256 clients that come at once: those that find no place try again a second later.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that starts again finds its port taken by connections that ended a moment ago.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Accepts until a signal, and stops.
@@ -152,6 +168,7 @@ async fn run(listener: TcpListener, s3: Option<TcpListener>, app: &App) -> Resul
         s3: s3::router(app.clone()),
         graceful: GracefulShutdown::new(),
         running: JoinSet::new(),
+        threads: Threads::start()?,
         refusals: Arc::new(Semaphore::new(REFUSALS)),
     };
     loop {
@@ -215,6 +232,7 @@ struct Connections<'a> {
     s3: Router,
     graceful: GracefulShutdown,
     running: JoinSet<()>,
+    threads: Threads,
     refusals: Arc<Semaphore>,
 }
 
@@ -231,7 +249,12 @@ impl Connections<'_> {
             }
         };
         let _ = stream.set_nodelay(true);
-        let connection = Connection {
+        // It wakes the thread that it is given to, and no other.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "cannot take a connection"),
+        };
+        let connection = Accepted {
             stream,
             address: address.ip(),
             tls: self.app.reloader.tls.current(),
@@ -244,10 +267,12 @@ impl Connections<'_> {
             Face::S3 => &self.s3,
         };
         let serving = connection.serve(router.clone(), self.graceful.watcher());
-        self.running.spawn(async move {
-            let _admitted = admitted;
+        let (thread, seat) = self.threads.seat();
+        let serving = async move {
+            let _held = (admitted, seat);
             serving.await;
-        });
+        };
+        self.running.spawn_on(serving, &thread);
     }
 
     fn refuse(&mut self, stream: TcpStream) {

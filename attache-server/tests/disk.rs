@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::process::Command;
 
-use support::{Server, command, noise};
+use support::{Server, command, files_below, noise, try_read_answer};
 
 #[test]
 fn a_disk_that_is_not_mounted_is_trouble_and_takes_no_upload() {
@@ -151,4 +152,40 @@ fn links_and_pipes_in_the_store_lead_nowhere_and_hold_up_nothing() {
     assert_eq!(verified.status.code(), Some(1), "{verified:?}");
     let told = String::from_utf8_lossy(&verified.stdout).into_owned();
     assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+/// What is sent by the kernel, which nobody reads meanwhile, is what was read and found right a moment ago.
+#[test]
+fn a_file_is_read_before_the_kernel_sends_it_and_again_once_somebody_wrote_to_it() {
+    let server = Server::start(&[]);
+    // One chunk, several, and a piece behind them.
+    for length in [1, 70_000, 256 * 1024, 1_000_003] {
+        let bytes = noise(length);
+        let id = server.put("filename=a.bin", "application/octet-stream", &bytes)["id"].to_string();
+        let path = format!("/attachment/{}", id.trim_matches('"'));
+        for time in ["read", "sent", "sent again"] {
+            assert!(server.get(&path).body == bytes, "{time}: {length}");
+        }
+        let middle = length / 2;
+        let range = format!("bytes={middle}-");
+        let part = server.request("GET", &path, &[("range", &range)], b"");
+        assert_eq!(part.status, 206);
+        assert!(part.body == bytes[middle..], "{length}");
+
+        // As long as before, and by somebody who does not know what a checksum is.
+        let root = server.folder.path().join("attache-data/objects");
+        let name = files_below(&root)
+            .into_iter()
+            .find(|name| !name.contains(".facts") && name.contains(id.trim_matches('"')))
+            .expect("its file");
+        let mut changed = bytes.clone();
+        changed[middle] ^= 1;
+        std::fs::write(name, &changed).expect("written");
+        let mut stream = server.connect();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let answer = try_read_answer(&mut stream);
+        let is_whole = answer.is_ok_and(|answer| !answer.truncated);
+        assert!(!is_whole, "{length}: what was changed looks complete");
+    }
 }

@@ -54,14 +54,15 @@ const ARROWS: &str = "
     jobs -> state
     main -> allocator cli
     net ->
-    net/connection -> net/peer net/stall net/streams net/tls net/valve net/version
+    net/connection -> net/peer net/socket net/stall net/streams net/tls net/valve net/version
     net/limits -> config/limits config/server net/rates net/sign_ins
     net/outgoing -> net/valve
     net/peer -> config/server net/valve
     net/rates -> config/limits
     net/refusal ->
     net/sign_ins ->
-    net/stall -> net/valve
+    net/socket ->
+    net/stall -> net/socket net/valve
     net/streams ->
     net/tls -> config/server
     net/valve ->
@@ -77,9 +78,10 @@ const ARROWS: &str = "
     s3 -> audit conditional config/s3 framing net/limits net/outgoing net/peer reload request_id respond s3/keys s3/signature state upload
     s3/keys ->
     s3/signature ->
-    serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router s3 s3/keys state
+    serve -> allocator auth/tokens config config/auth jobs net/connection net/refusal reload router s3 s3/keys state threads
     state -> audit auth auth/session auth/tokens net/limits readiness reload respond s3/keys
     telemetry -> otlp
+    threads -> allocator
     tus -> tus/request tus/response tus/words
     tus/metadata ->
     tus/protocol ->

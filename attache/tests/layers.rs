@@ -49,7 +49,7 @@ const ARROWS: &str = "
     delivery/embedding ->
     delivery/lifetime ->
     delivery/representation -> attachment attachment/filename attachment/media delivery/lifetime storage
-    delivery/request -> attachment/filename delivery/config
+    delivery/request -> attachment/filename delivery/config transfer/handover
     error ->
     http -> http/network http/roots observe/latency
     http/client -> http http/network http/roots
@@ -80,7 +80,8 @@ const ARROWS: &str = "
     storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/bucket storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
     storage/config -> config/load config/value error http secret storage storage/azure storage/local storage/memory
-    storage/local -> attachment config/value error private storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
+    storage/file -> attachment error transfer/body transfer/budget transfer/handover
+    storage/local -> attachment config/value error private storage storage/bucket storage/file storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/multipart -> attachment error storage transfer/body transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
@@ -93,6 +94,7 @@ const ARROWS: &str = "
     transfer/config -> config/load config/value transfer/body transfer/budget
     transfer/deadline -> config/value error
     transfer/digests -> attachment error transfer/checksum transfer/utf8
+    transfer/handover ->
     transfer/ranges -> attachment error transfer/body
     transfer/running -> attachment error transfer/digests transfer/utf8
     transfer/utf8 ->

@@ -36,7 +36,7 @@ mod verify;
 
 use out::{note, print};
 use outcome::{CommandError, Exit, Outcome};
-use store::{block_on, read_store, read_store_of, stored, with_store};
+use store::{block_on, block_on_this_thread, read_store, read_store_of, stored, with_store};
 
 /// Attachment store for web applications: stores files, delivers them, and creates temporary URLs for them.
 #[derive(Debug, Parser)]
@@ -163,7 +163,7 @@ fn run(cli: Cli) -> Outcome {
             };
             let loaded = source.load()?;
             start("info", loaded.settings.telemetry.otlp_endpoint.as_deref())?;
-            block_on(async {
+            block_on_this_thread(async {
                 otlp::send_from_here();
                 let outcome = serve::serve(loaded, source).await;
                 // While there is a runtime to send from.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use attache::storage::config::Backend;
 use attache::{Attache, Config};
+use tokio::runtime::Builder;
 
 use super::out::note;
 use super::outcome::{CommandError, Outcome};
@@ -63,8 +64,18 @@ pub(super) fn with_store(
     })
 }
 
+/// Runs a command on a thread for each core.
 pub(super) fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    block_on_runtime(Builder::new_multi_thread(), command)
+}
+
+/// Runs the server, which has threads of its own for what connections ask.
+pub(super) fn block_on_this_thread(command: impl Future<Output = Outcome>) -> Outcome {
+    block_on_runtime(Builder::new_current_thread(), command)
+}
+
+fn block_on_runtime(mut builder: Builder, command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = builder
         .enable_all()
         .on_thread_park(crate::allocator::collect_when_idle)
         .build()

@@ -105,6 +105,7 @@ impl World {
             hang_up: tokio_util::sync::CancellationToken::new(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             secure: false,
+            handover: None,
             valve: Arc::default(),
         };
         let request = request.extension(peer).body(Body::empty());

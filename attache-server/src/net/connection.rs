@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::peer::Peer;
+use super::socket::Socket;
 use super::stall::StallTimeout;
 use super::streams::{Responding, Streams};
 use super::tls::Certificate;
@@ -39,8 +40,9 @@ const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 
 /// A connection that was accepted.
-pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Accepted {
+    /// It does not block, and belongs to the runtime that serves it.
+    pub(crate) stream: std::net::TcpStream,
     pub(crate) address: IpAddr,
     /// With what it speaks TLS, if it does.
     pub(crate) tls: Option<Certificate>,
@@ -52,7 +54,7 @@ pub(crate) struct Connection {
     pub(crate) stopping: CancellationToken,
 }
 
-impl Connection {
+impl Accepted {
     /// Serves it to its end.
     pub(crate) async fn serve(self, router: Router, watcher: Watcher) {
         let stopping = self.stopping.clone();
@@ -92,30 +94,39 @@ impl Connection {
 
     /// Waits until it is known what the client speaks. `None` if it does not say.
     async fn negotiate(self, router: Router, watcher: Watcher) -> Option<Serving> {
+        let stream = TcpStream::from_std(self.stream)
+            .inspect_err(|error| tracing::warn!(%error, "cannot serve a connection"))
+            .ok()?;
         let valve = Arc::<Valve>::default();
-        let peer = Peer {
+        let mut peer = Peer {
             address: self.address,
             secure: self.tls.is_some(),
             valve: valve.clone(),
+            handover: None,
             hang_up: CancellationToken::new(),
         };
-        let http = HttpServer {
+        let http = |peer| HttpServer {
             peer,
             router,
             watcher,
             head_timeout: self.head_timeout,
         };
         let Some(certificate) = self.tls else {
-            let version = version::version(&self.stream);
+            let version = version::version(&stream);
             let version = tokio::time::timeout(self.head_timeout, version).await;
             let Ok(Ok(version)) = version else {
                 tracing::debug!("timed out: a client sent nothing");
                 return None;
             };
-            let stream = StallTimeout::new(self.stream, self.stall, valve);
-            return Some(http.start(stream, version));
+            if version != Version::HTTP_2 {
+                peer.handover = Some(Arc::default());
+            }
+            let socket = Socket::new(stream, peer.handover.clone());
+            let stream = StallTimeout::new(socket, self.stall, valve);
+            return Some(http(peer).start(stream, version));
         };
-        let stream = StallTimeout::new(self.stream, self.stall, valve);
+        let socket = Socket::new(stream, None);
+        let stream = StallTimeout::new(socket, self.stall, valve);
         match tls::handshake(certificate, stream).await {
             Ok(stream) => {
                 // Negotiated, or the one that needs no negotiation (RFC 9113 section 3.2).
@@ -123,7 +134,7 @@ impl Connection {
                     Some(b"h2") => Version::HTTP_2,
                     _ => Version::HTTP_11,
                 };
-                Some(http.start(stream, version))
+                Some(http(peer).start(stream, version))
             }
             Err(error) => {
                 tracing::debug!(%error, "a handshake failed");
@@ -202,6 +213,8 @@ fn builder(version: Version, head_timeout: Duration) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
+        // What stands for a part of a file is known by its address: no chunk is copied on its way to the socket.
+        .writev(true)
         .max_buf_size(BUFFER);
     builder
         .http2()

@@ -7,6 +7,7 @@ pub(crate) mod peer;
 mod rates;
 pub(crate) mod refusal;
 mod sign_ins;
+mod socket;
 mod stall;
 mod streams;
 pub(crate) mod tls;

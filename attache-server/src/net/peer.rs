@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use attache::transfer::handover::Handover;
+
 use crate::config::server::ServerConfig;
 use http::header::HOST;
 use http::{HeaderMap, Uri};
@@ -19,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) secure: bool,
     /// Whether it takes what is written to it.
     pub(crate) valve: Arc<Valve>,
+    /// Joins bodies to its socket, where that can send files by itself: without TLS, in HTTP/1.
+    pub(crate) handover: Option<Arc<Handover>>,
     /// Ends the connection without an answer; for HTTP/1.
     pub(crate) hang_up: CancellationToken,
 }

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::socket::Socket;
 use super::valve::Valve;
 
 /// A connection whose writes fail once the client has taken no byte for `stall`.
@@ -18,7 +18,7 @@ use super::valve::Valve;
 /// Reads need no limit here: heads have hyper's, bodies have their own, and an idle connection between requests is cut by
 /// hyper's limit for heads.
 pub(crate) struct StallTimeout {
-    stream: TcpStream,
+    stream: Socket,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     valve: Arc<Valve>,
@@ -26,7 +26,7 @@ pub(crate) struct StallTimeout {
 
 impl StallTimeout {
     /// `valve` is closed while the client takes no bytes.
-    pub(crate) fn new(stream: TcpStream, stall: Duration, valve: Arc<Valve>) -> Self {
+    pub(crate) fn new(stream: Socket, stall: Duration, valve: Arc<Valve>) -> Self {
         Self {
             stream,
             stall,
@@ -108,7 +108,7 @@ mod tests {
 
     use futures::poll;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -119,7 +119,11 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (stream, _) = accepted.expect("a connection");
         let valve = Arc::<Valve>::default();
-        let stream = StallTimeout::new(stream, Duration::from_secs(60), valve.clone());
+        let stream = StallTimeout::new(
+            Socket::new(stream, None),
+            Duration::from_secs(60),
+            valve.clone(),
+        );
         (client.expect("a connection"), stream, valve)
     }
 

@@ -1,7 +1,10 @@
 //! What a request asks for.
 
+use std::sync::Arc;
+
 use super::config::DeliveryMode;
 use crate::attachment::filename::Disposition;
+use crate::transfer::handover::Handover;
 
 /// What a request asks for. The values of headers as they came.
 #[derive(Clone, Debug, Default)]
@@ -30,4 +33,7 @@ pub struct DeliveryRequest {
     /// It came through a web server that is known to be in front: one that understands `X-Accel-Redirect` and shows it to
     /// nobody. Without this nothing is delegated.
     pub through_proxy: bool,
+    /// Joins the body to the socket of its connection, where the kernel can send files by itself: chunks may then
+    /// [stand for](Handover) bytes. For whoever writes to that socket; all others leave it unset.
+    pub handover: Option<Arc<Handover>>,
 }

@@ -64,7 +64,7 @@ impl Attache {
         let (parts, started) = (self.parts(), self.start("deliver"));
         let outcome = match Plan::of(&parts.config, attachment, request) {
             Ok(plan) => {
-                self.carry_out(&parts, plan, attachment, request.head, started)
+                self.carry_out(&parts, plan, attachment, request, started)
                     .await
             }
             Err(error) => Err(error),
@@ -77,13 +77,12 @@ impl Attache {
         outcome
     }
 
-    /// `head`: only the head is wanted.
     async fn carry_out(
         &self,
         parts: &Arc<Parts>,
         plan: Plan,
         attachment: &Attachment,
-        head: bool,
+        request: &DeliveryRequest,
         started: Instant,
     ) -> Result<Delivery> {
         let sending = match plan {
@@ -91,7 +90,7 @@ impl Attache {
             Plan::Send(sending) => sending,
         };
         // Neither reads anything; what is known to be out of reach is looked at again, in case it is back.
-        if (head || !sending.elsewhere.is_empty())
+        if (request.head || !sending.elsewhere.is_empty())
             && self.unreadable().get(&attachment.id).is_some()
         {
             Box::pin(self.read(parts, attachment, None)).await?;
@@ -102,10 +101,11 @@ impl Attache {
             return Ok(delivery);
         }
         let part = sending.part;
-        let body = if head {
+        let body = if request.head {
             None
         } else {
-            let body = self.relay(parts, attachment, part.clone(), started);
+            let handover = request.handover.as_ref();
+            let body = self.relay(parts, attachment, part.clone(), handover, started);
             Some(Box::new(body.await?))
         };
         Ok(Delivery::Relay {

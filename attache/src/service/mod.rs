@@ -5,6 +5,7 @@
 
 mod beginning;
 mod bucket;
+mod checked;
 mod database;
 mod deliver;
 mod finding;
@@ -68,6 +69,7 @@ use crate::observe::status::{LastReload, LastSweep};
 use crate::observe::trace;
 use crate::storage::Storage;
 use crate::transfer::budget::RELAY_BYTES;
+use checked::Checked;
 use holds::Holds;
 use locks::RemovalLocks;
 use unsettled::Unsettled;
@@ -104,6 +106,7 @@ struct Shared {
     before: std::sync::Mutex<Option<Before>>,
     /// Attachments whose bytes were missing, or kept where nobody can read them, when somebody last tried.
     unreadable: std::sync::Mutex<Bounded<AttachmentId, ()>>,
+    checked: Checked,
     /// Who counts the heap.
     heap: std::sync::OnceLock<fn() -> u64>,
 }
@@ -216,6 +219,7 @@ impl Attache {
             history: History::default(),
             before: std::sync::Mutex::new(None),
             unreadable: std::sync::Mutex::new(Bounded::new(REMEMBERED_UNREADABLE)),
+            checked: Checked::default(),
             heap: std::sync::OnceLock::new(),
         }))
     }

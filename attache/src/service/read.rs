@@ -11,9 +11,10 @@ use crate::attachment::{Attachment, AttachmentId, ByteRange};
 use crate::bounded::Bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::Direction;
-use crate::storage::Object;
+use crate::storage::{FileVersion, ObjectFile};
 use crate::transfer::body::{self, Body, Expected};
 use crate::transfer::budget::RELAY_BYTES;
+use crate::transfer::handover::Handover;
 use crate::transfer::ranges::Part;
 
 impl Attache {
@@ -23,14 +24,15 @@ impl Attache {
         parts: &Arc<Parts>,
         attachment: &Attachment,
         part: Part,
+        handover: Option<&Arc<Handover>>,
         started: Instant,
     ) -> Result<Body> {
         let permit = parts.budget.acquire(RELAY_BYTES).await?;
         let mut stream = self.0.metrics.stream(Direction::Out);
-        let opened = self.open_part(parts, attachment, part).await;
-        let (size, body) = opened.inspect_err(|error| stream.failed(error))?;
+        let opened = self.open_part(parts, attachment, part, handover).await;
+        let (size, opened) = opened.inspect_err(|error| stream.failed(error))?;
         let limits = &parts.config.download;
-        let body = body.paced(
+        let body = opened.body.paced(
             limits.idle_timeout,
             limits.timeout,
             Some(size),
@@ -39,6 +41,7 @@ impl Attache {
         let held = Resources {
             service: self.clone(),
             parts: parts.clone(),
+            verifies: opened.verifies,
             _permit: permit,
         };
         Ok(Body::new(Relay::new(body, size, stream, held, started)))
@@ -50,7 +53,8 @@ impl Attache {
         parts: &Arc<Parts>,
         attachment: &Attachment,
         part: Part,
-    ) -> Result<(u64, Body)> {
+        handover: Option<&Arc<Handover>>,
+    ) -> Result<(u64, Opened)> {
         let range = match part {
             Part::Whole => None,
             Part::One(range) => Some(range),
@@ -66,11 +70,21 @@ impl Attache {
                 };
                 // Boxed, so that what is rare takes no room in every delivery's future.
                 let length = multipart.length();
-                return Ok((length, multipart.body(open).boxed().await?));
+                let body = multipart.body(open).boxed().await?;
+                return Ok((
+                    length,
+                    Opened {
+                        body,
+                        verifies: None,
+                    },
+                ));
             }
         };
-        let body = self.read(parts, attachment, range).await?;
-        Ok((range.map_or(attachment.size, |range| range.len()), body))
+        let length = range.map_or(attachment.size, |range| range.len());
+        Ok((
+            length,
+            self.open_bytes(parts, attachment, range, handover).await?,
+        ))
     }
 
     /// The bytes as they come from the store; they are what the catalog says, or end with an error.
@@ -80,8 +94,19 @@ impl Attache {
         attachment: &Attachment,
         range: Option<ByteRange>,
     ) -> Result<Body> {
-        let opened = self.open_object(parts, attachment, range).await;
-        match &opened {
+        let opened = self.open_bytes(parts, attachment, range, None).await;
+        Ok(opened?.body)
+    }
+
+    async fn open_bytes(
+        &self,
+        parts: &Parts,
+        attachment: &Attachment,
+        range: Option<ByteRange>,
+        handover: Option<&Arc<Handover>>,
+    ) -> Result<Opened> {
+        let found = self.find_object(parts, attachment, range).await;
+        match &found {
             Ok(_) => self.unreadable().remove(&attachment.id),
             Err(error)
                 if matches!(
@@ -93,12 +118,37 @@ impl Attache {
             }
             Err(_) => {}
         }
-        let verified = range.is_none() && parts.config.download.verify;
-        Ok(opened?.body.expecting(Expected {
+        let promised = attachment.crc64.filter(|_| parts.config.download.verify);
+        // A checksum is of the whole.
+        let mut crc64 = promised.filter(|_| range.is_none());
+        let mut verifies = None;
+        let body = match found? {
+            Found::Bytes(body) => *body,
+            Found::File(file) => {
+                let version = file.version();
+                let asked = range.unwrap_or(ByteRange {
+                    start: 0,
+                    end: attachment.size,
+                });
+                let checked = crc64.is_none() || self.0.checked.is(&attachment.id, version);
+                match handover.filter(|_| checked) {
+                    Some(handover) => {
+                        crc64 = None;
+                        file.handed_over(asked, handover.clone())
+                    }
+                    None => {
+                        verifies = crc64.map(|_| (attachment.id.clone(), version));
+                        file.bytes(asked)
+                    }
+                }
+            }
+        };
+        let body = body.expecting(Expected {
             size: Some(range.map_or(attachment.size, |range| range.len())),
-            crc64: attachment.crc64.filter(|_| verified),
+            crc64,
             ..Expected::default()
-        }))
+        });
+        Ok(Opened { body, verifies })
     }
 
     pub(super) fn unreadable(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
@@ -109,13 +159,21 @@ impl Attache {
     }
 
     /// The object of an attachment, if it is the one that the catalog knows, as far as the store tells without its bytes.
-    async fn open_object(
+    async fn find_object(
         &self,
         parts: &Parts,
         attachment: &Attachment,
         range: Option<ByteRange>,
-    ) -> Result<Object> {
-        let object = match parts.storage.get(&attachment.key, range).await {
+    ) -> Result<Found> {
+        let found = match parts.storage.open_file(&attachment.key).await {
+            Ok(Some(file)) => Ok((file.size(), Found::File(file))),
+            Ok(None) => {
+                let object = parts.storage.get(&attachment.key, range).await;
+                object.map(|object| (object.info.size, Found::Bytes(Box::new(object.body))))
+            }
+            Err(error) => Err(error),
+        };
+        let (size, found) = match found {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
                 self.0.catalog.find_uncached(&attachment.id).await?;
@@ -131,12 +189,25 @@ impl Attache {
             outcome => outcome?,
         };
         // Known before the first byte leaves, so that it is an answer and not a connection that breaks.
-        if object.info.size != attachment.size {
+        if size != attachment.size {
             let error = Error::internal("the store has another number of bytes than the catalog");
             return Err(lost(error, attachment));
         }
-        Ok(object)
+        Ok(found)
     }
+}
+
+/// What the store has of an attachment.
+enum Found {
+    Bytes(Box<Body>),
+    File(ObjectFile),
+}
+
+/// Bytes on their way.
+struct Opened {
+    body: Body,
+    /// The file that is known to be what the catalog says once the body has come to its end.
+    verifies: Option<(AttachmentId, FileVersion)>,
 }
 
 /// A ready attachment without bytes is a fault of the store, not an answer to the client.

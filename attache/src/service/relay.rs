@@ -8,9 +8,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::Stream;
 
+use crate::attachment::AttachmentId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::StreamGuard;
 use crate::observe::trace;
+use crate::storage::FileVersion;
 use crate::transfer::body::Body;
 use crate::transfer::budget::Permit;
 
@@ -35,6 +37,8 @@ struct Running {
 pub(super) struct Resources {
     pub(super) service: Attache,
     pub(super) parts: Arc<Parts>,
+    /// The file that is known to be what the catalog says once its last byte has passed.
+    pub(super) verifies: Option<(AttachmentId, FileVersion)>,
     pub(super) _permit: Permit,
 }
 
@@ -109,6 +113,9 @@ impl Running {
             self.stream.resumed();
         } else {
             self.stream.complete();
+        }
+        if let Some((id, version)) = self.held.verifies.take() {
+            self.held.service.0.checked.note(id, version);
         }
         self.count(Ok(()));
     }

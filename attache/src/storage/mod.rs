@@ -22,11 +22,13 @@ use crate::transfer::body::{Body, Digests};
 use crate::transfer::budget::Budget;
 
 pub use bucket::{Bucket, BucketPlace};
+pub use file::{FileVersion, ObjectFile};
 pub use multipart::Multipart;
 
 pub mod azure;
 pub mod bucket;
 pub mod config;
+mod file;
 pub mod local;
 pub mod memory;
 pub mod multipart;
@@ -59,6 +61,16 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`NotFound`](crate::ErrorKind::NotFound); [`BadRange`](crate::ErrorKind::BadRange) if `range` starts
     /// behind the end. A range that ends behind the end is cut.
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object>;
+
+    /// Opens an object that is a file of this machine: it costs less to read, and the kernel can send it by itself. `None` where
+    /// objects are not files.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound).
+    async fn open_file(&self, _key: &ObjectKey) -> Result<Option<ObjectFile>> {
+        Ok(None)
+    }
 
     /// What is known of an object, without its bytes; `None` if it is not there. Works for archived ones too.
     ///

@@ -70,6 +70,7 @@ impl BucketHandle {
             body::store_late,
         );
         let held = Resources {
+            verifies: None,
             service: self.service.clone(),
             parts: self.parts.clone(),
             _permit: permit,

@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
-use super::{Content, Grant, Object, ObjectInfo, Offer, Probe, Storage, Stored};
+use super::{Content, Grant, Object, ObjectFile, ObjectInfo, Offer, Probe, Storage, Stored};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::config::value::FilePath;
 use crate::error::{Error, ErrorKind, Result};
@@ -95,6 +95,10 @@ impl Storage for LocalStorage {
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
         read::get(&self.place, key, range).await
+    }
+
+    async fn open_file(&self, key: &ObjectKey) -> Result<Option<ObjectFile>> {
+        read::open(&self.place, key).await.map(Some)
     }
 
     async fn write_facts(

@@ -127,6 +127,4 @@ pub(super) fn write_error(error: io::Error, operation: &'static str) -> Error {
     .with_source(error)
 }
 
-pub(super) fn read_error(error: io::Error) -> Error {
-    Error::internal("local storage: reading failed").with_source(error)
-}
+pub(super) use crate::storage::file::read_error;

@@ -1,24 +1,15 @@
-//! How an object is read: its bytes a piece at a time, from the page cache where it has them.
+//! How an object is opened: at once where the system knows it, and otherwise by a thread that may wait for the disk.
 
-use std::fs;
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures::stream::{self, Stream};
-
-use super::place::{Place, blocking, read_error};
+use super::place::{Place, blocking};
 use super::sidecar::{info, read_sidecar};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
+use crate::storage::file::{ObjectFile, read_error};
 use crate::storage::{Object, absent, resolve_range};
-use crate::transfer::body::Body;
-use crate::transfer::budget::RELAY_BYTES;
-
-/// How much is read at once. A relay holds one piece on its way to the client and one that was read ahead.
-const PIECE: usize = RELAY_BYTES as usize / 2;
 
 pub(super) async fn get(
     place: &Place,
@@ -26,27 +17,38 @@ pub(super) async fn get(
     range: Option<ByteRange>,
 ) -> Result<Object> {
     let (path, facts_path) = (place.path(key), place.facts_path(key));
-    let opened = blocking(move || {
-        let (file, size) = open_object(&path)?;
-        Ok((file, size, read_sidecar(&facts_path)))
-    })
-    .await;
-    let (file, size, sidecar) = opened.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => absent(key),
-        _ => read_error(error).during("get", key.as_str()),
-    })?;
-    let range = resolve_range(range, size)?;
+    let opened = blocking(move || Ok((open_object(&path)?, read_sidecar(&facts_path)))).await;
+    let ((file, about), sidecar) = opened.map_err(|error| unopened(error, key, "get"))?;
+    let file = ObjectFile::new(file, &about);
+    let range = resolve_range(range, file.size())?;
     Ok(Object {
-        info: info(key.clone(), size, sidecar),
+        info: info(key.clone(), file.size(), sidecar),
         range,
-        body: Body::new(read(file, range)),
+        body: file.bytes(range),
     })
+}
+
+pub(super) async fn open(place: &Place, key: &ObjectKey) -> Result<ObjectFile> {
+    let path = place.path(key);
+    let opened = match open_known(&path) {
+        Some(opened) => opened,
+        None => blocking(move || open_object(&path)).await,
+    };
+    let (file, about) = opened.map_err(|error| unopened(error, key, "open"))?;
+    Ok(ObjectFile::new(file, &about))
+}
+
+fn unopened(error: io::Error, key: &ObjectKey, operation: &'static str) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => absent(key),
+        _ => read_error(error).during(operation, key.as_str()),
+    }
 }
 
 /// Opens an object for reading: a regular file. What is not one was not stored by us, and is not an object: a link is not followed,
 /// and nobody waits for something to be written into a pipe.
-pub(super) fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
-    let mut options = fs::OpenOptions::new();
+pub(super) fn open_object(path: &Path) -> io::Result<(File, Metadata)> {
+    let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     {
@@ -63,95 +65,29 @@ pub(super) fn open_object(path: &Path) -> io::Result<(fs::File, u64)> {
         }
         outcome => outcome?,
     };
-    let meta = file.metadata()?;
-    match meta.is_file() {
-        true => Ok((file, meta.len())),
-        false => Err(io::ErrorKind::NotFound.into()),
-    }
+    regular(file)
 }
 
-/// `range` of `file`, which lies within it. Nothing is read before it is asked for.
-///
-/// What the system has in its cache is read at once; for the rest a thread waits, and the system reads ahead meanwhile. Were
-/// a thread asked for each piece, a relay of a gigabyte would take 1.1 s of CPU instead of 0.4.
-pub(super) fn read(
-    file: File,
-    range: ByteRange,
-) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-    stream::try_unfold(
-        (Arc::new(file), range.start),
-        move |(file, at)| async move {
-            let left = range.end - at;
-            if left == 0 {
-                return Ok(None);
-            }
-            let mut piece = BytesMut::zeroed(usize::try_from(left).unwrap_or(PIECE).min(PIECE));
-            let (got, mut piece) = match read_cached(&file, at, &mut piece) {
-                Some(got) => (got, piece),
-                None => {
-                    let file = file.clone();
-                    let waiting = move || Ok((read_waiting(&file, at, &mut piece)?, piece));
-                    blocking(waiting).await.map_err(read_error)?
-                }
-            };
-            if got == 0 {
-                return Err(Error::internal("the file became shorter while it was read"));
-            }
-            piece.truncate(got);
-            Ok(Some((piece.freeze(), (file, at + got as u64))))
-        },
-    )
-}
-
-/// What the page cache holds of a piece (`RWF_NOWAIT`, preadv2(2)). `None` if it holds nothing, if the file system cannot
-/// tell, and at an end of the file, which kernels 5.9 and 5.10 told of files that went on.
+/// As [`open_object`], where the system has all that this takes in memory (`RESOLVE_CACHED`, openat2(2), Linux 5.12); it does not wait for a
+/// disk. `None` if it would, cannot tell, or has something to say that the other tells better.
 #[cfg(target_os = "linux")]
-fn read_cached(file: &File, at: u64, piece: &mut [u8]) -> Option<usize> {
-    use rustix::io::{ReadWriteFlags, preadv2};
+fn open_known(path: &Path) -> Option<io::Result<(File, Metadata)>> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
-    let mut pieces = [io::IoSliceMut::new(piece)];
-    // Whatever error it is, the read that waits tells it better.
-    let got = preadv2(file, &mut pieces, at, ReadWriteFlags::NOWAIT).ok()?;
-    (got > 0).then_some(got)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
+    Some(regular(File::from(file)))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn read_cached(_: &File, _: u64, _: &mut [u8]) -> Option<usize> {
+fn open_known(_: &Path) -> Option<io::Result<(File, Metadata)>> {
     None
 }
 
-/// Nobody else reads this file at the same time.
-fn read_waiting(mut file: &File, at: u64, piece: &mut [u8]) -> io::Result<usize> {
-    file.seek(SeekFrom::Start(at))?;
-    file.read(piece)
-}
-
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod tests {
-    use futures::TryStreamExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_the_cache_does_not_hold_is_read_as_well_as_what_it_holds() {
-        let bytes: Vec<u8> = (0..10 * PIECE + 5).map(|i| (i / 7) as u8).collect();
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), &bytes).expect("written");
-        let range = ByteRange {
-            start: 3,
-            end: bytes.len() as u64 - 1,
-        };
-        for cached in [true, false] {
-            let file = File::open(file.path()).expect("opened");
-            if !cached {
-                // A file system in memory ignores this, and the second pass is the first again.
-                file.sync_all().expect("flushed");
-                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("dropped");
-            }
-            let pieces: Vec<Bytes> = read(file, range).try_collect().await.expect("read");
-            assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
-            assert!(pieces.concat() == bytes[3..bytes.len() - 1], "{cached}");
-        }
+fn regular(file: File) -> io::Result<(File, Metadata)> {
+    let about = file.metadata()?;
+    match about.is_file() {
+        true => Ok((file, about)),
+        false => Err(io::ErrorKind::NotFound.into()),
     }
 }

@@ -54,6 +54,30 @@ pub async fn a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut(store:
     }
 }
 
+pub async fn an_object_that_is_a_file_has_its_bytes_and_another_version_once_it_is_another_one(
+    store: &Store,
+) {
+    let (key, bytes) = (fresh_key(), pattern(2 * BLOCK + 5, 3));
+    put(&**store, &key, &bytes).await.expect("put");
+    // Where objects are not files, there is none of them.
+    let Some(file) = store.open_file(&key).await.expect("opened") else {
+        return;
+    };
+    assert_eq!(file.size(), bytes.len() as u64);
+    for wanted in [range(0, file.size()), range(1, BLOCK + 2)] {
+        let part = file.bytes(wanted).collect(bytes.len()).await;
+        assert!(part.expect("read") == slice(&bytes, wanted), "{wanted:?}");
+    }
+    let again = store.open_file(&key).await.expect("opened");
+    assert_eq!(again.expect("a file").version(), file.version());
+    store.delete(&key).await.expect("deleted");
+    let error = store.open_file(&key).await.expect_err("absent");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    put(&**store, &key, &bytes).await.expect("put again");
+    let other = store.open_file(&key).await.expect("opened");
+    assert_ne!(other.expect("a file").version(), file.version());
+}
+
 pub async fn get_of_an_absent_object_is_not_found(store: &Store) {
     for wanted in [None, Some(range(0, 10))] {
         let error = store.get(&fresh_key(), wanted).await;

@@ -78,8 +78,8 @@ pub(super) fn find(layout: &Layout, key: &Key) -> Result<Option<Found>> {
 fn open(layout: &Layout, key: &Key) -> io::Result<Option<(File, PathBuf, Stamp)>> {
     for path in layout.plain(key).into_iter().chain([layout.odd(key)]) {
         match open_object(&path) {
-            Ok((file, _)) => {
-                let stamp = stamp(&file.metadata()?);
+            Ok((file, about)) => {
+                let stamp = stamp(&about);
                 return Ok(Some((file, path, stamp)));
             }
             Err(error) if is_elsewhere(&error) => {}

@@ -127,7 +127,7 @@ impl Bucket for LocalBucket {
         }
         let range = resolve_range(range, entry.size)?;
         Ok(Opened {
-            body: Body::new(super::read::read(found.file, range)),
+            body: Body::new(crate::storage::file::read(found.file.into(), range)),
             entry,
             range,
         })
