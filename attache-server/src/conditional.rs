@@ -1,12 +1,18 @@
 //! The conditions of a request as headers bring them (RFC 9110 section 13).
 
+use std::borrow::Cow;
+
 use attache::delivery::DeliveryRequest;
 use http::HeaderMap;
 
 /// The conditions of a request, from the headers whose names have `prefix` in front.
 pub(crate) fn read(headers: &HeaderMap, prefix: &str) -> DeliveryRequest {
-    let text = |name: &str| text(headers, &format!("{prefix}{name}"));
-    let list = |name: &str| list(headers, &format!("{prefix}{name}"));
+    let named = |name: &'static str| match prefix {
+        "" => Cow::Borrowed(name),
+        prefix => Cow::Owned(format!("{prefix}{name}")),
+    };
+    let text = |name| text(headers, &named(name));
+    let list = |name| list(headers, &named(name));
     DeliveryRequest {
         if_match: list("if-match"),
         if_none_match: list("if-none-match"),

@@ -11,7 +11,7 @@ use attache::delivery::DeliveryRequest;
 use attache::delivery::config::DeliveryMode;
 use attache::{Attachment, Error, ErrorKind};
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts as _, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CONTENT_RANGE, RANGE};
 use http::request::Parts;
@@ -31,7 +31,7 @@ use crate::respond::{self, ErrorResponse, Problem, ResponseContext};
 use crate::state::App;
 
 /// The query of a temporary link, and how to deliver.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 // Mail programs and social networks add keys of their own to links, and pages a number against caches.
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeliverQuery {
@@ -88,6 +88,43 @@ pub(crate) async fn download(
     request: Parts,
 ) -> Response {
     deliver(&app, &id, query, peer, &request, Disposition::Attachment).await
+}
+
+/// The folders of attachments, and how what is in them is presented.
+const FOLDERS: [(&str, Disposition); 2] = [
+    ("/attachment/", Disposition::Inline),
+    ("/download/", Disposition::Attachment),
+];
+
+/// What [`plain`] responds to: all requests for an attachment but those that only a router reads.
+pub(crate) fn is_plain(request: &Request) -> bool {
+    request.method() == Method::GET && plain_id(request.uri().path()).is_some()
+}
+
+/// As [`attachment`] and [`download`], without a look at the other routes.
+pub(crate) async fn plain(app: &App, peer: Peer, request: Request) -> Response {
+    let (mut request, _) = request.into_parts();
+    let query = match request.uri.query() {
+        None => DeliverQuery::default(),
+        Some(_) => match TolerantQuery::from_request_parts(&mut request, app).await {
+            Ok(TolerantQuery(query)) => query,
+            Err(error) => return error.into_response(),
+        },
+    };
+    let (id, disposition) = plain_id(request.uri.path()).unwrap_or(("", Disposition::Inline));
+    deliver(app, id, query, peer, &request, disposition).await
+}
+
+/// The id in a path, where it is written as we write ids.
+fn plain_id(path: &str) -> Option<(&str, Disposition)> {
+    let (id, disposition) = FOLDERS
+        .iter()
+        .find_map(|(folder, disposition)| Some((path.strip_prefix(folder)?, *disposition)))?;
+    let is_plain = !id.is_empty()
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_plain.then_some((id, disposition))
 }
 
 async fn deliver(

@@ -4,9 +4,7 @@
 use std::net::IpAddr;
 
 use attache::Error;
-use axum::Extension;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{HOST, HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
@@ -34,27 +32,27 @@ const OPERATORS: [&str; 5] = [
 const SIGN_IN: &str = "/v1/session";
 
 /// Each check calls the next one: which pages may read the response, the host, limits, and how a body may come.
-pub(crate) async fn pass(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
+pub(crate) async fn pass<F: Future<Output = Response>>(
+    app: &App,
+    peer: &Peer,
     request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     let settings = app.settings();
     cors::share(&settings.server, request, async |request| {
         let about = tus::About::of(&request);
-        tus::in_its_words(about, with_host(&app, &settings, peer, request, next).await)
+        tus::in_its_words(about, with_host(app, &settings, peer, request, next).await)
     })
     .await
 }
 
 /// Refuses a request without a proper host, and finds out for limits and the audit log which client sends it.
-async fn with_host(
+async fn with_host<F: Future<Output = Response>>(
     app: &App,
     settings: &Settings,
-    peer: Peer,
+    peer: &Peer,
     request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     if let Some(what) = host_fault(request.version(), request.uri(), request.headers()) {
         return ErrorResponse(Error::bad_request(what)).into_response();
@@ -64,12 +62,12 @@ async fn with_host(
 }
 
 /// Refuses what is more than a client, or all of them, may ask for.
-async fn within_limits(
+async fn within_limits<F: Future<Output = Response>>(
     app: &App,
     settings: &Settings,
     client: IpAddr,
     request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     if VITAL.contains(&request.uri().path()) {
         return framed(request, next).await;
@@ -99,9 +97,12 @@ async fn within_limits(
 }
 
 /// Passes a request on to its handler, unless its body comes in a way that is not supported.
-async fn framed(request: Request, next: Next) -> Response {
+async fn framed<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     match framing::only_chunked(request.headers()) {
-        true => next.run(request).await,
+        true => next(request).await,
         false => framing::refuse(request),
     }
 }

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use attache::observe::trace::Context;
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{HeaderName, HeaderValue};
 use tracing::Instrument as _;
@@ -15,7 +14,10 @@ use crate::otlp;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Gives every request an id: the one it brought, if that is short and plain, or a new one.
-pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
+pub(crate) async fn with_request_id<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let brought = request
         .headers()
         .get(X_REQUEST_ID)
@@ -38,7 +40,7 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
         (id.clone(), request.method().clone(), path, Instant::now())
     });
     let (span, context) = otlp::begin(&request, &id);
-    let work = context.scope(next.run(request)).instrument(span.clone());
+    let work = context.scope(next(request)).instrument(span.clone());
     let mut response = work.await;
     span.record("http.response.status_code", response.status().as_u16());
     if let Some((request_id, method, path, started)) = logged {

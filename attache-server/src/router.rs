@@ -1,13 +1,17 @@
-//! The routes, and the layers around them.
+//! The routes, and what every request passes on its way to one.
 
-use axum::{Router, middleware};
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
+use tower::ServiceExt as _;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::net::peer::Peer;
 use crate::respond::plain_problem;
 use crate::state::App;
 use crate::{deliver, gate, request_id, v1, web};
@@ -20,7 +24,41 @@ use crate::{deliver, gate, request_id, v1, web};
 ))]
 struct ApiDoc;
 
-pub(crate) fn router(app: App) -> Router {
+/// What attache responds to: its own API and its page.
+pub(crate) struct Api {
+    app: App,
+    routes: Router,
+}
+
+impl Api {
+    pub(crate) fn new(app: App) -> Self {
+        let routes = routes(app.clone());
+        Self { app, routes }
+    }
+
+    /// A request gets its id, then passes the gate, then reaches a handler. By calls, not by layers: each of those clones and boxes
+    /// all that is inside of it for every request.
+    pub(crate) async fn respond(&self, peer: &Peer, request: Request) -> Response {
+        request_id::with_request_id(request, |request| {
+            gate::pass(&self.app, peer, request, async |request| {
+                // What is asked for most finds its handler at once.
+                match deliver::is_plain(&request) {
+                    true => deliver::plain(&self.app, peer.clone(), request).await,
+                    false => self.route(peer, request).await,
+                }
+            })
+        })
+        .await
+    }
+
+    async fn route(&self, peer: &Peer, mut request: Request) -> Response {
+        request.extensions_mut().insert(peer.clone());
+        let response = Box::pin(self.routes.clone().oneshot(request)).await;
+        response.unwrap_or_else(|never| match never {})
+    }
+}
+
+fn routes(app: App) -> Router {
     let (router, mut openapi) = v1::routes(OpenApiRouter::with_openapi(ApiDoc::openapi()))
         .routes(routes!(deliver::attachment))
         .routes(routes!(deliver::download))
@@ -49,12 +87,7 @@ pub(crate) fn router(app: App) -> Router {
             );
             plain_problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
-        // The layer that is added last is the first to see a request, and the last to see its response: a request gets its
-        // id, then passes the gate, then reaches a handler.
         // Bodies have limits of their own: uploads the configured ones, JSON a small one.
         .layer(axum::extract::DefaultBodyLimit::disable())
-        // One layer for all that stands before the handlers: each clones those inside of it for every request.
-        .layer(middleware::from_fn_with_state(app.clone(), gate::pass))
-        .layer(middleware::from_fn(request_id::with_request_id))
         .with_state(app)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::auth::AuthMode;
 use attache::storage::config::Backend;
 use attache::{Attache, Error, ErrorKind, Result};
-use axum::Router;
+use futures::FutureExt as _;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,10 +18,10 @@ use crate::allocator::allocated_bytes;
 use crate::auth::tokens::Tokens;
 use crate::config::Settings;
 use crate::jobs;
-use crate::net::connection::Accepted;
+use crate::net::connection::{Accepted, Respond};
 use crate::net::refusal;
 use crate::reload::{Loaded, Reloader, Source};
-use crate::router::router;
+use crate::router::Api;
 use crate::s3;
 use crate::s3::keys::Keys;
 use crate::state::App;
@@ -164,8 +164,8 @@ async fn run(listener: TcpListener, s3: Option<TcpListener>, app: &App) -> Resul
     };
     let mut connections = Connections {
         app,
-        router: router(app.clone()),
-        s3: s3::router(app.clone()),
+        http: api(app),
+        s3: s3_api(app),
         graceful: GracefulShutdown::new(),
         running: JoinSet::new(),
         threads: Threads::start()?,
@@ -192,6 +192,22 @@ async fn run(listener: TcpListener, s3: Option<TcpListener>, app: &App) -> Resul
     connections.stop(signals).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn api(app: &App) -> Respond {
+    let api = Arc::new(Api::new(app.clone()));
+    Arc::new(move |peer, request| {
+        let api = api.clone();
+        async move { Ok(api.respond(&peer, request).await) }.boxed()
+    })
+}
+
+fn s3_api(app: &App) -> Respond {
+    let app = app.clone();
+    Arc::new(move |peer, request| {
+        let app = app.clone();
+        async move { Ok(s3::respond(&app, peer, request).await) }.boxed()
+    })
 }
 
 /// What a connection is for.
@@ -228,8 +244,8 @@ impl Signals {
 /// The connections that run.
 struct Connections<'a> {
     app: &'a App,
-    router: Router,
-    s3: Router,
+    http: Respond,
+    s3: Respond,
     graceful: GracefulShutdown,
     running: JoinSet<()>,
     threads: Threads,
@@ -262,11 +278,11 @@ impl Connections<'_> {
             head_timeout: settings.limits.head_timeout,
             stopping: self.app.stopping.clone(),
         };
-        let router = match face {
-            Face::Http => &self.router,
+        let respond = match face {
+            Face::Http => &self.http,
             Face::S3 => &self.s3,
         };
-        let serving = connection.serve(router.clone(), self.graceful.watcher());
+        let serving = connection.serve(respond.clone(), self.graceful.watcher());
         let (thread, seat) = self.threads.seat();
         let serving = async move {
             let _held = (admitted, seat);

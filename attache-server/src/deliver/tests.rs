@@ -13,23 +13,21 @@ use attache::attachment::NewAttachment;
 use attache::catalog::config::{CatalogConfig, CatalogUrl};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::storage::memory::MemoryStorage;
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use counting::Counting;
 use http::{Request, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tower::ServiceExt as _;
 
 use super::*;
 use crate::auth::tokens::Tokens;
 use crate::reload::{Loaded, Reloader, Source};
-use crate::router::router;
+use crate::router::Api;
 
 /// The routes, over a catalog that counts.
 struct World {
-    router: Router,
+    api: Api,
     attache: Attache,
     catalog: Arc<Counting>,
     /// Of an attachment of `page:1`.
@@ -85,7 +83,7 @@ impl World {
         let app = App::new(attache.clone(), reloader, Arc::new(tokens), None).expect("an app");
         catalog.look_ups();
         Self {
-            router: router(app),
+            api: Api::new(app),
             attache,
             catalog,
             id: uploaded.attachment.id,
@@ -108,14 +106,8 @@ impl World {
             handover: None,
             valve: Arc::default(),
         };
-        let request = request.extension(peer).body(Body::empty());
-        let request = request.expect("a request");
-        let response = self
-            .router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("a response");
+        let request = request.body(Body::empty()).expect("a request");
+        let response = self.api.respond(&peer, request).await;
         let status = response.status();
         if status == StatusCode::RANGE_NOT_SATISFIABLE {
             assert_eq!(response.headers()[CONTENT_RANGE], "bytes */10");

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use futures::future::BoxFuture;
+use axum::extract::Request;
+use axum::response::Response;
+use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use http::Version;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,7 +18,6 @@ use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 use super::peer::Peer;
 use super::socket::Socket;
@@ -39,6 +39,12 @@ const MAX_STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 512 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 
+/// What responds to the requests of a connection.
+pub(crate) type Respond = Arc<dyn Fn(Peer, Request) -> Responds + Send + Sync>;
+
+/// A response that is being made.
+pub(crate) type Responds = BoxFuture<'static, Result<Response, Infallible>>;
+
 /// A connection that was accepted.
 pub(crate) struct Accepted {
     /// It does not block, and belongs to the runtime that serves it.
@@ -56,11 +62,11 @@ pub(crate) struct Accepted {
 
 impl Accepted {
     /// Serves it to its end.
-    pub(crate) async fn serve(self, router: Router, watcher: Watcher) {
+    pub(crate) async fn serve(self, respond: Respond, watcher: Watcher) {
         let stopping = self.stopping.clone();
         let head_timeout = self.head_timeout;
         // Boxed where it is needed no more: what lasts as long as the connection is small.
-        let negotiation = Box::pin(self.negotiate(router, watcher));
+        let negotiation = Box::pin(self.negotiate(respond, watcher));
         let Some(Some(Serving {
             requested,
             streams,
@@ -93,7 +99,7 @@ impl Accepted {
     }
 
     /// Waits until it is known what the client speaks. `None` if it does not say.
-    async fn negotiate(self, router: Router, watcher: Watcher) -> Option<Serving> {
+    async fn negotiate(self, respond: Respond, watcher: Watcher) -> Option<Serving> {
         let stream = TcpStream::from_std(self.stream)
             .inspect_err(|error| tracing::warn!(%error, "cannot serve a connection"))
             .ok()?;
@@ -107,7 +113,7 @@ impl Accepted {
         };
         let http = |peer| HttpServer {
             peer,
-            router,
+            respond,
             watcher,
             head_timeout: self.head_timeout,
         };
@@ -156,7 +162,7 @@ struct Serving {
 /// What serves the requests of a connection, once it is known what it speaks.
 struct HttpServer {
     peer: Peer,
-    router: Router,
+    respond: Respond,
     watcher: Watcher,
     head_timeout: Duration,
 }
@@ -166,26 +172,16 @@ impl HttpServer {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, router) = (self.peer, self.router);
+        let (peer, respond) = (self.peer, self.respond);
         let hang_up = peer.hang_up.clone();
         let requested = Arc::new(AtomicBool::new(false));
         let streams = (version == Version::HTTP_2).then(Arc::<Streams>::default);
-        let service = hyper::service::service_fn({
-            let (requested, streams) = (requested.clone(), streams.clone());
-            move |mut request: hyper::Request<Incoming>| {
-                requested.store(true, Ordering::Relaxed);
-                request.extensions_mut().insert(peer.clone());
-                let open = streams.as_ref().map(Streams::open);
-                let response = router.clone().call(request);
-                async move {
-                    let response = response.await?;
-                    Ok::<_, Infallible>(match open {
-                        None => response,
-                        Some(open) => response.map(|body| Body::new(Responding::new(body, open))),
-                    })
-                }
-            }
-        });
+        let service = Requests {
+            peer,
+            respond,
+            requested: requested.clone(),
+            streams: streams.clone(),
+        };
         let builder = builder(version, self.head_timeout);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let served = self.watcher.watch(connection.into_owned());
@@ -197,6 +193,32 @@ impl HttpServer {
             requested,
             streams,
             ended,
+        }
+    }
+}
+
+/// The requests of a connection, as hyper hands them over.
+struct Requests {
+    peer: Peer,
+    respond: Respond,
+    requested: Arc<AtomicBool>,
+    streams: Option<Arc<Streams>>,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Responds;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Responds {
+        self.requested.store(true, Ordering::Relaxed);
+        let open = self.streams.as_ref().map(Streams::open);
+        let responds = (self.respond)(self.peer.clone(), request.map(Body::new));
+        match open {
+            None => responds,
+            Some(open) => responds
+                .map_ok(|response| response.map(|body| Body::new(Responding::new(body, open))))
+                .boxed(),
         }
     }
 }

@@ -32,9 +32,8 @@ use std::sync::Arc;
 
 use attache::storage::bucket::Key;
 use axum::body::HttpBody as _;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::Request;
 use axum::response::Response;
-use axum::{Extension, Router, middleware};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
@@ -58,20 +57,12 @@ use crate::upload::Incoming;
 /// Longest document of a request: 10,000 parts with a checksum each, or 1,000 keys of 1,024 bytes, all escaped.
 const MAX_DOCUMENT: u64 = 8 * 1024 * 1024;
 
-/// The endpoint as a service of its own.
-pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .fallback(serve)
-        .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(request_id::with_request_id))
-        .with_state(app)
+/// What the endpoint responds.
+pub(crate) async fn respond(app: &App, peer: Peer, request: Request) -> Response {
+    request_id::with_request_id(request, |request| serve(app.clone(), peer, request)).await
 }
 
-async fn serve(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Response {
+async fn serve(app: App, peer: Peer, request: Request) -> Response {
     let settings = app.settings();
     let (head, body) = request.into_parts();
     let client = peer::client(&settings.server, peer.address, &head.headers);

@@ -71,7 +71,9 @@ pub struct Attachment {
 impl Attachment {
     /// The strong entity tag (RFC 9110 section 8.8.3), from the hash of the content.
     pub fn entity_tag(&self) -> String {
-        format!("\"{}\"", &self.sha256.to_string()[..32])
+        let mut half = Hex([0; 16]);
+        half.0.copy_from_slice(&self.sha256.0[..16]);
+        format!("\"{half}\"")
     }
 }
 

@@ -11,7 +11,7 @@ use crate::attachment::{Attachment, AttachmentId, ByteRange};
 use crate::bounded::Bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::Direction;
-use crate::storage::{FileVersion, ObjectFile};
+use crate::storage::{FileVersion, Opened};
 use crate::transfer::body::{self, Body, Expected};
 use crate::transfer::budget::RELAY_BYTES;
 use crate::transfer::handover::Handover;
@@ -54,7 +54,7 @@ impl Attache {
         attachment: &Attachment,
         part: Part,
         handover: Option<&Arc<Handover>>,
-    ) -> Result<(u64, Opened)> {
+    ) -> Result<(u64, Reading)> {
         let range = match part {
             Part::Whole => None,
             Part::One(range) => Some(range),
@@ -73,7 +73,7 @@ impl Attache {
                 let body = multipart.body(open).boxed().await?;
                 return Ok((
                     length,
-                    Opened {
+                    Reading {
                         body,
                         verifies: None,
                     },
@@ -104,7 +104,7 @@ impl Attache {
         attachment: &Attachment,
         range: Option<ByteRange>,
         handover: Option<&Arc<Handover>>,
-    ) -> Result<Opened> {
+    ) -> Result<Reading> {
         let found = self.find_object(parts, attachment, range).await;
         match &found {
             Ok(_) => self.unreadable().remove(&attachment.id),
@@ -123,8 +123,8 @@ impl Attache {
         let mut crc64 = promised.filter(|_| range.is_none());
         let mut verifies = None;
         let body = match found? {
-            Found::Bytes(body) => *body,
-            Found::File(file) => {
+            Opened::Bytes { body, .. } => *body,
+            Opened::File(file) => {
                 let version = file.version();
                 let asked = range.unwrap_or(ByteRange {
                     start: 0,
@@ -148,7 +148,7 @@ impl Attache {
             crc64,
             ..Expected::default()
         });
-        Ok(Opened { body, verifies })
+        Ok(Reading { body, verifies })
     }
 
     pub(super) fn unreadable(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
@@ -164,16 +164,8 @@ impl Attache {
         parts: &Parts,
         attachment: &Attachment,
         range: Option<ByteRange>,
-    ) -> Result<Found> {
-        let found = match parts.storage.open_file(&attachment.key).await {
-            Ok(Some(file)) => Ok((file.size(), Found::File(file))),
-            Ok(None) => {
-                let object = parts.storage.get(&attachment.key, range).await;
-                object.map(|object| (object.info.size, Found::Bytes(Box::new(object.body))))
-            }
-            Err(error) => Err(error),
-        };
-        let (size, found) = match found {
+    ) -> Result<Opened> {
+        let opened = match parts.storage.open(&attachment.key, range).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since its row was read, most likely; then it is simply not there.
                 self.0.catalog.find_uncached(&attachment.id).await?;
@@ -188,23 +180,21 @@ impl Attache {
             }
             outcome => outcome?,
         };
+        let size = match &opened {
+            Opened::Bytes { size, .. } => *size,
+            Opened::File(file) => file.size(),
+        };
         // Known before the first byte leaves, so that it is an answer and not a connection that breaks.
         if size != attachment.size {
             let error = Error::internal("the store has another number of bytes than the catalog");
             return Err(lost(error, attachment));
         }
-        Ok(found)
+        Ok(opened)
     }
 }
 
-/// What the store has of an attachment.
-enum Found {
-    Bytes(Box<Body>),
-    File(ObjectFile),
-}
-
 /// Bytes on their way.
-struct Opened {
+struct Reading {
     body: Body,
     /// The file that is known to be what the catalog says once the body has come to its end.
     verifies: Option<(AttachmentId, FileVersion)>,

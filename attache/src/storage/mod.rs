@@ -62,14 +62,18 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// behind the end. A range that ends behind the end is cut.
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object>;
 
-    /// Opens an object that is a file of this machine: it costs less to read, and the kernel can send it by itself. `None` where
-    /// objects are not files.
+    /// Opens an object for those who know it already, and want nothing but its bytes: as [`get`](Self::get), for less where a store can do
+    /// it for less.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound).
-    async fn open_file(&self, _key: &ObjectKey) -> Result<Option<ObjectFile>> {
-        Ok(None)
+    /// Those of [`get`](Self::get).
+    async fn open(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Opened> {
+        let object = self.get(key, range).await?;
+        Ok(Opened::Bytes {
+            size: object.info.size,
+            body: Box::new(object.body),
+        })
     }
 
     /// What is known of an object, without its bytes; `None` if it is not there. Works for archived ones too.
@@ -332,6 +336,20 @@ pub struct Object {
     pub range: ByteRange,
     /// The bytes.
     pub body: Body,
+}
+
+/// An object of which the bytes are wanted.
+#[derive(Debug)]
+pub enum Opened {
+    /// The bytes of the range, of an object of so many.
+    Bytes {
+        /// Length of the whole.
+        size: u64,
+        /// The bytes that were asked for.
+        body: Box<Body>,
+    },
+    /// All of it, as a file of this machine: the kernel can send that by itself.
+    File(ObjectFile),
 }
 
 /// What a client is granted: to read one object, for a while, under a name and a type.

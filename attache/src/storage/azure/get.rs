@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use super::download::Download;
 use super::inner::{Inner, bare};
 use super::metadata::object_info;
+use super::open::Opened;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
 use crate::storage::{Object, ObjectInfo, resolve_range};
@@ -18,6 +19,43 @@ pub(super) async fn get(
     key: &ObjectKey,
     range: Option<ByteRange>,
 ) -> Result<Object> {
+    let answer = ask(inner, key, range).await?;
+    let opened = &answer.opened;
+    let metadata = |name: &str| opened.metadata(name);
+    let version = opened.version();
+    let version = version.as_ref().and_then(|tag| tag.to_str().ok()).map(bare);
+    let info = ObjectInfo {
+        store_tag: version,
+        ..object_info(key.clone(), answer.size, metadata, opened.md5())
+    };
+    Ok(Object {
+        info,
+        range: answer.range,
+        body: answer.body(inner, key).await?,
+    })
+}
+
+/// As [`get`], and what else the answer says is not read.
+pub(super) async fn open(
+    inner: &Arc<Inner>,
+    key: &ObjectKey,
+    range: Option<ByteRange>,
+) -> Result<crate::storage::Opened> {
+    let answer = ask(inner, key, range).await?;
+    Ok(crate::storage::Opened::Bytes {
+        size: answer.size,
+        body: Box::new(answer.body(inner, key).await?),
+    })
+}
+
+/// An answer that has what was asked for.
+struct Asked {
+    opened: Opened,
+    size: u64,
+    range: ByteRange,
+}
+
+async fn ask(inner: &Arc<Inner>, key: &ObjectKey, range: Option<ByteRange>) -> Result<Asked> {
     let opened = inner
         .open(key.as_str(), range, None)
         .await
@@ -30,26 +68,25 @@ pub(super) async fn get(
     if opened.range() != Some(wanted) {
         return Err(Error::internal("azure: the response has another range"));
     }
-    let metadata = |name: &str| opened.metadata(name);
-    let version = opened.version();
-    let version = version.as_ref().and_then(|tag| tag.to_str().ok()).map(bare);
-    let info = ObjectInfo {
-        store_tag: version,
-        ..object_info(key.clone(), size, metadata, opened.md5())
-    };
-    let resumed = Arc::new(AtomicBool::new(false));
-    let mut download = Download::new(
-        inner.clone(),
-        key.as_str().to_owned(),
-        wanted,
+    Ok(Asked {
         opened,
-        resumed.clone(),
-    );
-    // The first bytes are at hand when this returns.
-    let first = download.next().await.transpose()?;
-    Ok(Object {
-        info,
+        size,
         range: wanted,
-        body: Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed),
     })
+}
+
+impl Asked {
+    /// Its bytes, the first of which are at hand.
+    async fn body(self, inner: &Arc<Inner>, key: &ObjectKey) -> Result<Body> {
+        let resumed = Arc::new(AtomicBool::new(false));
+        let mut download = Download::new(
+            inner.clone(),
+            key.as_str().to_owned(),
+            self.range,
+            self.opened,
+            resumed.clone(),
+        );
+        let first = download.next().await.transpose()?;
+        Ok(Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed))
+    }
 }

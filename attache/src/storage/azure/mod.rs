@@ -20,8 +20,8 @@ use http::HeaderValue;
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{
-    Content, Grant, Object, ObjectInfo, Offer, Probe, PutGrant, PutOffer, Remark, Storage, Stored,
-    Vitals,
+    Content, Grant, Object, ObjectInfo, Offer, Opened, Probe, PutGrant, PutOffer, Remark, Storage,
+    Stored, Vitals,
 };
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
@@ -224,6 +224,10 @@ impl Storage for AzureStorage {
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
         get::get(&self.0, key, range).await
+    }
+
+    async fn open(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Opened> {
+        get::open(&self.0, key, range).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {

@@ -13,7 +13,9 @@ use futures::stream::BoxStream;
 
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
-use super::{Content, Grant, Object, ObjectFile, ObjectInfo, Offer, Probe, Storage, Stored};
+use super::{
+    Content, Grant, Object, ObjectInfo, Offer, Opened, Probe, Storage, Stored, resolve_range,
+};
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::config::value::FilePath;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,8 +99,10 @@ impl Storage for LocalStorage {
         read::get(&self.place, key, range).await
     }
 
-    async fn open_file(&self, key: &ObjectKey) -> Result<Option<ObjectFile>> {
-        read::open(&self.place, key).await.map(Some)
+    async fn open(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Opened> {
+        let file = read::open(&self.place, key).await?;
+        resolve_range(range, file.size())?;
+        Ok(Opened::File(file))
     }
 
     async fn write_facts(

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 
 use crate::error::ErrorKind;
+use crate::storage::Opened;
 use crate::testing::objects::{
     BLOCK, Store, assert_absent, assert_nothing_runs, fresh_key, get, pattern, poll_at_most, put,
     range, slice,
@@ -54,28 +55,43 @@ pub async fn a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut(store:
     }
 }
 
-pub async fn an_object_that_is_a_file_has_its_bytes_and_another_version_once_it_is_another_one(
+pub async fn open_has_the_bytes_of_get_and_a_file_another_version_once_it_is_another_one(
     store: &Store,
 ) {
     let (key, bytes) = (fresh_key(), pattern(2 * BLOCK + 5, 3));
     put(&**store, &key, &bytes).await.expect("put");
-    // Where objects are not files, there is none of them.
-    let Some(file) = store.open_file(&key).await.expect("opened") else {
-        return;
+    let opened = async || store.open(&key, None).await;
+    let file = match opened().await.expect("opened") {
+        Opened::File(file) => file,
+        Opened::Bytes { size, body } => {
+            assert_eq!(size, bytes.len() as u64);
+            assert!(body.collect(bytes.len()).await.expect("read") == bytes);
+            let wanted = range(1, BLOCK + 2);
+            let part = store.open(&key, Some(wanted)).await.expect("opened");
+            let Opened::Bytes { size, body } = part else {
+                panic!("once a file, and once not");
+            };
+            assert_eq!(size, bytes.len() as u64, "of the whole");
+            let part = body.collect(bytes.len()).await.expect("read");
+            assert!(part == slice(&bytes, wanted));
+            return;
+        }
     };
     assert_eq!(file.size(), bytes.len() as u64);
     for wanted in [range(0, file.size()), range(1, BLOCK + 2)] {
         let part = file.bytes(wanted).collect(bytes.len()).await;
         assert!(part.expect("read") == slice(&bytes, wanted), "{wanted:?}");
     }
-    let again = store.open_file(&key).await.expect("opened");
-    assert_eq!(again.expect("a file").version(), file.version());
+    let version = async || match opened().await {
+        Ok(Opened::File(file)) => Ok(file.version()),
+        Ok(Opened::Bytes { .. }) => panic!("once a file, and once not"),
+        Err(error) => Err(error.kind()),
+    };
+    assert_eq!(version().await, Ok(file.version()));
     store.delete(&key).await.expect("deleted");
-    let error = store.open_file(&key).await.expect_err("absent");
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(version().await, Err(ErrorKind::NotFound));
     put(&**store, &key, &bytes).await.expect("put again");
-    let other = store.open_file(&key).await.expect("opened");
-    assert_ne!(other.expect("a file").version(), file.version());
+    assert_ne!(version().await, Ok(file.version()));
 }
 
 pub async fn get_of_an_absent_object_is_not_found(store: &Store) {

@@ -88,7 +88,7 @@ macro_rules! __storage_suite {
             get {
                 get_returns_what_was_put_whole_and_any_range
                 a_range_behind_the_end_is_bad_range_and_one_across_it_is_cut
-                an_object_that_is_a_file_has_its_bytes_and_another_version_once_it_is_another_one
+                open_has_the_bytes_of_get_and_a_file_another_version_once_it_is_another_one
                 get_of_an_absent_object_is_not_found
                 readers_at_once_do_not_disturb_each_other
                 dropping_a_get_frees_the_storage
