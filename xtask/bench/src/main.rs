@@ -1,19 +1,23 @@
 //! attache beside its peers, in one run: `cargo xtask bench` builds what this needs, and runs it.
 //!
 //! Modules: `process` (what the operating system says of programs), `load` (requests over connections that are kept),
-//! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `cases` (what is
-//! measured, and how often), `stage` (the rounds), `holding` (memory, descriptors),
-//! `s3` (the S3 endpoint and its peer), `document` and `plot` (what is told).
+//! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `plan` (what a run
+//! does), `cases` (what is measured in every round), `stage` (the rounds), `holding` (memory, descriptors),
+//! `s3` (the S3 endpoint and its peer), `document`, `targets`, `memory`, `figures` and `plot` (what is told).
 
 mod cases;
 mod clients;
 mod document;
+mod figures;
 mod holding;
 mod load;
+mod memory;
+mod plan;
 mod plot;
 mod process;
 mod s3;
 mod stage;
+mod targets;
 mod world;
 
 use std::path::PathBuf;
@@ -72,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 async fn bench(flags: &[&str]) -> Outcome<()> {
-    let plan = cases::Plan::parse(flags)?;
+    let plan = plan::Plan::parse(flags)?;
     let places = Places::from_environment()?;
     let results = stage::measure(&plan, &places).await?;
     document::write(&plan, &places, &results)

@@ -16,8 +16,9 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL};
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
 use crate::load::{self, Load, Wants};
+use crate::plan::Plan;
 use crate::process::{Process, free_address};
 use crate::stage::{Results, Running, Stage, unless_broken};
 use crate::world::{CONTAINER, Peer, World};

@@ -9,9 +9,10 @@ use fake_azure::fill_pattern;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL};
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
 use crate::holding::{Left, Slow};
 use crate::load::{self, Load, Wants};
+use crate::plan::Plan;
 use crate::process::Process;
 use crate::s3::{AccessKey, Uploads};
 use crate::world::{CONTAINER, Peer, World};
