@@ -11,6 +11,8 @@ mod document;
 mod figures;
 mod holding;
 mod load;
+mod load_h2;
+mod local;
 mod memory;
 mod plan;
 mod plot;

@@ -6,6 +6,48 @@ use crate::Outcome;
 use crate::cases::{Case, MIB};
 use crate::world::Peer;
 
+/// Something that is measured in a way of its own, besides the rounds of cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Starting, memory, slow readers.
+    Rest,
+    /// Many large S3 uploads at once.
+    S3Uploads,
+    /// Requests over many attachments, with nothing cached.
+    Many,
+    /// How long requests take at half of the most that a peer can do.
+    Latency,
+    /// Costs at more and more streams, larger and larger relays, more and more rows.
+    Streams,
+    Sizes,
+    Rows,
+}
+
+impl Part {
+    const ALL: [Self; 7] = [
+        Self::Rest,
+        Self::S3Uploads,
+        Self::Many,
+        Self::Latency,
+        Self::Streams,
+        Self::Sizes,
+        Self::Rows,
+    ];
+
+    /// A word for flags.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::S3Uploads => "s3-uploads",
+            Self::Many => "many",
+            Self::Latency => "latency",
+            Self::Streams => "streams",
+            Self::Sizes => "sizes",
+            Self::Rows => "rows",
+        }
+    }
+}
+
 /// What to run.
 pub struct Plan {
     pub quick: bool,
@@ -13,10 +55,8 @@ pub struct Plan {
     pub cases: Vec<Case>,
     /// Words of peers that take part besides attache; all if there are none.
     peers: Vec<String>,
-    /// Whether the cases of memory and of starting run, too.
-    pub rest: bool,
-    /// Whether many large S3 uploads at once do.
-    pub uploads: bool,
+    /// What runs besides the rounds.
+    parts: Vec<Part>,
     /// Another attache, measured beside this one: a change is judged in one run.
     pub before: Option<PathBuf>,
     /// As it was asked for, to be repeated.
@@ -30,8 +70,7 @@ impl Plan {
             rounds: 0,
             cases: Case::ALL.to_vec(),
             peers: Vec::new(),
-            rest: true,
-            uploads: true,
+            parts: Part::ALL.to_vec(),
             before: None,
             command: ["cargo xtask bench"]
                 .iter()
@@ -57,15 +96,16 @@ impl Plan {
                 "--peers" => plan.peers = value.split(',').map(str::to_owned).collect(),
                 "--cases" => {
                     let wanted: Vec<&str> = value.split(',').collect();
-                    plan.cases.retain(|case| wanted.contains(&case.word()));
-                    plan.rest = wanted.contains(&"rest");
-                    plan.uploads = wanted.contains(&"s3-uploads");
+                    plan.cases
+                        .retain(|case| wanted.iter().any(|word| is_of(case.word(), word)));
+                    plan.parts
+                        .retain(|part| wanted.iter().any(|word| is_of(part.word(), word)));
                 }
                 _ => return Err(format!("unknown flag {flag:?}").into()),
             }
         }
         if plan.rounds == 0 {
-            plan.rounds = if plan.quick { 3 } else { 5 };
+            plan.rounds = if plan.quick { 3 } else { 7 };
         }
         Ok(plan)
     }
@@ -90,10 +130,14 @@ impl Plan {
         if self.quick { 16 } else { 40 }
     }
 
+    pub fn does(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
     pub fn takes_part(&self, peer: Peer) -> bool {
         match peer {
-            Peer::Attache | Peer::AttacheS3 | Peer::AttacheS3Azure => true,
-            Peer::AttacheBefore | Peer::AttacheS3Before => self.before.is_some(),
+            Peer::Attache | Peer::AttacheLocal | Peer::AttacheS3 | Peer::AttacheS3Azure => true,
+            _ if peer.is_before() => self.before.is_some(),
             _ => {
                 self.peers.is_empty()
                     || self
@@ -103,4 +147,10 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether `wanted` names the case `word`, or its family: `local` is all of `local-relay-4k` and its siblings.
+fn is_of(word: &str, wanted: &str) -> bool {
+    word.strip_prefix(wanted)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

@@ -130,6 +130,7 @@ impl Stage<'_> {
         let heads = signed(server, method, stored, if large { LARGE } else { SMALL })?;
         Ok(Load {
             address: server.address,
+            h2: false,
             connections: CONNECTIONS,
             requests,
             head: Arc::new(move |turn| {
@@ -139,11 +140,7 @@ impl Stage<'_> {
             wants: match case {
                 Case::S3Redirect => Wants::Status(302),
                 _ if case.is_upload() => Wants::Status(200),
-                _ => Wants::Bytes {
-                    status: 200,
-                    offset: 0,
-                    length: size,
-                },
+                _ => Wants::whole(size),
             },
         })
     }
@@ -182,6 +179,7 @@ impl Stage<'_> {
         let heads = signed(&server, "PUT", 100 * MIB, count)?;
         load::run(&Load {
             address: server.address,
+            h2: false,
             connections: usize::try_from(count)?,
             requests: count,
             head: Arc::new(move |turn| heads[usize::try_from(turn).unwrap_or(0)].clone()),

@@ -12,7 +12,8 @@ use tokio::process::Command;
 use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
 use crate::holding::{Left, Slow};
 use crate::load::{self, Load, Wants};
-use crate::plan::Plan;
+use crate::local;
+use crate::plan::{Part, Plan};
 use crate::process::Process;
 use crate::s3::{AccessKey, Uploads};
 use crate::world::{CONTAINER, Peer, World};
@@ -61,12 +62,16 @@ pub struct Running {
     pub key: Option<AccessKey>,
 }
 
-const SERVERS: [Peer; 12] = [
+const SERVERS: [Peer; 16] = [
     Peer::Attache,
     Peer::AttacheBefore,
     Peer::AttacheWithoutMd5,
+    Peer::AttacheLocal,
+    Peer::AttacheLocalBefore,
     Peer::Nginx,
     Peer::NginxLarge,
+    Peer::NginxH2,
+    Peer::NginxLocal,
     Peer::Rclone,
     Peer::NodeSingleton,
     Peer::NodeRequest,
@@ -89,8 +94,19 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
             continue;
         }
         let server = world.serve(peer, places, &format!("{peer:?}"))?;
-        if matches!(peer, Peer::Attache | Peer::AttacheBefore) {
-            stored.insert(peer, store(server.address, plan).await?);
+        match peer {
+            Peer::Attache | Peer::AttacheBefore => {
+                let sizes = [64 * KIB, MIB, 100 * MIB, plan.large()];
+                stored.insert(peer, store(server.address, &sizes).await?);
+            }
+            Peer::AttacheLocal | Peer::AttacheLocalBefore => {
+                stored.insert(peer, store(server.address, &local::SIZES).await?);
+            }
+            Peer::NginxLocal => {
+                let folder = world.folder.join(format!("{peer:?}"));
+                local::lay_out(&folder, &stored[&Peer::AttacheLocal])?;
+            }
+            _ => {}
         }
         running.insert(peer, server);
     }
@@ -149,10 +165,10 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
         results.peak.insert(peer, server.process.peak());
         results.after.insert(peer, server.process.resident());
     }
-    if plan.rest {
+    if plan.does(Part::Rest) {
         stage.rest(&mut results).await?;
     }
-    if plan.uploads {
+    if plan.does(Part::S3Uploads) {
         stage.s3_uploads(&mut results).await?;
     }
     results.seconds = begun.elapsed().as_secs_f64();
@@ -171,20 +187,21 @@ pub fn unless_broken<T>(what: &str, peer: Peer, outcome: Outcome<T>) -> Outcome<
 }
 
 /// Stores what is read later.
-async fn store(address: SocketAddr, plan: &Plan) -> Outcome<Stored> {
+async fn store(address: SocketAddr, sizes: &[u64]) -> Outcome<Stored> {
     let mut stored = Stored::default();
     let mut small = Vec::new();
     for _ in 0..SMALL {
         small.push(store_one(address, 4 * KIB).await?);
     }
     stored.small = Arc::new(small);
-    for size in [64 * KIB, MIB, 100 * MIB, plan.large()] {
-        stored.by_size.insert(size, store_one(address, size).await?);
+    for size in sizes {
+        let name = store_one(address, *size).await?;
+        stored.by_size.insert(*size, name);
     }
     Ok(stored)
 }
 
-async fn store_one(address: SocketAddr, size: u64) -> Outcome<String> {
+pub async fn store_one(address: SocketAddr, size: u64) -> Outcome<String> {
     let mut connection = load::Connection::open(address).await?;
     connection.send(UPLOAD, size).await?;
     let body = connection.receive_body(201).await?;
@@ -213,57 +230,50 @@ impl Stage<'_> {
         server: &Running,
         round: usize,
     ) -> Outcome<Sample> {
-        let size = case.size(self.plan);
         let requests = case.requests(peer, self.plan);
         let load = if server.key.is_some() {
             self.s3_load(case, server, requests)?
         } else {
-            Load {
-                address: server.address,
-                connections: CONNECTIONS,
-                requests,
-                head: self.head(case, peer, round),
-                sends: if case.is_upload() { size } else { 0 },
-                wants: match case {
-                    Case::Redirect | Case::S3Redirect => Wants::Status(302),
-                    Case::Url => Wants::Status(200),
-                    Case::Range64K => Wants::Bytes {
-                        status: 206,
-                        offset: self.plan.large() / 2,
-                        length: size,
-                    },
-                    _ if case.is_upload() => Wants::Status(201),
-                    _ => Wants::Bytes {
-                        status: 200,
-                        offset: 0,
-                        length: size,
-                    },
-                },
-            }
+            self.load_of(case, peer, server, round)
         };
         // Connections and code are warm; what is measured is the steady state.
-        let warm = Load {
-            requests: load.requests.min(200),
-            ..load.clone()
-        };
-        if !case.is_large() {
-            load::run(&warm).await?;
-        }
-        let before = server.process.cpu();
-        let took = load::run(&load)
+        let warm = if case.is_large() { 0 } else { 200 };
+        measured(server, &load, warm)
             .await
-            .map_err(|error| format!("{}, {}: {error}", case.word(), peer.name()))?;
-        Ok(Sample {
-            cpu: server.process.cpu() - before,
-            wall: took.wall.as_secs_f64(),
-            requests: load.requests,
-        })
+            .map_err(|error| format!("{}, {}: {error}", case.word(), peer.name()).into())
+    }
+
+    /// The load of a case that speaks no S3.
+    pub fn load_of(&self, case: Case, peer: Peer, server: &Running, round: usize) -> Load {
+        let size = case.size(self.plan);
+        Load {
+            address: server.address,
+            h2: case.is_h2(),
+            connections: case.connections(),
+            requests: case.requests(peer, self.plan),
+            head: self.head(case, peer, round),
+            sends: if case.is_upload() { size } else { 0 },
+            wants: match case.like() {
+                Case::Redirect | Case::S3Redirect => Wants::Status(302),
+                Case::Url => Wants::Status(200),
+                Case::Range64K => Wants::Bytes {
+                    status: 206,
+                    offset: self.plan.large() / 2,
+                    length: size,
+                },
+                _ if case.is_upload() => Wants::Status(201),
+                _ => Wants::whole(size),
+            },
+        }
     }
 
     pub fn stored(&self, peer: Peer) -> &Stored {
-        self.stored
-            .get(&peer)
-            .unwrap_or(&self.stored[&Peer::Attache])
+        let by = match peer {
+            Peer::NginxLocal => Peer::AttacheLocal,
+            peer if self.stored.contains_key(&peer) => peer,
+            _ => Peer::Attache,
+        };
+        &self.stored[&by]
     }
 
     pub fn head(
@@ -273,6 +283,7 @@ impl Stage<'_> {
         round: usize,
     ) -> Arc<dyn Fn(u64) -> String + Send + Sync> {
         let stored = self.stored(peer);
+        let case = case.like();
         let names = match case {
             Case::Redirect | Case::S3Redirect | Case::Url | Case::Relay4K => stored.small.clone(),
             _ if case.is_upload() => Arc::default(),
@@ -289,10 +300,7 @@ impl Stage<'_> {
             }
             _ => String::new(),
         };
-        let ours = matches!(
-            peer,
-            Peer::Attache | Peer::AttacheBefore | Peer::AttacheWithoutMd5
-        );
+        let ours = peer.is_attache();
         Arc::new(move |turn| {
             if case.is_upload() {
                 return match ours {
@@ -304,14 +312,12 @@ impl Stage<'_> {
                 };
             }
             let name = &names[usize::try_from(turn).unwrap_or(0) % names.len()];
-            let start = match (case, ours, peer) {
-                (Case::Redirect | Case::S3Redirect, true, _) => format!("GET /attachment/{name}"),
-                (Case::Url, true, _) => format!("POST /v1/attachments/{name}/url"),
-                (_, true, _) => format!("GET /attachment/{name}?via=relay"),
+            let start = match (case, ours) {
+                (Case::Redirect | Case::S3Redirect, true) => format!("GET /attachment/{name}"),
+                (Case::Url, true) => format!("POST /v1/attachments/{name}/url"),
                 (Case::Redirect, ..) => format!("GET /redirect/user/{name}.bin"),
                 (Case::Url, ..) => format!("POST /url/user/{name}.bin"),
-                (_, _, Peer::Rclone) => format!("GET /user/{name}.bin"),
-                _ => format!("GET /relay/user/{name}.bin"),
+                _ => format!("GET {}", relay_path(peer, name)),
             };
             format!("{start} HTTP/1.1\r\nhost: a\r\n{range}")
         })
@@ -372,6 +378,34 @@ impl Stage<'_> {
             wall: number("wall"),
             requests,
         })
+    }
+}
+
+/// Sends a load, and `warm` requests of it ahead, and tells what it cost `server`.
+pub async fn measured(server: &Running, load: &Load, warm: u64) -> Outcome<Sample> {
+    if warm > 0 {
+        let warm = Load {
+            requests: load.requests.min(warm),
+            ..load.clone()
+        };
+        load::run(&warm).await?;
+    }
+    let before = server.process.cpu();
+    let took = load::run(load).await?;
+    Ok(Sample {
+        cpu: server.process.cpu() - before,
+        wall: took.wall.as_secs_f64(),
+        requests: load.requests,
+    })
+}
+
+/// Where a peer relays what attache has stored as `name`.
+pub fn relay_path(peer: Peer, name: &str) -> String {
+    match peer {
+        _ if peer.is_attache() => format!("/attachment/{name}?via=relay"),
+        Peer::NginxLocal => format!("/local/user/{name}.bin"),
+        Peer::Rclone => format!("/user/{name}.bin"),
+        _ => format!("/relay/user/{name}.bin"),
     }
 }
 
