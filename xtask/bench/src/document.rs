@@ -7,6 +7,7 @@ use std::process::Command;
 use time::OffsetDateTime;
 
 use crate::cases::{CONNECTIONS, Case, SMALL};
+use crate::curves::curves;
 use crate::figures::{Cost, cost, kib, median, name_of, sentence, tenths_of_kib};
 use crate::memory::memory;
 use crate::plan::Plan;
@@ -30,6 +31,7 @@ pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
         }
     }
     s3::uploads(&mut text, plan, results);
+    curves(&mut text, plan, &results.curves, &folder)?;
     memory(&mut text, plan, results, &folder)?;
     machine(&mut text, places)?;
     std::fs::write(&places.out, text)?;
@@ -303,7 +305,9 @@ fn machine(text: &mut String, places: &Places) -> Outcome<()> {
          `cargo xtask bench` installs what is missing after saying so (nginx, rclone; Node.js has to be there), builds attache as \
          it is released, runs everything, and writes this file. `--quick` is smaller and writes to \
          `target/bench/performance.md`; `--out FILE` writes elsewhere; `--cases redirect,relay-4k` and `--peers nginx,hyper` \
-         choose (`rest` is starting, memory and slow readers, `s3-uploads` S3 uploads at once); `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
+         choose (the name of a plot is that of its case; a first word such as `relay`, `local`, `wide` or `h2` is all of its family; `rest` is starting, \
+         memory and slow readers, `s3-uploads` S3 uploads at once, `many` many attachments, `latency` the time of requests, and `streams`, \
+         `sizes` and `rows` are costs that grow); `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
     );
     Ok(())
 }

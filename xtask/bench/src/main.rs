@@ -6,9 +6,12 @@
 //! `s3` (the S3 endpoint and its peer), `document`, `targets`, `memory`, `figures` and `plot` (what is told).
 
 mod cases;
+mod catalog;
 mod clients;
+mod curves;
 mod document;
 mod figures;
+mod growth;
 mod holding;
 mod load;
 mod load_h2;

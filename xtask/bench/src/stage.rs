@@ -1,6 +1,7 @@
 //! The rounds: every case on every peer in turn, and what it took.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
+use crate::growth::Curves;
 use crate::holding::{Left, Slow};
 use crate::load::{self, Load, Wants};
 use crate::local;
@@ -27,6 +29,17 @@ pub struct Sample {
     pub requests: u64,
 }
 
+impl fmt::Display for Sample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cpu,
+            wall,
+            requests,
+        } = self;
+        write!(out, "{cpu:.2} s CPU, {wall:.2} s for {requests} requests")
+    }
+}
+
 /// Everything that was measured.
 #[derive(Default)]
 pub struct Results {
@@ -42,6 +55,7 @@ pub struct Results {
     pub slow: HashMap<Peer, Slow>,
     pub left: HashMap<Peer, Left>,
     pub uploads: HashMap<Peer, Uploads>,
+    pub curves: Curves,
     /// Who did not get through a round.
     pub broken: Vec<(Case, Peer)>,
     pub seconds: f64,
@@ -143,15 +157,8 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
                     results.broken.push((*case, peer));
                     continue;
                 };
-                eprintln!(
-                    "bench: round {}, {}, {}: {:.2} s CPU, {:.2} s for {} requests",
-                    round + 1,
-                    case.word(),
-                    peer.name(),
-                    sample.cpu,
-                    sample.wall,
-                    sample.requests
-                );
+                let (round, peer_name) = (round + 1, peer.name());
+                eprintln!("bench: round {round}, {what}, {peer_name}: {sample}");
                 results
                     .samples
                     .entry((*case, peer))
@@ -171,6 +178,7 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
     if plan.does(Part::S3Uploads) {
         stage.s3_uploads(&mut results).await?;
     }
+    stage.growth(&mut results).await?;
     results.seconds = begun.elapsed().as_secs_f64();
     Ok(results)
 }
@@ -182,7 +190,8 @@ pub fn unless_broken<T>(what: &str, peer: Peer, outcome: Outcome<T>) -> Outcome<
             eprintln!("bench: {what}, {}: {error}", peer.name());
             Ok(None)
         }
-        outcome => outcome.map(Some),
+        Err(error) => Err(format!("{what}, {}: {error}", peer.name()).into()),
+        Ok(value) => Ok(Some(value)),
     }
 }
 
@@ -238,9 +247,7 @@ impl Stage<'_> {
         };
         // Connections and code are warm; what is measured is the steady state.
         let warm = if case.is_large() { 0 } else { 200 };
-        measured(server, &load, warm)
-            .await
-            .map_err(|error| format!("{}, {}: {error}", case.word(), peer.name()).into())
+        measured(server, &load, warm).await
     }
 
     /// The load of a case that speaks no S3.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::cases::{Case, KIB, MIB};
 use crate::figures::{cost, kib, mib};
+use crate::growth::{Growth, MILLION};
 use crate::plan::Plan;
 use crate::stage::Results;
 use crate::world::Peer;
@@ -155,6 +156,17 @@ fn all_targets(plan: &Plan, results: &Results) -> Vec<Target> {
             bound: "at most 48 KiB".to_owned(),
             measured: kib(slow.bytes_each),
             met: slow.bytes_each <= 48 * KIB,
+        });
+    }
+    let listing = results.curves.get(&(Growth::Listing, Peer::Attache));
+    if let Some(samples) = listing.and_then(|curve| curve.get(&MILLION)) {
+        let page = Growth::Listing.value(samples);
+        targets.push(Target {
+            word: "listing",
+            what: "CPU of a page of 100 of a million attachments".to_owned(),
+            bound: "at most 150 µs".to_owned(),
+            measured: format!("{page:.0} µs"),
+            met: page <= 150.0,
         });
     }
     if let Some(private) = results.idle_private.get(&Peer::Attache) {

@@ -21,7 +21,7 @@ use crate::{Outcome, Places};
 pub const CONTAINER: &str = "files";
 
 /// Somebody who is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     Attache,
     AttacheBefore,
