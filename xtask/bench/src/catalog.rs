@@ -13,7 +13,7 @@ use crate::Outcome;
 
 /// A catalog that is filled by copies of one row.
 pub struct Catalog {
-    pub path: PathBuf,
+    path: PathBuf,
     /// The attachment that attache stored.
     pub model: String,
     /// Rows, with that of the model.
@@ -93,7 +93,7 @@ fn copy_statement(connection: &Connection) -> Outcome<String> {
 }
 
 /// The key that attache gives to an attachment without an owner whose name ends in `.bin`.
-pub fn key_of(id: &str) -> String {
+fn key_of(id: &str) -> String {
     format!("user/{id}.bin")
 }
 

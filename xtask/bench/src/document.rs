@@ -9,6 +9,8 @@ use time::OffsetDateTime;
 use crate::cases::{CONNECTIONS, Case, SMALL};
 use crate::curves::curves;
 use crate::figures::{Cost, cost, kib, median, name_of, sentence, tenths_of_kib};
+use crate::latency::latency;
+use crate::many::many;
 use crate::memory::memory;
 use crate::plan::Plan;
 use crate::plot::{Bar, bars};
@@ -31,8 +33,10 @@ pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
         }
     }
     s3::uploads(&mut text, plan, results);
-    curves(&mut text, plan, &results.curves, &folder)?;
     memory(&mut text, plan, results, &folder)?;
+    many(&mut text, plan, &results.many);
+    latency(&mut text, plan, &results.waits);
+    curves(&mut text, plan, &results.curves, &folder)?;
     machine(&mut text, places)?;
     std::fs::write(&places.out, text)?;
     eprintln!("bench: wrote {}", places.out.display());

@@ -243,7 +243,7 @@ fn listing(server: &Running, page: Vec<u8>, quick: bool) -> Load {
 }
 
 /// Redirects of attachments at random, others in each round.
-pub fn redirects(server: &Running, rows: u64, round: usize, quick: bool) -> Load {
+fn redirects(server: &Running, rows: u64, round: usize, quick: bool) -> Load {
     let requests = if quick { 10_000 } else { 40_000 };
     let head = move |turn| {
         let id = Catalog::any(rows, mixed(round as u64) ^ turn);

@@ -38,7 +38,7 @@ pub fn lay_out(folder: &Path, stored: &Stored) -> Outcome<()> {
 }
 
 /// A file with `size` bytes of the pattern.
-pub fn write_pattern(path: &Path, size: u64) -> Outcome<()> {
+fn write_pattern(path: &Path, size: u64) -> Outcome<()> {
     let mut file = fs::File::create(path)?;
     let mut piece = vec![0; usize::try_from(size.min(MIB))?];
     let mut written = 0;
@@ -52,7 +52,7 @@ pub fn write_pattern(path: &Path, size: u64) -> Outcome<()> {
 }
 
 /// Below the folder of the nginx.
-pub const FILES: &str = "files";
+const FILES: &str = "files";
 
 /// nginx as a server of files, by the two settings that its manual advises for them
 /// (<https://nginx.org/en/docs/http/ngx_http_core_module.html#sendfile>). The descriptors are opened anew for each request, as

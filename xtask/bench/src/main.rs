@@ -1,9 +1,14 @@
 //! attache beside its peers, in one run: `cargo xtask bench` builds what this needs, and runs it.
 //!
-//! Modules: `process` (what the operating system says of programs), `load` (requests over connections that are kept),
-//! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `plan` (what a run
-//! does), `cases` (what is measured in every round), `stage` (the rounds), `holding` (memory, descriptors),
-//! `s3` (the S3 endpoint and its peer), `document`, `targets`, `memory`, `figures` and `plot` (what is told).
+//! Modules:
+//!
+//! - what there is: `plan` (what a run does), `cases` (what is measured in every round), `world` (the stand-in for Azure, and every
+//!   peer in front of it), `local` (files on disk), `catalog` (very many rows)
+//! - what is done: `load`, `load_h2`, `load_open` (requests over connections that are kept, over HTTP/2, and when they are due),
+//!   `clients` (loops without a server), `process` (what the operating system says of programs)
+//! - what is measured: `stage` (the rounds), `holding` (memory, descriptors), `s3` (the S3 endpoint and its peer), `many` (many
+//!   attachments, nothing cached), `latency` (waiting at half load), `growth` (costs that grow)
+//! - what is told: `document`, `targets`, `memory`, `curves`, `figures`, `plot`
 
 mod cases;
 mod catalog;
@@ -13,9 +18,12 @@ mod document;
 mod figures;
 mod growth;
 mod holding;
+mod latency;
 mod load;
 mod load_h2;
+mod load_open;
 mod local;
+mod many;
 mod memory;
 mod plan;
 mod plot;

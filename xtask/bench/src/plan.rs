@@ -13,7 +13,7 @@ pub enum Part {
     Rest,
     /// Many large S3 uploads at once.
     S3Uploads,
-    /// Requests over many attachments, with nothing cached.
+    /// Requests over many attachments, with their catalog in no cache.
     Many,
     /// How long requests take at half of the most that a peer can do.
     Latency,
@@ -128,6 +128,20 @@ impl Plan {
     /// Large uploads at the same time.
     pub fn uploads_at_once(&self) -> u64 {
         if self.quick { 16 } else { 40 }
+    }
+
+    /// Attachments of which none is cached, and requests of them in a round.
+    pub fn many(&self) -> u64 {
+        if self.quick { 20_000 } else { 100_000 }
+    }
+
+    pub fn many_requests(&self) -> u64 {
+        self.many() / 5
+    }
+
+    /// How long requests come when they are due.
+    pub fn latency_seconds(&self) -> f64 {
+        if self.quick { 1.0 } else { 2.0 }
     }
 
     pub fn does(&self, part: Part) -> bool {

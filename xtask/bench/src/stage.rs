@@ -13,8 +13,10 @@ use tokio::process::Command;
 use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
 use crate::growth::Curves;
 use crate::holding::{Left, Slow};
+use crate::latency::Waits;
 use crate::load::{self, Load, Wants};
 use crate::local;
+use crate::many::Cold;
 use crate::plan::{Part, Plan};
 use crate::process::Process;
 use crate::s3::{AccessKey, Uploads};
@@ -55,6 +57,8 @@ pub struct Results {
     pub slow: HashMap<Peer, Slow>,
     pub left: HashMap<Peer, Left>,
     pub uploads: HashMap<Peer, Uploads>,
+    pub many: Cold,
+    pub waits: Waits,
     pub curves: Curves,
     /// Who did not get through a round.
     pub broken: Vec<(Case, Peer)>,
@@ -102,8 +106,9 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
     let mut running = HashMap::new();
     let mut stored = HashMap::new();
     for peer in SERVERS {
-        let used =
-            plan.cases.iter().any(|case| case.peers().contains(&peer)) || peer == Peer::Attache;
+        // What these have stored is read by what is measured besides the rounds, too.
+        let used = matches!(peer, Peer::Attache | Peer::AttacheBefore)
+            || plan.cases.iter().any(|case| case.peers().contains(&peer));
         if !used || !plan.takes_part(peer) {
             continue;
         }
@@ -178,6 +183,12 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
     if plan.does(Part::S3Uploads) {
         stage.s3_uploads(&mut results).await?;
     }
+    if plan.does(Part::Many) {
+        stage.many(&mut results.many).await?;
+    }
+    if plan.does(Part::Latency) {
+        stage.latency(&mut results.waits).await?;
+    }
     stage.growth(&mut results).await?;
     results.seconds = begun.elapsed().as_secs_f64();
     Ok(results)
@@ -211,7 +222,11 @@ async fn store(address: SocketAddr, sizes: &[u64]) -> Outcome<Stored> {
 }
 
 pub async fn store_one(address: SocketAddr, size: u64) -> Outcome<String> {
-    let mut connection = load::Connection::open(address).await?;
+    store_on(&mut load::Connection::open(address).await?, size).await
+}
+
+/// Stores an attachment of `size` bytes of the pattern. Its id.
+pub async fn store_on(connection: &mut load::Connection, size: u64) -> Outcome<String> {
     connection.send(UPLOAD, size).await?;
     let body = connection.receive_body(201).await?;
     let attachment: Value = serde_json::from_slice(&body)?;
@@ -232,7 +247,8 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    async fn load(
+    /// One round of a case.
+    pub async fn load(
         &self,
         case: Case,
         peer: Peer,
