@@ -116,7 +116,9 @@ impl Growth {
                 "As many connections as streams, each with one relay of 16 MiB after another; the bytes of all together are the same at \
                  each number of streams."
             }
-            Self::Sizes => "Over 16 connections, or one where one request takes a second.",
+            Self::Sizes => {
+                "Over 16 connections, or as many as there are requests where large ones are fewer."
+            }
             Self::Listing => {
                 "The newest 100 attachments (`GET /v1/attachments?limit=100`). Rows are copies of one that attache wrote, put into the \
                  catalog while it was stopped; each response is compared with the first, and that with the rows."

@@ -89,7 +89,9 @@ pub fn lines(title: &str, axis: &str, ticks: &[(f64, String)], lines: &[Line]) -
          <text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{0}</text>\n",
         escape(title)
     );
-    for y in round_values(low, high) {
+    // Over many powers of ten, these alone.
+    let many = high / low > 2000.0;
+    for y in round_values(low, high).filter(|y| !many || is_power(*y)) {
         let at = y_of(y);
         // Writing into a string does not fail.
         let _ = writeln!(
@@ -185,10 +187,20 @@ fn round_values(low: f64, high: f64) -> impl Iterator<Item = f64> {
         .filter(move |value| *value * slack >= low && *value <= high * slack)
 }
 
+fn is_power(value: f64) -> bool {
+    (value.log10() - value.log10().round()).abs() < 1e-9
+}
+
 /// A round value, without zeros that say nothing.
 fn plain(value: f64) -> String {
+    let (value, unit) = match value {
+        1e6.. => (value / 1e6, " M"),
+        1e3.. => (value / 1e3, " k"),
+        _ => (value, ""),
+    };
     let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{unit}")
 }
 
 fn escape(text: &str) -> String {
