@@ -25,7 +25,8 @@ cargo xtask <command>
                   installs what attache is measured beside, builds a release, measures, and writes docs/performance.md
                   and the table of the README;
                   --quick is smaller and writes target/bench/performance.md. --out FILE, --rounds N,
-                  --cases redirect,relay-4k,...,rest,s3-uploads, --peers nginx,rclone,..., --before BINARY (another attache)
+                  --cases redirect,relay-4k,local,wide,h2,...,rest,s3-uploads,
+                  many,latency,streams,sizes,rows, --peers nginx,rclone,..., --before BINARY (another attache)
   soak [--minutes N] [--debug]
                   builds a release (or debug) server and lets users, faults and reloads loose on it for N minutes (10);
                   fails if memory, descriptors or streams grow. Picture and figures in target/soak

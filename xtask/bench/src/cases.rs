@@ -1,15 +1,16 @@
-//! What is measured, on whom, and how often.
+//! What is measured in every round, and on whom.
 
-use std::path::PathBuf;
-
-use crate::Outcome;
+use crate::plan::Plan;
 use crate::world::Peer;
 
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
 
-/// Connections of every load.
+/// Connections of every load that says nothing else.
 pub const CONNECTIONS: usize = 16;
+
+/// Those of the cases of many connections: as many as the browsers of a busy site hold open before one server.
+pub const WIDE: usize = 256;
 
 /// Attachments that small requests are spread over.
 pub const SMALL: u64 = 256;
@@ -32,10 +33,22 @@ pub enum Case {
     S3Put64M,
     S3Get64M,
     S3Redirect,
+    LocalRelay4K,
+    LocalRelay64K,
+    LocalRelay1M,
+    LocalRelay64M,
+    LocalUpload64K,
+    LocalUploadLarge,
+    WideRedirect,
+    WideRelay4K,
+    WideRelay64K,
+    H2Redirect,
+    H2Relay4K,
+    H2Relay64K,
 }
 
 impl Case {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 27] = [
         Self::Redirect,
         Self::Url,
         Self::Relay4K,
@@ -51,6 +64,18 @@ impl Case {
         Self::S3Put64M,
         Self::S3Get64M,
         Self::S3Redirect,
+        Self::LocalRelay4K,
+        Self::LocalRelay64K,
+        Self::LocalRelay1M,
+        Self::LocalRelay64M,
+        Self::LocalUpload64K,
+        Self::LocalUploadLarge,
+        Self::WideRedirect,
+        Self::WideRelay4K,
+        Self::WideRelay64K,
+        Self::H2Redirect,
+        Self::H2Relay4K,
+        Self::H2Relay64K,
     ];
 
     /// A word for flags and file names.
@@ -71,6 +96,55 @@ impl Case {
             Self::S3Put64M => "s3-put-64m",
             Self::S3Get64M => "s3-get-64m",
             Self::S3Redirect => "s3-redirect",
+            Self::LocalRelay4K => "local-relay-4k",
+            Self::LocalRelay64K => "local-relay-64k",
+            Self::LocalRelay1M => "local-relay-1m",
+            Self::LocalRelay64M => "local-relay-64m",
+            Self::LocalUpload64K => "local-upload-64k",
+            Self::LocalUploadLarge => "local-upload-large",
+            Self::WideRedirect => "wide-redirect",
+            Self::WideRelay4K => "wide-relay-4k",
+            Self::WideRelay64K => "wide-relay-64k",
+            Self::H2Redirect => "h2-redirect",
+            Self::H2Relay4K => "h2-relay-4k",
+            Self::H2Relay64K => "h2-relay-64k",
+        }
+    }
+
+    /// The case whose requests these are: from another place, over more connections, or by another protocol.
+    pub const fn like(self) -> Self {
+        match self {
+            Self::WideRedirect | Self::H2Redirect => Self::Redirect,
+            Self::LocalRelay4K | Self::WideRelay4K | Self::H2Relay4K => Self::Relay4K,
+            Self::LocalRelay64K | Self::WideRelay64K | Self::H2Relay64K => Self::Relay64K,
+            Self::LocalRelay1M => Self::Relay1M,
+            Self::LocalUpload64K => Self::Upload64K,
+            Self::LocalUploadLarge => Self::UploadLarge,
+            _ => self,
+        }
+    }
+
+    pub const fn is_local(self) -> bool {
+        matches!(
+            self,
+            Self::LocalRelay4K
+                | Self::LocalRelay64K
+                | Self::LocalRelay1M
+                | Self::LocalRelay64M
+                | Self::LocalUpload64K
+                | Self::LocalUploadLarge
+        )
+    }
+
+    /// Whether it is told over HTTP/2.
+    pub const fn is_h2(self) -> bool {
+        matches!(self, Self::H2Redirect | Self::H2Relay4K | Self::H2Relay64K)
+    }
+
+    pub const fn connections(self) -> usize {
+        match self {
+            Self::WideRedirect | Self::WideRelay4K | Self::WideRelay64K => WIDE,
+            _ => CONNECTIONS,
         }
     }
 
@@ -91,34 +165,52 @@ impl Case {
             Self::S3Put64M => "S3 PUT of 64 MiB".to_owned(),
             Self::S3Get64M => "S3 GET of 64 MiB".to_owned(),
             Self::S3Redirect => "redirect of a presigned S3 GET".to_owned(),
+            Self::LocalRelay64M => "relay of 64 MiB from local disk".to_owned(),
+            Self::LocalRelay4K | Self::LocalRelay64K | Self::LocalRelay1M => {
+                format!("{} from local disk", self.like().title(plan))
+            }
+            Self::LocalUpload64K | Self::LocalUploadLarge => {
+                format!("{} to local disk", self.like().title(plan))
+            }
+            Self::WideRedirect | Self::WideRelay4K | Self::WideRelay64K => {
+                format!("{} over {WIDE} connections", self.like().title(plan))
+            }
+            Self::H2Redirect | Self::H2Relay4K | Self::H2Relay64K => {
+                format!("{} over HTTP/2", self.like().title(plan))
+            }
         }
     }
 
     /// Bytes of one request.
     pub fn size(self, plan: &Plan) -> u64 {
-        match self {
-            Self::Redirect | Self::Url | Self::S3Redirect => 0,
+        match self.like() {
             Self::Relay4K => 4 * KIB,
             Self::Relay64K | Self::Range64K | Self::Upload64K | Self::S3Put64K | Self::S3Get64K => {
                 64 * KIB
             }
-            Self::S3Put64M | Self::S3Get64M => 64 * MIB,
+            Self::S3Put64M | Self::S3Get64M | Self::LocalRelay64M => 64 * MIB,
             Self::Relay1M | Self::Upload1M => MIB,
             Self::RelayLarge | Self::UploadLarge => plan.large(),
+            // Redirects, and what is told as JSON.
+            _ => 0,
         }
     }
 
     pub const fn is_upload(self) -> bool {
         matches!(
-            self,
+            self.like(),
             Self::Upload64K | Self::Upload1M | Self::UploadLarge | Self::S3Put64K | Self::S3Put64M
         )
     }
 
     pub const fn is_large(self) -> bool {
         matches!(
-            self,
-            Self::RelayLarge | Self::UploadLarge | Self::S3Put64M | Self::S3Get64M
+            self.like(),
+            Self::RelayLarge
+                | Self::UploadLarge
+                | Self::S3Put64M
+                | Self::S3Get64M
+                | Self::LocalRelay64M
         )
     }
 
@@ -127,6 +219,7 @@ impl Case {
         match self {
             Self::S3Put64K | Self::S3Get64K | Self::S3Put64M | Self::S3Get64M => Peer::AttacheS3,
             Self::S3Redirect => Peer::AttacheS3Azure,
+            _ if self.is_local() => Peer::AttacheLocal,
             _ => Peer::Attache,
         }
     }
@@ -144,6 +237,23 @@ impl Case {
             Self::S3Redirect => Some(
                 "Both before the stand-in. *attache* is the redirect of an attachment by its own API, without a signature to check.",
             ),
+            Self::LocalRelay4K | Self::LocalRelay64K | Self::LocalRelay1M | Self::LocalRelay64M => {
+                Some(
+                    "From files that are in the system's page cache. nginx serves files of the same bytes with `sendfile` and `tcp_nopush`; \
+                     it looks at nothing but their path.",
+                )
+            }
+            Self::LocalUpload64K | Self::LocalUploadLarge => Some(
+                "Before it responds, attache has the object and what is known of it on disk (`fsync` of the files and of the folders above them). \
+                 No peer here does that; an earlier attache is measured beside it if `--before` names one.",
+            ),
+            Self::WideRedirect | Self::WideRelay4K | Self::WideRelay64K => {
+                Some("The same requests as over 16 connections, all connections busy at once.")
+            }
+            Self::H2Redirect | Self::H2Relay4K | Self::H2Relay64K => Some(
+                "HTTP/2 without TLS and without an upgrade (prior knowledge, RFC 9113 section 3.3): 16 connections with 4 streams at a time on \
+                 each, windows of 1 MiB a stream and 16 MiB a connection. nginx has buffers of 64 KiB.",
+            ),
             _ => None,
         }
     }
@@ -154,7 +264,7 @@ impl Case {
             peer,
             Peer::NodeSingleton | Peer::NodeRequest | Peer::NodePiped
         );
-        let full = match (self, slow) {
+        let full = match (self.like(), slow) {
             (Self::Redirect | Self::Url | Self::S3Redirect, false) => 40_000,
             (Self::Redirect | Self::Url | Self::S3Redirect, true) => 400,
             (Self::Relay4K, false) => 20_000,
@@ -163,19 +273,24 @@ impl Case {
             (Self::Relay1M, true) => 100,
             (Self::Upload64K, true) => 200,
             (Self::Upload1M, true) => 50,
-            (Self::Relay1M, _) => 400,
             (Self::Upload64K, _) => 1000,
             (Self::Upload1M, _) => 200,
             (Self::RelayLarge | Self::UploadLarge, _) => 1,
             (Self::S3Put64K, _) => 1000,
             (Self::S3Get64K, _) => 4000,
             (Self::S3Put64M, _) => 8,
-            (Self::S3Get64M, _) => 16,
+            (Self::S3Get64M | Self::LocalRelay64M, _) => 16,
+            (Self::Relay1M, _) if self.is_local() => 1600,
+            (Self::Relay1M, _) => 400,
+            // The others are like one of those above.
+            _ => 1,
         };
         let full = match (self, peer) {
             // It reads ahead, megabytes for each.
             (Self::Range64K, Peer::Rclone) => 100,
             (_, Peer::Rclone) => (full / 4).max(1),
+            // It copies nothing: a request costs it too little for so coarse a clock.
+            (_, Peer::NginxLocal) => full * 4,
             _ => full,
         };
         if plan.quick { (full / 4).max(1) } else { full }
@@ -184,9 +299,10 @@ impl Case {
     /// Who takes part.
     pub fn peers(self) -> &'static [Peer] {
         use Peer::{
-            Attache, AttacheBefore, AttacheS3, AttacheS3Azure, AttacheS3Before, AttacheWithoutMd5,
-            FileSocket, FileSocketMd5, Hyper, HyperMd5, HyperSocket, HyperSocketMd5, Nginx,
-            NginxLarge, NodeRequest, NodeSingleton, ObjectStore, Rclone, RcloneS3,
+            Attache, AttacheBefore, AttacheLocal, AttacheLocalBefore, AttacheS3, AttacheS3Azure,
+            AttacheS3Before, AttacheWithoutMd5, FileSocket, FileSocketMd5, Hyper, HyperMd5,
+            HyperSocket, HyperSocketMd5, Nginx, NginxH2, NginxLarge, NginxLocal, NodeRequest,
+            NodeSingleton, ObjectStore, Rclone, RcloneS3,
         };
         match self {
             Self::S3Put64K | Self::S3Put64M => &[
@@ -198,6 +314,13 @@ impl Case {
             ],
             Self::S3Get64K | Self::S3Get64M => &[AttacheS3, AttacheS3Before, RcloneS3],
             Self::S3Redirect => &[AttacheS3Azure, Attache],
+            Self::LocalRelay4K | Self::LocalRelay64K | Self::LocalRelay1M | Self::LocalRelay64M => {
+                &[AttacheLocal, AttacheLocalBefore, NginxLocal]
+            }
+            Self::LocalUpload64K | Self::LocalUploadLarge => &[AttacheLocal, AttacheLocalBefore],
+            Self::WideRedirect | Self::H2Redirect => &[Attache, AttacheBefore],
+            Self::WideRelay4K | Self::WideRelay64K => &[Attache, AttacheBefore, Nginx, NginxLarge],
+            Self::H2Relay4K | Self::H2Relay64K => &[Attache, AttacheBefore, NginxH2],
             Self::Redirect | Self::Url => &[Attache, AttacheBefore, NodeSingleton, NodeRequest],
             Self::Range64K => &[
                 Attache,
@@ -243,105 +366,6 @@ impl Case {
                 HyperSocketMd5,
                 ObjectStore,
             ],
-        }
-    }
-}
-
-/// What to run.
-pub struct Plan {
-    pub quick: bool,
-    pub rounds: usize,
-    pub cases: Vec<Case>,
-    /// Words of peers that take part besides attache; all if there are none.
-    peers: Vec<String>,
-    /// Whether the cases of memory and of starting run, too.
-    pub rest: bool,
-    /// Whether many large S3 uploads at once do.
-    pub uploads: bool,
-    /// Another attache, measured beside this one: a change is judged in one run.
-    pub before: Option<PathBuf>,
-    /// As it was asked for, to be repeated.
-    pub command: String,
-}
-
-impl Plan {
-    pub fn parse(flags: &[&str]) -> Outcome<Self> {
-        let mut plan = Self {
-            quick: false,
-            rounds: 0,
-            cases: Case::ALL.to_vec(),
-            peers: Vec::new(),
-            rest: true,
-            uploads: true,
-            before: None,
-            command: ["cargo xtask bench"]
-                .iter()
-                .chain(flags)
-                .copied()
-                .collect::<Vec<_>>()
-                .join(" "),
-        };
-        let mut flags = flags.iter();
-        while let Some(flag) = flags.next() {
-            if *flag == "--quick" {
-                plan.quick = true;
-                continue;
-            }
-            let value = flags
-                .next()
-                .ok_or_else(|| format!("{flag} needs a value"))?;
-            match *flag {
-                "--rounds" => plan.rounds = value.parse()?,
-                "--before" => {
-                    plan.before = Some(value.into());
-                }
-                "--peers" => plan.peers = value.split(',').map(str::to_owned).collect(),
-                "--cases" => {
-                    let wanted: Vec<&str> = value.split(',').collect();
-                    plan.cases.retain(|case| wanted.contains(&case.word()));
-                    plan.rest = wanted.contains(&"rest");
-                    plan.uploads = wanted.contains(&"s3-uploads");
-                }
-                _ => return Err(format!("unknown flag {flag:?}").into()),
-            }
-        }
-        if plan.rounds == 0 {
-            plan.rounds = if plan.quick { 3 } else { 5 };
-        }
-        Ok(plan)
-    }
-
-    /// The large attachment.
-    pub fn large(&self) -> u64 {
-        if self.quick { 128 * MIB } else { 1024 * MIB }
-    }
-
-    /// Those who read slowly, and those who leave. rclone gets a tenth: each costs it megabytes.
-    pub fn slow_readers(&self, peer: Peer) -> usize {
-        let all = if self.quick { 500 } else { 2000 };
-        if peer == Peer::Rclone { all / 10 } else { all }
-    }
-
-    pub fn leavers(&self) -> usize {
-        if self.quick { 200 } else { 1000 }
-    }
-
-    /// Large uploads at the same time.
-    pub fn uploads_at_once(&self) -> u64 {
-        if self.quick { 16 } else { 40 }
-    }
-
-    pub fn takes_part(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Attache | Peer::AttacheS3 | Peer::AttacheS3Azure => true,
-            Peer::AttacheBefore | Peer::AttacheS3Before => self.before.is_some(),
-            _ => {
-                self.peers.is_empty()
-                    || self
-                        .peers
-                        .iter()
-                        .any(|word| format!("{peer:?}").eq_ignore_ascii_case(word))
-            }
         }
     }
 }

@@ -6,22 +6,19 @@ use std::process::Command;
 
 use time::OffsetDateTime;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL, size_word};
+use crate::cases::{CONNECTIONS, Case, SMALL};
+use crate::curves::curves;
+use crate::figures::{Cost, cost, kib, median, name_of, sentence, tenths_of_kib};
+use crate::latency::latency;
+use crate::many::many;
+use crate::memory::memory;
+use crate::plan::Plan;
 use crate::plot::{Bar, bars};
 use crate::s3;
 use crate::stage::{Results, Sample};
+use crate::targets::targets;
 use crate::world::Peer;
 use crate::{Outcome, Places};
-
-/// A promise in figures, and what became of it.
-struct Target {
-    /// A word, and the name of the remark in `notes` if it is missed.
-    word: &'static str,
-    what: String,
-    bound: String,
-    measured: String,
-    met: bool,
-}
 
 /// Writes the document and its plots.
 pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
@@ -37,6 +34,9 @@ pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
     }
     s3::uploads(&mut text, plan, results);
     memory(&mut text, plan, results, &folder)?;
+    many(&mut text, plan, &results.many);
+    latency(&mut text, plan, &results.waits);
+    curves(&mut text, plan, &results.curves, &folder)?;
     machine(&mut text, places)?;
     std::fs::write(&places.out, text)?;
     eprintln!("bench: wrote {}", places.out.display());
@@ -132,201 +132,6 @@ fn head(text: &mut String, plan: &Plan, results: &Results) {
     );
 }
 
-fn targets(text: &mut String, plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
-    let targets = all_targets(plan, results);
-    text.push_str("## Targets\n\n| what | target | measured | |\n| --- | --- | --- | --- |\n");
-    for target in &targets {
-        let met = if target.met { "met" } else { "**not met**" };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {met} |",
-            target.what, target.bound, target.measured
-        );
-    }
-    text.push('\n');
-    for target in targets.iter().filter(|target| !target.met) {
-        let note = std::fs::read_to_string(places.notes.join(format!("{}.md", target.word)));
-        let note = note.unwrap_or_else(|_| "Not explained yet.\n".to_owned());
-        let _ = writeln!(text, "**{}**: {}", target.what, note.trim_end());
-        text.push('\n');
-    }
-    Ok(())
-}
-
-fn all_targets(plan: &Plan, results: &Results) -> Vec<Target> {
-    let mut targets = Vec::new();
-    let cost = |case, peer| {
-        results
-            .samples
-            .get(&(case, peer))
-            .map(|samples| cost(samples))
-    };
-    let mut times = |word, case: Case, peer: Peer, least: f64| {
-        if let (Some(ours), Some(theirs)) = (cost(case, Peer::Attache), cost(case, peer)) {
-            let ratio = theirs.median / ours.median;
-            targets.push(Target {
-                word,
-                what: format!("redirects per CPU second, against {}", peer.name()),
-                bound: format!("at least {least:.0} times"),
-                measured: format!("{ratio:.0} times"),
-                met: ratio >= least,
-            });
-        }
-    };
-    times("redirect", Case::Redirect, Peer::NodeSingleton, 40.0);
-    times("redirect", Case::Redirect, Peer::NodeRequest, 100.0);
-    let mut ratio = |word, case: Case, ours: Peer, peer: Peer, most: f64| {
-        if let (Some(our), Some(theirs)) = (cost(case, ours), cost(case, peer)) {
-            let ratio = our.median / theirs.median;
-            let who = if ours == Peer::Attache {
-                String::new()
-            } else {
-                format!("{}: ", ours.name())
-            };
-            targets.push(Target {
-                word,
-                what: format!("{who}CPU of {}, against {}", case.title(plan), peer.name()),
-                bound: format!("at most {most} times"),
-                measured: format!("{ratio:.2} times"),
-                met: ratio <= most,
-            });
-        }
-    };
-    ratio("relay-4k", Case::Relay4K, Peer::Attache, Peer::Nginx, 1.5);
-    ratio("relay-64k", Case::Relay64K, Peer::Attache, Peer::Nginx, 1.5);
-    ratio(
-        "relay-large",
-        Case::RelayLarge,
-        Peer::Attache,
-        Peer::Nginx,
-        1.25,
-    );
-    ratio(
-        "upload-large",
-        Case::UploadLarge,
-        Peer::Attache,
-        Peer::HyperMd5,
-        1.2,
-    );
-    ratio(
-        "upload-large-without-md5",
-        Case::UploadLarge,
-        Peer::AttacheWithoutMd5,
-        Peer::Hyper,
-        1.2,
-    );
-    ratio(
-        "upload-large-socket",
-        Case::UploadLarge,
-        Peer::Attache,
-        Peer::HyperSocketMd5,
-        1.2,
-    );
-    s3_targets(&mut targets, plan, results);
-    if let Some(slow) = results.slow.get(&Peer::Attache) {
-        targets.push(Target {
-            word: "slow-readers",
-            what: format!("resident memory for each of {} slow readers", slow.readers),
-            bound: "at most 96 KiB".to_owned(),
-            measured: kib(slow.bytes_each),
-            met: slow.bytes_each <= 96 * KIB,
-        });
-    }
-    if let Some(idle) = results.idle.get(&Peer::Attache) {
-        targets.push(Target {
-            word: "idle",
-            what: "resident memory of an idle server".to_owned(),
-            bound: "under 15 MiB".to_owned(),
-            measured: mib(*idle),
-            met: *idle < 15 * MIB,
-        });
-    }
-    if let Some(left) = results.left.get(&Peer::Attache) {
-        targets.push(Target {
-            word: "leavers",
-            what: format!(
-                "kept after {} clients have left: descriptors, reads of the store, bytes for each",
-                left.leavers
-            ),
-            bound: "0, 0, 0".to_owned(),
-            measured: format!("{}, {}, {}", left.descriptors, left.reads, left.bytes_each),
-            met: left.descriptors == 0 && left.reads == 0 && left.bytes_each == 0,
-        });
-    }
-    targets
-}
-
-/// The S3 endpoint beside `rclone serve s3`, and its redirects beside those of attachments.
-fn s3_targets(targets: &mut Vec<Target>, plan: &Plan, results: &Results) {
-    for (case, peer, most, bound) in [
-        (Case::S3Put64K, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
-        (Case::S3Get64K, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
-        (Case::S3Put64M, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
-        (Case::S3Get64M, Peer::RcloneS3, 1.0 / 3.0, "at most a third"),
-        (Case::S3Redirect, Peer::Attache, 3.0, "at most 3 times"),
-    ] {
-        let samples = |peer| results.samples.get(&(case, peer));
-        if let (Some(ours), Some(theirs)) = (samples(case.ours()), samples(peer)) {
-            let ratio = cost(ours).median / cost(theirs).median;
-            let theirs = match peer {
-                Peer::Attache => "the redirect of an attachment",
-                peer => peer.name(),
-            };
-            targets.push(Target {
-                word: case.word(),
-                what: format!("CPU of {}, against {theirs}", case.title(plan)),
-                bound: bound.to_owned(),
-                measured: format!("{ratio:.2} times"),
-                met: ratio <= most,
-            });
-        }
-    }
-    let uploads = |peer| results.uploads.get(&peer);
-    if let (Some(ours), Some(theirs)) = (uploads(Peer::AttacheS3), uploads(Peer::RcloneS3)) {
-        targets.push(Target {
-            word: "s3-uploads",
-            what: format!(
-                "memory at {} S3 uploads of 100 MiB at once, against {}",
-                ours.count,
-                Peer::RcloneS3.name()
-            ),
-            bound: "at most a tenth".to_owned(),
-            measured: format!("{:.2} times", ours.peak as f64 / theirs.peak as f64),
-            met: ours.peak * 10 <= theirs.peak,
-        });
-    }
-}
-
-/// CPU seconds a request.
-#[derive(Clone, Copy)]
-struct Cost {
-    median: f64,
-    least: f64,
-    most: f64,
-}
-
-fn cost(samples: &[Sample]) -> Cost {
-    let mut each: Vec<f64> = samples
-        .iter()
-        .map(|sample| sample.cpu / sample.requests as f64)
-        .collect();
-    each.sort_by(f64::total_cmp);
-    Cost {
-        median: median(&each),
-        least: each[0],
-        most: each[each.len() - 1],
-    }
-}
-
-/// Of values that are sorted.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
-        _ => sorted[middle],
-    }
-}
-
 fn case_section(
     plan: &Plan,
     results: &Results,
@@ -417,90 +222,6 @@ fn case_section(
     Ok(Some(text))
 }
 
-fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) -> Outcome<()> {
-    let mut peers: Vec<Peer> = results
-        .idle
-        .keys()
-        .chain(results.slow.keys())
-        .chain(results.peak.keys())
-        .copied()
-        .collect();
-    peers.sort_by_key(|peer| *peer as usize);
-    peers.dedup();
-    if peers.is_empty() {
-        return Ok(());
-    }
-    let _ = writeln!(
-        text,
-        "## Starting and memory\n\n\
-         *Cold start* is from the start of the program to the last byte of its first response, a relay of 4 KiB: for attache and \
-         Node with a token. *Idle* is half a second later, of a fresh process; \
-         *private* is the part of it that is not pages of the program's file and of libraries. *Peak* is the most that was resident at once \
-         during all the loads above, *after* what is resident five seconds after them.\n\n\
-         | | cold start ms | idle | private | peak | after |\n| --- | --- | --- | --- | --- | --- |"
-    );
-    for peer in peers.iter().filter(|peer| **peer != Peer::NodePiped) {
-        let cold = results.cold.get(peer).map(|cold| {
-            let mut cold = cold.clone();
-            cold.sort_by(f64::total_cmp);
-            format!("{:.0}", median(&cold) * 1e3)
-        });
-        let cell = |bytes: Option<&u64>| bytes.map_or("–".to_owned(), |bytes| mib(*bytes));
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} |",
-            peer.name(),
-            cold.unwrap_or("–".to_owned()),
-            cell(results.idle.get(peer)),
-            cell(results.idle_private.get(peer)),
-            cell(results.peak.get(peer)),
-            cell(results.after.get(peer)),
-        );
-    }
-    if results.slow.is_empty() {
-        return Ok(());
-    }
-    let _ = writeln!(
-        text,
-        "\n## Slow readers and leavers\n\n\
-         *Slow readers* ask for {}, take a little and then nothing until every buffer on the way is full; the figure is resident \
-         memory above the idle process. *Leavers* take a little and close; five times {} of them, and the figure is what each \
-         further time added, so what a server keeps for ever and not what its allocator keeps for later.\n\n\
-         | | slow readers | resident for each | kept for each leaver | descriptors kept | reads of the store still open |\n\
-         | --- | --- | --- | --- | --- | --- |",
-        size_word(100 * MIB),
-        plan.leavers()
-    );
-    let mut plotted = Vec::new();
-    for peer in &peers {
-        let slow = results.slow.get(peer);
-        let left = results.left.get(peer);
-        if *peer == Peer::AttacheWithoutMd5 || peer.is_s3() {
-            continue;
-        }
-        let each = slow.map_or("–".to_owned(), |slow| kib(slow.bytes_each));
-        let readers = slow.map_or("broke off".to_owned(), |slow| slow.readers.to_string());
-        let kept = left.map_or("broke off | – | –".to_owned(), |left| {
-            let kept = tenths_of_kib(left.bytes_each);
-            format!("{kept} | {} | {}", left.descriptors, left.reads)
-        });
-        let _ = writeln!(text, "| {} | {readers} | {each} | {kept} |", peer.name());
-        if let Some(slow) = slow {
-            plotted.push(Bar {
-                name: peer.name().to_owned(),
-                value: slow.bytes_each as f64,
-                shown: each,
-                ours: peer.name().starts_with("attache"),
-            });
-        }
-    }
-    plotted.sort_by(|a, b| a.value.total_cmp(&b.value));
-    let title = "Resident memory for each slow reader";
-    std::fs::write(folder.join("slow-readers.svg"), bars(title, &plotted))?;
-    let _ = writeln!(text, "\n![{title}]({}/slow-readers.svg)\n", name_of(folder));
-    Ok(())
-}
-
 fn machine(text: &mut String, places: &Places) -> Outcome<()> {
     let read = |path: &str, name: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -588,33 +309,9 @@ fn machine(text: &mut String, places: &Places) -> Outcome<()> {
          `cargo xtask bench` installs what is missing after saying so (nginx, rclone; Node.js has to be there), builds attache as \
          it is released, runs everything, and writes this file. `--quick` is smaller and writes to \
          `target/bench/performance.md`; `--out FILE` writes elsewhere; `--cases redirect,relay-4k` and `--peers nginx,hyper` \
-         choose (`rest` is starting, memory and slow readers, `s3-uploads` S3 uploads at once); `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
+         choose (the name of a plot is that of its case; a first word such as `relay`, `local`, `wide` or `h2` is all of its family; `rest` is starting, \
+         memory and slow readers, `s3-uploads` S3 uploads at once, `many` many attachments, `latency` the time of requests, and `streams`, \
+         `sizes` and `rows` are costs that grow); `--before PATH` measures another binary of attache beside this one, which is how changes are judged."
     );
     Ok(())
-}
-
-fn kib(bytes: u64) -> String {
-    format!("{} KiB", bytes / KIB)
-}
-
-fn tenths_of_kib(bytes: u64) -> String {
-    format!("{:.1} KiB", bytes as f64 / KIB as f64)
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / MIB as f64)
-}
-
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
-}
-
-fn name_of(folder: &Path) -> String {
-    folder
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::cases::{Case, KIB, MIB};
 use crate::load::{self, Load, Wants};
-use crate::stage::{Results, Running, Stage, unless_broken};
+use crate::stage::{Results, Running, Stage, relay_path, unless_broken};
 use crate::world::Peer;
 
 /// What slow readers made a server hold.
@@ -93,15 +93,12 @@ impl Stage<'_> {
     async fn first_answer(&self, peer: Peer, address: SocketAddr) -> Outcome<()> {
         load::run(&Load {
             address,
+            h2: false,
             connections: 1,
             requests: 1,
             head: self.head(Case::Relay4K, peer, 0),
             sends: 0,
-            wants: Wants::Bytes {
-                status: 200,
-                offset: 0,
-                length: 4 * KIB,
-            },
+            wants: Wants::whole(4 * KIB),
         })
         .await?;
         Ok(())
@@ -110,11 +107,7 @@ impl Stage<'_> {
     /// The request for the attachment of 100 MiB.
     fn long(&self, peer: Peer) -> String {
         let name = &self.stored(peer).by_size[&(100 * MIB)];
-        let path = match peer {
-            Peer::Attache | Peer::AttacheBefore => format!("/attachment/{name}?via=relay"),
-            Peer::Rclone => format!("/user/{name}.bin"),
-            _ => format!("/relay/user/{name}.bin"),
-        };
+        let path = relay_path(peer, name);
         format!("GET {path} HTTP/1.1\r\nhost: a\r\n")
     }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::Outcome;
+use crate::load_h2;
 
 const PIECE: usize = 256 * 1024;
 
@@ -23,6 +24,8 @@ const RECEIVES: u32 = 16 * 1024;
 #[derive(Clone)]
 pub struct Load {
     pub address: SocketAddr,
+    /// Over HTTP/2, which [`load_h2`] does.
+    pub h2: bool,
     pub connections: usize,
     pub requests: u64,
     /// Head of the n-th request, without the empty line and `Content-Length`.
@@ -33,10 +36,12 @@ pub struct Load {
 }
 
 /// What an answer must be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Wants {
     /// A status, and a body of any length.
     Status(u16),
+    /// Status 200, and this body.
+    Body(Arc<Vec<u8>>),
     /// A status, and these bytes of the pattern.
     Bytes {
         status: u16,
@@ -51,8 +56,54 @@ pub struct Took {
     pub wall: Duration,
 }
 
+impl Wants {
+    /// Status 200, and the first `length` bytes of the pattern.
+    pub fn whole(length: u64) -> Self {
+        Self::Bytes {
+            status: 200,
+            offset: 0,
+            length,
+        }
+    }
+
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Status(status) | Self::Bytes { status, .. } => *status,
+            Self::Body(_) => 200,
+        }
+    }
+
+    /// How long the body must be.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Status(_) => None,
+            Self::Body(body) => Some(body.len() as u64),
+            Self::Bytes { length, .. } => Some(*length),
+        }
+    }
+
+    /// Whether `piece` is what must come after the first `at` bytes of the body. `room` is where that is written.
+    pub fn fits(&self, at: u64, piece: &[u8], room: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Status(_) => true,
+            Self::Body(body) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                body.get(at..).is_some_and(|rest| rest.starts_with(piece))
+            }
+            Self::Bytes { offset, .. } => {
+                room.resize(piece.len(), 0);
+                fill_pattern(offset + at, room);
+                *room == *piece
+            }
+        }
+    }
+}
+
 /// Sends the whole load. Fails at the first answer that is not the wanted one.
 pub async fn run(load: &Load) -> Outcome<Took> {
+    if load.h2 {
+        return load_h2::run(load).await;
+    }
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut senders = tokio::task::JoinSet::new();
@@ -66,7 +117,7 @@ pub async fn run(load: &Load) -> Outcome<Took> {
                     return Outcome::Ok(());
                 }
                 connection.send(&(load.head)(turn), load.sends).await?;
-                connection.receive(load.wants).await?;
+                connection.receive(&load.wants).await?;
             }
         });
     }
@@ -121,37 +172,23 @@ impl Connection {
     }
 
     /// Reads an answer to its end.
-    pub async fn receive(&mut self, wants: Wants) -> Outcome<()> {
+    pub async fn receive(&mut self, wants: &Wants) -> Outcome<()> {
         let (status, length) = self.head().await?;
-        let (want_status, want_bytes) = match wants {
-            Wants::Status(status) => (status, None),
-            Wants::Bytes {
-                status,
-                offset,
-                length,
-            } => (status, Some((offset, length))),
-        };
-        if status != want_status || want_bytes.is_some_and(|(_, want)| want != length) {
+        if status != wants.status() || wants.length().is_some_and(|want| want != length) {
             let shown = String::from_utf8_lossy(&self.buffer);
             return Err(
                 format!("status {status} and {length} bytes, wanted {wants:?}: {shown}").into(),
             );
         }
-        let mut left = length;
-        let mut offset = want_bytes.map_or(0, |(offset, _)| offset);
+        let mut at = 0;
         loop {
-            let take = self.buffer.len().min(usize::try_from(left)?);
-            if want_bytes.is_some() {
-                self.want.resize(take, 0);
-                fill_pattern(offset, &mut self.want);
-                if self.want != self.buffer[..take] {
-                    return Err(format!("wrong bytes after byte {offset}").into());
-                }
+            let take = self.buffer.len().min(usize::try_from(length - at)?);
+            if !wants.fits(at, &self.buffer[..take], &mut self.want) {
+                return Err(format!("wrong bytes after byte {at}").into());
             }
-            offset += take as u64;
-            left -= take as u64;
+            at += take as u64;
             self.buffer.drain(..take);
-            if left == 0 {
+            if at == length {
                 return Ok(());
             }
             self.read().await?;

@@ -1,19 +1,36 @@
 //! attache beside its peers, in one run: `cargo xtask bench` builds what this needs, and runs it.
 //!
-//! Modules: `process` (what the operating system says of programs), `load` (requests over connections that are kept),
-//! `clients` (loops without a server), `world` (the stand-in for Azure, and every peer in front of it), `cases` (what is
-//! measured, and how often), `stage` (the rounds), `holding` (memory, descriptors),
-//! `s3` (the S3 endpoint and its peer), `document` and `plot` (what is told).
+//! Modules:
+//!
+//! - what there is: `plan` (what a run does), `cases` (what is measured in every round), `world` (the stand-in for Azure, and every
+//!   peer in front of it), `local` (files on disk), `catalog` (very many rows)
+//! - what is done: `load`, `load_h2`, `load_open` (requests over connections that are kept, over HTTP/2, and when they are due),
+//!   `clients` (loops without a server), `process` (what the operating system says of programs)
+//! - what is measured: `stage` (the rounds), `holding` (memory, descriptors), `s3` (the S3 endpoint and its peer), `many` (many
+//!   attachments, nothing cached), `latency` (waiting at half load), `growth` (costs that grow)
+//! - what is told: `document`, `targets`, `memory`, `curves`, `figures`, `plot`
 
 mod cases;
+mod catalog;
 mod clients;
+mod curves;
 mod document;
+mod figures;
+mod growth;
 mod holding;
+mod latency;
 mod load;
+mod load_h2;
+mod load_open;
+mod local;
+mod many;
+mod memory;
+mod plan;
 mod plot;
 mod process;
 mod s3;
 mod stage;
+mod targets;
 mod world;
 
 use std::path::PathBuf;
@@ -72,7 +89,7 @@ fn main() -> ExitCode {
 }
 
 async fn bench(flags: &[&str]) -> Outcome<()> {
-    let plan = cases::Plan::parse(flags)?;
+    let plan = plan::Plan::parse(flags)?;
     let places = Places::from_environment()?;
     let results = stage::measure(&plan, &places).await?;
     document::write(&plan, &places, &results)

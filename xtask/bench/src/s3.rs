@@ -16,8 +16,9 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL};
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
 use crate::load::{self, Load, Wants};
+use crate::plan::Plan;
 use crate::process::{Process, free_address};
 use crate::stage::{Results, Running, Stage, unless_broken};
 use crate::world::{CONTAINER, Peer, World};
@@ -129,6 +130,7 @@ impl Stage<'_> {
         let heads = signed(server, method, stored, if large { LARGE } else { SMALL })?;
         Ok(Load {
             address: server.address,
+            h2: false,
             connections: CONNECTIONS,
             requests,
             head: Arc::new(move |turn| {
@@ -138,11 +140,7 @@ impl Stage<'_> {
             wants: match case {
                 Case::S3Redirect => Wants::Status(302),
                 _ if case.is_upload() => Wants::Status(200),
-                _ => Wants::Bytes {
-                    status: 200,
-                    offset: 0,
-                    length: size,
-                },
+                _ => Wants::whole(size),
             },
         })
     }
@@ -181,6 +179,7 @@ impl Stage<'_> {
         let heads = signed(&server, "PUT", 100 * MIB, count)?;
         load::run(&Load {
             address: server.address,
+            h2: false,
             connections: usize::try_from(count)?,
             requests: count,
             head: Arc::new(move |turn| heads[usize::try_from(turn).unwrap_or(0)].clone()),

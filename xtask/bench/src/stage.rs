@@ -1,6 +1,7 @@
 //! The rounds: every case on every peer in turn, and what it took.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +10,14 @@ use fake_azure::fill_pattern;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::cases::{CONNECTIONS, Case, KIB, MIB, Plan, SMALL};
+use crate::cases::{CONNECTIONS, Case, KIB, MIB, SMALL};
+use crate::growth::Curves;
 use crate::holding::{Left, Slow};
+use crate::latency::Waits;
 use crate::load::{self, Load, Wants};
+use crate::local;
+use crate::many::Cold;
+use crate::plan::{Part, Plan};
 use crate::process::Process;
 use crate::s3::{AccessKey, Uploads};
 use crate::world::{CONTAINER, Peer, World};
@@ -23,6 +29,17 @@ pub struct Sample {
     pub cpu: f64,
     pub wall: f64,
     pub requests: u64,
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cpu,
+            wall,
+            requests,
+        } = self;
+        write!(out, "{cpu:.2} s CPU, {wall:.2} s for {requests} requests")
+    }
 }
 
 /// Everything that was measured.
@@ -40,6 +57,9 @@ pub struct Results {
     pub slow: HashMap<Peer, Slow>,
     pub left: HashMap<Peer, Left>,
     pub uploads: HashMap<Peer, Uploads>,
+    pub many: Cold,
+    pub waits: Waits,
+    pub curves: Curves,
     /// Who did not get through a round.
     pub broken: Vec<(Case, Peer)>,
     pub seconds: f64,
@@ -60,12 +80,16 @@ pub struct Running {
     pub key: Option<AccessKey>,
 }
 
-const SERVERS: [Peer; 12] = [
+const SERVERS: [Peer; 16] = [
     Peer::Attache,
     Peer::AttacheBefore,
     Peer::AttacheWithoutMd5,
+    Peer::AttacheLocal,
+    Peer::AttacheLocalBefore,
     Peer::Nginx,
     Peer::NginxLarge,
+    Peer::NginxH2,
+    Peer::NginxLocal,
     Peer::Rclone,
     Peer::NodeSingleton,
     Peer::NodeRequest,
@@ -82,14 +106,26 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
     let mut running = HashMap::new();
     let mut stored = HashMap::new();
     for peer in SERVERS {
-        let used =
-            plan.cases.iter().any(|case| case.peers().contains(&peer)) || peer == Peer::Attache;
+        // What these have stored is read by what is measured besides the rounds, too.
+        let used = matches!(peer, Peer::Attache | Peer::AttacheBefore)
+            || plan.cases.iter().any(|case| case.peers().contains(&peer));
         if !used || !plan.takes_part(peer) {
             continue;
         }
         let server = world.serve(peer, places, &format!("{peer:?}"))?;
-        if matches!(peer, Peer::Attache | Peer::AttacheBefore) {
-            stored.insert(peer, store(server.address, plan).await?);
+        match peer {
+            Peer::Attache | Peer::AttacheBefore => {
+                let sizes = [64 * KIB, MIB, 100 * MIB, plan.large()];
+                stored.insert(peer, store(server.address, &sizes).await?);
+            }
+            Peer::AttacheLocal | Peer::AttacheLocalBefore => {
+                stored.insert(peer, store(server.address, &local::SIZES).await?);
+            }
+            Peer::NginxLocal => {
+                let folder = world.folder.join(format!("{peer:?}"));
+                local::lay_out(&folder, &stored[&Peer::AttacheLocal])?;
+            }
+            _ => {}
         }
         running.insert(peer, server);
     }
@@ -126,15 +162,8 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
                     results.broken.push((*case, peer));
                     continue;
                 };
-                eprintln!(
-                    "bench: round {}, {}, {}: {:.2} s CPU, {:.2} s for {} requests",
-                    round + 1,
-                    case.word(),
-                    peer.name(),
-                    sample.cpu,
-                    sample.wall,
-                    sample.requests
-                );
+                let (round, peer_name) = (round + 1, peer.name());
+                eprintln!("bench: round {round}, {what}, {peer_name}: {sample}");
                 results
                     .samples
                     .entry((*case, peer))
@@ -148,12 +177,19 @@ pub async fn measure(plan: &Plan, places: &Places) -> Outcome<Results> {
         results.peak.insert(peer, server.process.peak());
         results.after.insert(peer, server.process.resident());
     }
-    if plan.rest {
+    if plan.does(Part::Rest) {
         stage.rest(&mut results).await?;
     }
-    if plan.uploads {
+    if plan.does(Part::S3Uploads) {
         stage.s3_uploads(&mut results).await?;
     }
+    if plan.does(Part::Many) {
+        stage.many(&mut results.many).await?;
+    }
+    if plan.does(Part::Latency) {
+        stage.latency(&mut results.waits).await?;
+    }
+    stage.growth(&mut results).await?;
     results.seconds = begun.elapsed().as_secs_f64();
     Ok(results)
 }
@@ -165,26 +201,32 @@ pub fn unless_broken<T>(what: &str, peer: Peer, outcome: Outcome<T>) -> Outcome<
             eprintln!("bench: {what}, {}: {error}", peer.name());
             Ok(None)
         }
-        outcome => outcome.map(Some),
+        Err(error) => Err(format!("{what}, {}: {error}", peer.name()).into()),
+        Ok(value) => Ok(Some(value)),
     }
 }
 
 /// Stores what is read later.
-async fn store(address: SocketAddr, plan: &Plan) -> Outcome<Stored> {
+async fn store(address: SocketAddr, sizes: &[u64]) -> Outcome<Stored> {
     let mut stored = Stored::default();
     let mut small = Vec::new();
     for _ in 0..SMALL {
         small.push(store_one(address, 4 * KIB).await?);
     }
     stored.small = Arc::new(small);
-    for size in [64 * KIB, MIB, 100 * MIB, plan.large()] {
-        stored.by_size.insert(size, store_one(address, size).await?);
+    for size in sizes {
+        let name = store_one(address, *size).await?;
+        stored.by_size.insert(*size, name);
     }
     Ok(stored)
 }
 
-async fn store_one(address: SocketAddr, size: u64) -> Outcome<String> {
-    let mut connection = load::Connection::open(address).await?;
+pub async fn store_one(address: SocketAddr, size: u64) -> Outcome<String> {
+    store_on(&mut load::Connection::open(address).await?, size).await
+}
+
+/// Stores an attachment of `size` bytes of the pattern. Its id.
+pub async fn store_on(connection: &mut load::Connection, size: u64) -> Outcome<String> {
     connection.send(UPLOAD, size).await?;
     let body = connection.receive_body(201).await?;
     let attachment: Value = serde_json::from_slice(&body)?;
@@ -205,64 +247,56 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    async fn load(
+    /// One round of a case.
+    pub async fn load(
         &self,
         case: Case,
         peer: Peer,
         server: &Running,
         round: usize,
     ) -> Outcome<Sample> {
-        let size = case.size(self.plan);
         let requests = case.requests(peer, self.plan);
         let load = if server.key.is_some() {
             self.s3_load(case, server, requests)?
         } else {
-            Load {
-                address: server.address,
-                connections: CONNECTIONS,
-                requests,
-                head: self.head(case, peer, round),
-                sends: if case.is_upload() { size } else { 0 },
-                wants: match case {
-                    Case::Redirect | Case::S3Redirect => Wants::Status(302),
-                    Case::Url => Wants::Status(200),
-                    Case::Range64K => Wants::Bytes {
-                        status: 206,
-                        offset: self.plan.large() / 2,
-                        length: size,
-                    },
-                    _ if case.is_upload() => Wants::Status(201),
-                    _ => Wants::Bytes {
-                        status: 200,
-                        offset: 0,
-                        length: size,
-                    },
-                },
-            }
+            self.load_of(case, peer, server, round)
         };
         // Connections and code are warm; what is measured is the steady state.
-        let warm = Load {
-            requests: load.requests.min(200),
-            ..load.clone()
-        };
-        if !case.is_large() {
-            load::run(&warm).await?;
+        let warm = if case.is_large() { 0 } else { 200 };
+        measured(server, &load, warm).await
+    }
+
+    /// The load of a case that speaks no S3.
+    pub fn load_of(&self, case: Case, peer: Peer, server: &Running, round: usize) -> Load {
+        let size = case.size(self.plan);
+        Load {
+            address: server.address,
+            h2: case.is_h2(),
+            connections: case.connections(),
+            requests: case.requests(peer, self.plan),
+            head: self.head(case, peer, round),
+            sends: if case.is_upload() { size } else { 0 },
+            wants: match case.like() {
+                Case::Redirect | Case::S3Redirect => Wants::Status(302),
+                Case::Url => Wants::Status(200),
+                Case::Range64K => Wants::Bytes {
+                    status: 206,
+                    offset: self.plan.large() / 2,
+                    length: size,
+                },
+                _ if case.is_upload() => Wants::Status(201),
+                _ => Wants::whole(size),
+            },
         }
-        let before = server.process.cpu();
-        let took = load::run(&load)
-            .await
-            .map_err(|error| format!("{}, {}: {error}", case.word(), peer.name()))?;
-        Ok(Sample {
-            cpu: server.process.cpu() - before,
-            wall: took.wall.as_secs_f64(),
-            requests: load.requests,
-        })
     }
 
     pub fn stored(&self, peer: Peer) -> &Stored {
-        self.stored
-            .get(&peer)
-            .unwrap_or(&self.stored[&Peer::Attache])
+        let by = match peer {
+            Peer::NginxLocal => Peer::AttacheLocal,
+            peer if self.stored.contains_key(&peer) => peer,
+            _ => Peer::Attache,
+        };
+        &self.stored[&by]
     }
 
     pub fn head(
@@ -272,6 +306,7 @@ impl Stage<'_> {
         round: usize,
     ) -> Arc<dyn Fn(u64) -> String + Send + Sync> {
         let stored = self.stored(peer);
+        let case = case.like();
         let names = match case {
             Case::Redirect | Case::S3Redirect | Case::Url | Case::Relay4K => stored.small.clone(),
             _ if case.is_upload() => Arc::default(),
@@ -288,10 +323,7 @@ impl Stage<'_> {
             }
             _ => String::new(),
         };
-        let ours = matches!(
-            peer,
-            Peer::Attache | Peer::AttacheBefore | Peer::AttacheWithoutMd5
-        );
+        let ours = peer.is_attache();
         Arc::new(move |turn| {
             if case.is_upload() {
                 return match ours {
@@ -303,14 +335,12 @@ impl Stage<'_> {
                 };
             }
             let name = &names[usize::try_from(turn).unwrap_or(0) % names.len()];
-            let start = match (case, ours, peer) {
-                (Case::Redirect | Case::S3Redirect, true, _) => format!("GET /attachment/{name}"),
-                (Case::Url, true, _) => format!("POST /v1/attachments/{name}/url"),
-                (_, true, _) => format!("GET /attachment/{name}?via=relay"),
+            let start = match (case, ours) {
+                (Case::Redirect | Case::S3Redirect, true) => format!("GET /attachment/{name}"),
+                (Case::Url, true) => format!("POST /v1/attachments/{name}/url"),
                 (Case::Redirect, ..) => format!("GET /redirect/user/{name}.bin"),
                 (Case::Url, ..) => format!("POST /url/user/{name}.bin"),
-                (_, _, Peer::Rclone) => format!("GET /user/{name}.bin"),
-                _ => format!("GET /relay/user/{name}.bin"),
+                _ => format!("GET {}", relay_path(peer, name)),
             };
             format!("{start} HTTP/1.1\r\nhost: a\r\n{range}")
         })
@@ -371,6 +401,34 @@ impl Stage<'_> {
             wall: number("wall"),
             requests,
         })
+    }
+}
+
+/// Sends a load, and `warm` requests of it ahead, and tells what it cost `server`.
+pub async fn measured(server: &Running, load: &Load, warm: u64) -> Outcome<Sample> {
+    if warm > 0 {
+        let warm = Load {
+            requests: load.requests.min(warm),
+            ..load.clone()
+        };
+        load::run(&warm).await?;
+    }
+    let before = server.process.cpu();
+    let took = load::run(load).await?;
+    Ok(Sample {
+        cpu: server.process.cpu() - before,
+        wall: took.wall.as_secs_f64(),
+        requests: load.requests,
+    })
+}
+
+/// Where a peer relays what attache has stored as `name`.
+pub fn relay_path(peer: Peer, name: &str) -> String {
+    match peer {
+        _ if peer.is_attache() => format!("/attachment/{name}?via=relay"),
+        Peer::NginxLocal => format!("/local/user/{name}.bin"),
+        Peer::Rclone => format!("/user/{name}.bin"),
+        _ => format!("/relay/user/{name}.bin"),
     }
 }
 

@@ -13,6 +13,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::local;
 use crate::process::{Process, free_address};
 use crate::stage::Running;
 use crate::{Outcome, Places};
@@ -20,13 +21,17 @@ use crate::{Outcome, Places};
 pub const CONTAINER: &str = "files";
 
 /// Somebody who is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Peer {
     Attache,
     AttacheBefore,
     AttacheWithoutMd5,
+    AttacheLocal,
+    AttacheLocalBefore,
     Nginx,
     NginxLarge,
+    NginxH2,
+    NginxLocal,
     Rclone,
     AttacheS3,
     AttacheS3Before,
@@ -52,13 +57,38 @@ impl Peer {
         )
     }
 
+    /// Whether it is the attache that `--before` names.
+    pub const fn is_before(self) -> bool {
+        matches!(
+            self,
+            Self::AttacheBefore | Self::AttacheLocalBefore | Self::AttacheS3Before
+        )
+    }
+
+    /// Whether it is an attache that keeps files on local disk, and serves attachments.
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::AttacheLocal | Self::AttacheLocalBefore)
+    }
+
+    /// Whether it speaks the API of attache.
+    pub const fn is_attache(self) -> bool {
+        matches!(
+            self,
+            Self::Attache | Self::AttacheBefore | Self::AttacheWithoutMd5
+        ) || self.is_local()
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Attache => "attache",
             Self::AttacheBefore => "attache, before the change",
             Self::AttacheWithoutMd5 => "attache, `upload.md5 = false`",
+            Self::AttacheLocal => "attache, local disk",
+            Self::AttacheLocalBefore => "attache, local disk, before the change",
             Self::Nginx => "nginx",
             Self::NginxLarge => "nginx, 64 KiB buffers",
+            Self::NginxH2 => "nginx, 64 KiB buffers, HTTP/2",
+            Self::NginxLocal => "nginx, local disk",
             Self::Rclone => "rclone serve http",
             Self::AttacheS3 => "attache, S3",
             Self::AttacheS3Before => "attache, S3, before the change",
@@ -155,15 +185,12 @@ impl World {
         let folder = self.folder.join(at);
         std::fs::create_dir_all(&folder)?;
         match peer {
-            Peer::Attache | Peer::AttacheBefore | Peer::AttacheWithoutMd5 => {
-                self.attache(peer, places, &folder)
-            }
-            Peer::Nginx => self.nginx(places, &folder, ""),
-            Peer::NginxLarge => self.nginx(
-                places,
-                &folder,
-                "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;",
-            ),
+            _ if peer.is_attache() => self.attache(peer, places, &folder),
+            Peer::Nginx => self.nginx(places, &folder, "", ""),
+            Peer::NginxLarge => self.nginx(places, &folder, "", LARGE_BUFFERS),
+            // Deprecated since nginx 1.25.1, and understood by those before and after it, unlike `http2 on`.
+            Peer::NginxH2 => self.nginx(places, &folder, "http2", LARGE_BUFFERS),
+            Peer::NginxLocal => local::nginx(places, &folder),
             Peer::Rclone => self.rclone(places),
             Peer::NodeSingleton => self.node(places, "singleton"),
             Peer::NodeRequest => self.node(places, "request"),
@@ -190,8 +217,8 @@ impl World {
 
     /// An attache before the stand-in; what it does is still to be said.
     pub fn attache_command(&self, peer: Peer, places: &Places, folder: &Path) -> Command {
-        let mut command = Command::new(match (peer, &self.before) {
-            (Peer::AttacheBefore | Peer::AttacheS3Before, Some(before)) => before,
+        let mut command = Command::new(match &self.before {
+            Some(before) if peer.is_before() => before,
             _ => &places.attache,
         });
         command
@@ -213,6 +240,9 @@ impl World {
             .env("AZURE_TENANT_ID", self.word("tenant_id"))
             .env("AZURE_CLIENT_ID", self.word("client_id"))
             .env("AZURE_CLIENT_SECRET", self.word("client_secret"));
+        if peer.is_local() {
+            command.env("ATTACHE_STORAGE__BACKEND", "local");
+        }
         if peer == Peer::AttacheWithoutMd5 {
             command.env("ATTACHE_UPLOAD__MD5", "false");
         }
@@ -223,6 +253,7 @@ impl World {
         &self,
         places: &Places,
         folder: &Path,
+        protocol: &str,
         buffers: &str,
     ) -> Outcome<(Process, SocketAddr)> {
         let address = free_address()?;
@@ -235,17 +266,10 @@ impl World {
             .replace("@BUFFERS@", buffers)
             .replace("@CA@", &self.folder.join("ca.pem").display().to_string())
             .replace("@HOST@", host)
-            .replace("@LISTEN@", &address.to_string())
+            .replace("@LISTEN@", &format!("{address} {protocol}"))
             .replace("@PATH@", &format!("{account}/{CONTAINER}"))
             .replace("@SAS@", &self.sas);
-        std::fs::write(folder.join("nginx.conf"), config)?;
-        let mut command = Command::new(&places.nginx);
-        command
-            .arg("-p")
-            .arg(folder)
-            .args(["-c", "nginx.conf", "-e", "error.log"]);
-        let mut process = Process::start("nginx", &mut command)?;
-        process.await_listening(address)?;
+        let process = start_nginx(places, folder, &config, address)?;
         Ok((process, address))
     }
 
@@ -298,6 +322,24 @@ impl World {
     }
 }
 
+/// Starts an nginx in `folder`, and waits until it listens.
+pub fn start_nginx(
+    places: &Places,
+    folder: &Path,
+    config: &str,
+    address: SocketAddr,
+) -> Outcome<Process> {
+    std::fs::write(folder.join("nginx.conf"), config)?;
+    let mut command = Command::new(&places.nginx);
+    command
+        .arg("-p")
+        .arg(folder)
+        .args(["-c", "nginx.conf", "-e", "error.log"]);
+    let mut process = Process::start("nginx", &mut command)?;
+    process.await_listening(address)?;
+    Ok(process)
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if std::env::var_os("ATTACHE_BENCH_LOGS").is_none() {
@@ -306,7 +348,11 @@ impl Drop for World {
     }
 }
 
-/// nginx as a relay: connections to the store are kept and verified, nothing goes to disk, uploads are streamed.
+/// A whole response of 64 KiB fits into the first of them.
+const LARGE_BUFFERS: &str =
+    "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;";
+
+/// nginx as a relay: as many kept connections to the store as any case has clients; connections to the store are kept and verified, nothing goes to disk, uploads are streamed.
 const NGINX: &str = "\
 daemon off;
 worker_processes auto;
@@ -322,7 +368,7 @@ http {
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     keepalive_requests 1000000;
-    upstream store { server @HOST@; keepalive 64; keepalive_requests 1000000; }
+    upstream store { server @HOST@; keepalive 256; keepalive_requests 1000000; }
     server {
         listen @LISTEN@ backlog=4096;
         client_max_body_size 0;
