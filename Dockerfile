@@ -14,8 +14,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package attache-server --bin attache \
-    && cp target/release/attache /attache
+    cargo build --profile dist --locked --package attache-server --bin attache \
+    && cp target/dist/attache /attache
 # A new volume takes its owner from the folder that it covers.
 RUN mkdir -p /data/attache
 

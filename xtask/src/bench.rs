@@ -42,7 +42,8 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
     let peers = Peers::ensure(root)?;
     run(cargo(root).args([
         "build",
-        "--release",
+        "--profile",
+        "dist",
         "--locked",
         "-p",
         "attache-server",
@@ -63,10 +64,10 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
     bench
         .arg("run")
         .args(passed)
-        .env("ATTACHE_BENCH_ATTACHE", target.join("release/attache"))
+        .env("ATTACHE_BENCH_ATTACHE", target.join("dist/attache"))
         .env(
             "ATTACHE_BENCH_FAKE_AZURE",
-            target.join("release/fake-azure"),
+            target.join("dist/fake-azure"),
         )
         .env("ATTACHE_BENCH_NGINX", &peers.nginx)
         .env("ATTACHE_BENCH_RCLONE", &peers.rclone)
