@@ -4,6 +4,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 use tower::ServiceExt as _;
@@ -40,21 +42,25 @@ impl Api {
     /// all that is inside of it for every request.
     pub(crate) async fn respond(&self, peer: &Peer, request: Request) -> Response {
         request_id::with_request_id(request, |request| {
-            gate::pass(&self.app, peer, request, async |request| {
-                // What is asked for most finds its handler at once.
-                match deliver::is_plain(&request) {
-                    true => deliver::plain(&self.app, peer.clone(), request).await,
-                    false => self.route(peer, request).await,
-                }
+            // Boxed, here and below: what surrounds it is moved on its way, with all that is inside of it.
+            gate::pass(&self.app, peer, request, |request| {
+                self.handle(peer, request)
             })
+            .boxed()
         })
         .await
     }
 
-    async fn route(&self, peer: &Peer, mut request: Request) -> Response {
+    fn handle<'a>(&'a self, peer: &'a Peer, mut request: Request) -> BoxFuture<'a, Response> {
+        // What is asked for most finds its handler at once.
+        if deliver::is_plain(&request) {
+            return deliver::plain(&self.app, peer.clone(), request).boxed();
+        }
         request.extensions_mut().insert(peer.clone());
-        let response = Box::pin(self.routes.clone().oneshot(request)).await;
-        response.unwrap_or_else(|never| match never {})
+        let responds = self.routes.clone().oneshot(request);
+        responds
+            .map(|response| response.unwrap_or_else(|never| match never {}))
+            .boxed()
     }
 }
 

@@ -130,7 +130,7 @@ async fn what_was_only_touched_is_no_longer_suspect_once_its_bytes_were_read() {
     let world = World::open(|config| {
         config.storage.backend = Backend::Azure;
         config.storage.azure = with_client_secret(&fake);
-        config.upload.md5 = false;
+        config.upload.md5 = attache::transfer::config::Md5::Never;
         config.upload.block_bytes = 64 * 1024;
     })
     .await;

@@ -65,10 +65,7 @@ pub(crate) fn bench(root: &Path, flags: &[&str]) -> Result<(), Failure> {
         .arg("run")
         .args(passed)
         .env("ATTACHE_BENCH_ATTACHE", target.join("dist/attache"))
-        .env(
-            "ATTACHE_BENCH_FAKE_AZURE",
-            target.join("dist/fake-azure"),
-        )
+        .env("ATTACHE_BENCH_FAKE_AZURE", target.join("dist/fake-azure"))
         .env("ATTACHE_BENCH_NGINX", &peers.nginx)
         .env("ATTACHE_BENCH_RCLONE", &peers.rclone)
         .env("ATTACHE_BENCH_RCLONE_S3", &peers.rclone_s3)

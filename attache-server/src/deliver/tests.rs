@@ -99,13 +99,7 @@ impl World {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let peer = Peer {
-            hang_up: tokio_util::sync::CancellationToken::new(),
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            secure: false,
-            handover: None,
-            valve: Arc::default(),
-        };
+        let peer = peer();
         let request = request.body(Body::empty()).expect("a request");
         let response = self.api.respond(&peer, request).await;
         let status = response.status();
@@ -114,6 +108,17 @@ impl World {
         }
         let _ = axum::body::to_bytes(response.into_body(), 1 << 20).await;
         (status.as_u16(), self.catalog.look_ups())
+    }
+}
+
+/// A client on this machine.
+fn peer() -> Peer {
+    Peer {
+        hang_up: tokio_util::sync::CancellationToken::new(),
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        secure: false,
+        handover: None,
+        valve: Arc::default(),
     }
 }
 
@@ -202,4 +207,12 @@ async fn a_get_that_the_application_allows_asks_the_catalog_once() {
         assert_eq!(outcome, (status, 1), "{target} {headers:?}");
     }
     answering.abort();
+}
+
+#[tokio::test]
+async fn what_a_request_moves_on_its_way_is_small() {
+    let world = World::new("").await;
+    let (peer, request) = (peer(), Request::new(Body::empty()));
+    let outer = std::mem::size_of_val(&world.api.respond(&peer, request));
+    assert!(outer <= 2048, "{outer} bytes");
 }

@@ -162,8 +162,14 @@ impl Attache {
             asked: asked.clone(),
             inspected,
         };
+        // Of what is known to be longer, nothing is begun.
+        let md5_up_to = match new.size {
+            Some(size) if size > limits.md5_up_to() => 0,
+            _ => limits.md5_up_to(),
+        };
         let body = Body::new(stream::unfold(reserving, Reserving::step))
-            .hashed(limits.md5)
+            .hashed(false)
+            .with_md5_up_to(md5_up_to)
             .expecting(Expected {
                 size: new.size,
                 max_size: limits.max_file_bytes,

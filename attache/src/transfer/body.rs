@@ -102,6 +102,13 @@ impl Body {
         self
     }
 
+    /// Computes MD5 of the bytes as they pass, if they turn out to be at most `bytes`; of more it is given up where they are seen to be more.
+    #[must_use]
+    pub fn with_md5_up_to(mut self, bytes: u64) -> Self {
+        self.meter.hash_md5_up_to(bytes);
+        self
+    }
+
     /// Computes a checksum of the bytes as they pass, which must turn out to be what `promise` says, if there is one. It may be made
     /// as late as before the end of the chunks, unless a [length](Expected::size) is expected: then before the last byte.
     #[must_use]
@@ -298,6 +305,37 @@ mod tests {
             whole.md5.expect("asked for").to_string(),
             "25f9e794323b453885f5181f1b624d0b"
         );
+    }
+
+    #[tokio::test]
+    async fn md5_is_of_what_is_short_enough_unless_somebody_promised_it() {
+        let digests = async |up_to, promised| {
+            let expected = Expected {
+                md5: promised,
+                ..Expected::default()
+            };
+            let body = body(&[b"12345", b"6789"])
+                .hashed(false)
+                .with_md5_up_to(up_to);
+            end(body.expecting(expected)).await
+        };
+        let md5 = digests(9, None)
+            .await
+            .expect("ends")
+            .md5
+            .expect("nine bytes");
+        assert_eq!(md5.to_string(), "25f9e794323b453885f5181f1b624d0b");
+        for up_to in [0, 4, 8] {
+            assert_eq!(
+                digests(up_to, None).await.expect("ends").md5,
+                None,
+                "{up_to}"
+            );
+            let promised = digests(up_to, Some(md5.0)).await.expect("kept");
+            assert_eq!(promised.md5, Some(md5), "{up_to}");
+            let broken = digests(up_to, Some([0; 16])).await.expect_err("broken");
+            assert_eq!(broken.kind(), ErrorKind::DigestMismatch);
+        }
     }
 
     #[tokio::test]

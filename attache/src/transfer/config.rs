@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::body::Allowance;
 use super::budget::MIN_BUDGET;
 use crate::config::load::Faults;
-use crate::config::value::{Own, Plain, Size, Time, or_unlimited, show_bytes};
+use crate::config::value::{Format, Own, Plain, Raw, Size, Time, or_unlimited, show_bytes};
 use crate::section;
 
 section! {
@@ -28,8 +28,43 @@ section! {
         partial_lifetime: Duration = Duration::from_secs(24 * 60 * 60) => Time,
         /// How long the URL of such an upload still says that all of it came, after it has become an attachment.
         remember_completed: Duration = Duration::from_secs(10 * 60) => Time,
-        /// Compute and store MD5, for tools that check it (azcopy, rclone). SHA-256 and CRC-64 are always there.
-        md5: bool = true => Plain("true or false"),
+        /// Compute and store MD5, for tools that check it (azcopy, rclone): true, false, or "auto", which is of files that are not longer
+        /// than block_bytes. Of longer ones it would be half of the CPU of their upload. SHA-256 and CRC-64 are always there.
+        md5: Md5 = Md5::Auto => Md5Word,
+    }
+}
+
+/// Of which files MD5 is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Md5 {
+    /// Of those that are not longer than `upload.block_bytes`.
+    Auto,
+    /// Of all.
+    Always,
+    /// Of those alone of which a client says it.
+    Never,
+}
+
+struct Md5Word;
+
+impl Format<Md5> for Md5Word {
+    fn read(&self, raw: &Raw) -> Result<Md5, String> {
+        match raw.text()?.trim() {
+            "auto" => Ok(Md5::Auto),
+            "true" => Ok(Md5::Always),
+            "false" => Ok(Md5::Never),
+            other => Err(format!(
+                "is \"{other}\", but must be \"auto\", true or false"
+            )),
+        }
+    }
+
+    fn show(&self, value: &Md5) -> Option<String> {
+        Some(match value {
+            Md5::Auto => "\"auto\"".to_owned(),
+            Md5::Always => "true".to_owned(),
+            Md5::Never => "false".to_owned(),
+        })
     }
 }
 
@@ -64,6 +99,15 @@ const MAX_BLOCK_BYTES: u64 = 4000 * 1024 * 1024;
 const MAX_PARTIAL_LIFETIME: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
 impl UploadConfig {
+    /// The longest file of which MD5 is computed; 0 for none.
+    pub(crate) fn md5_up_to(&self) -> u64 {
+        match self.md5 {
+            Md5::Auto => self.block_bytes,
+            Md5::Always => u64::MAX,
+            Md5::Never => 0,
+        }
+    }
+
     pub(crate) fn check(&self, faults: &mut Faults) {
         if !(64 * 1024..=MAX_BLOCK_BYTES).contains(&self.block_bytes) {
             faults.add("upload.block_bytes must be between 64KiB and 4000MiB");

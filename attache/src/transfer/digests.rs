@@ -92,12 +92,18 @@ pub(super) struct Meter {
 struct Hashers {
     sha256: Option<Sha256>,
     md5: Option<Md5>,
+    /// Of more bytes than this, MD5 is given up.
+    md5_up_to: u64,
     utf8: Option<Utf8Check>,
     checksum: Option<(Hasher, Option<Promise>)>,
 }
 
 impl Hashers {
-    fn update(&mut self, chunk: &[u8]) {
+    /// `size`: of all bytes so far, these included.
+    fn update(&mut self, chunk: &[u8], size: u64) {
+        if size > self.md5_up_to {
+            self.md5 = None;
+        }
         if let Some(hasher) = &mut self.sha256 {
             hasher.update(chunk);
         }
@@ -119,8 +125,10 @@ impl Meter {
         self.crc64 = Some(Crc::new(CrcAlgorithm::Crc64Nvme));
         let more = self.more();
         more.sha256 = Some(Sha256::new());
-        more.md5 = md5.then(Md5::new);
         more.utf8 = Some(Utf8Check::default());
+        if md5 {
+            self.hash_md5();
+        }
     }
 
     /// Computes what `expected` needs.
@@ -147,7 +155,13 @@ impl Meter {
     }
 
     pub(super) fn hash_md5(&mut self) {
-        self.more().md5.get_or_insert_with(Md5::new);
+        self.hash_md5_up_to(u64::MAX);
+    }
+
+    pub(super) fn hash_md5_up_to(&mut self, bytes: u64) {
+        let more = self.more();
+        more.md5.get_or_insert_with(Md5::new);
+        more.md5_up_to = more.md5_up_to.max(bytes);
     }
 
     fn more(&mut self) -> &mut Hashers {
@@ -160,7 +174,7 @@ impl Meter {
             hasher.update(chunk);
         }
         if let Some(more) = &mut self.more {
-            more.update(chunk);
+            more.update(chunk, self.size);
         }
     }
 
@@ -173,6 +187,7 @@ impl Meter {
         let Hashers {
             sha256,
             md5,
+            md5_up_to: _,
             utf8,
             checksum,
         } = self.more.take().map_or_else(Hashers::default, |more| *more);

@@ -98,10 +98,12 @@ impl Attache {
         };
         let content = parts.content(facts(&draft), new.size);
         let upload = store(parts)?.begin(&key, &content).await?;
+        // Of a length that is not known yet MD5 is what somebody asked for, or nothing.
+        let with_md5 = new.size.unwrap_or(u64::MAX) <= limits.md5_up_to();
         let record = NewUpload {
             upload,
             length: new.size,
-            digests: Running::new(limits.md5).to_bytes(),
+            digests: Running::new(with_md5).to_bytes(),
             direct,
             metadata,
             claim: new.content_type,
