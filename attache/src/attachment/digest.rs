@@ -11,9 +11,21 @@ pub struct Hex<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> fmt::Display for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Many digits at a time: a page of a listing has thousands, and the formatter of numbers makes each by itself.
+        let mut digits = [0; 64];
+        for bytes in self.0.chunks(digits.len() / 2) {
+            for (two, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+                two[0] = DIGITS[usize::from(byte >> 4)];
+                two[1] = DIGITS[usize::from(byte & 0xf)];
+            }
+            let digits = std::str::from_utf8(&digits[..bytes.len() * 2]);
+            f.write_str(digits.map_err(|_| fmt::Error)?)?;
+        }
+        Ok(())
     }
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 impl<const N: usize> fmt::Debug for Hex<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,6 +57,9 @@ mod tests {
     fn hexadecimal_round_trips() {
         let hex = Hex([0x0f, 0xa0]);
         assert_eq!(hex.to_string(), "0fa0");
+        let long = Hex(std::array::from_fn::<u8, 256, _>(|byte| byte as u8));
+        let each: String = long.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(long.to_string(), each);
         assert_eq!("0fa0".parse::<Hex<2>>().expect("parses"), hex);
         assert!("0fa".parse::<Hex<2>>().is_err());
         assert!(
