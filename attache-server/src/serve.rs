@@ -125,6 +125,7 @@ fn announce(address: SocketAddr, s3: Option<SocketAddr>, secure: bool) {
     // A closed stdout is no reason not to serve.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+    crate::allocator::collect_after_start();
 }
 
 fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {

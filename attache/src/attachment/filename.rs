@@ -46,6 +46,9 @@ impl Filename {
     /// spaces, other controls, separators and overrides of direction `_`. A device gets a `_` in front, and what is too long
     /// loses the end of its stem and keeps its extension. What leaves nothing is `file`.
     pub fn neutralised(text: &str) -> Self {
+        if is_plain(text) {
+            return Self(text.to_owned());
+        }
         Self(neutralise(text).unwrap_or_else(|| "file".to_owned()))
     }
 
@@ -95,7 +98,10 @@ impl FromStr for Filename {
 impl From<String> for Filename {
     /// A name that was stored.
     fn from(text: String) -> Self {
-        Self::neutralised(&text)
+        match is_plain(&text) {
+            true => Self(text),
+            false => Self::neutralised(&text),
+        }
     }
 }
 
@@ -184,6 +190,19 @@ impl FromStr for Disposition {
 }
 
 /// The nearest name to `text`; `None` if nothing is left of it.
+/// Whether a text is a name as it is, told without a walk through Unicode. Most names are, and a page of a listing makes one of each
+/// row.
+fn is_plain(text: &str) -> bool {
+    let letters = text.bytes().fold(true, |plain, b| {
+        plain & (b' '..=b'~').contains(&b) & (b != b'/') & (b != b'\\')
+    });
+    letters
+        && (1..=MAX_FILENAME_UNITS).contains(&text.len())
+        && !text.starts_with(' ')
+        && !text.ends_with([' ', '.'])
+        && !is_device(text)
+}
+
 fn neutralise(text: &str) -> Option<String> {
     let visible = text.trim().chars().filter(|c| !is_mark(*c));
     let replaced = visible.map(|c| match c {
@@ -254,16 +273,17 @@ const MAX_KEPT_EXTENSION: usize = 32;
 /// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file#naming-conventions>
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name).trim_end();
-    let stem = stem.to_ascii_uppercase();
-    let numbered = |prefix: &str| {
-        stem.strip_prefix(prefix).is_some_and(|rest| {
-            matches!(
-                rest,
-                "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"
-            )
-        })
+    let Some((kind, number)) = stem.split_at_checked(3) else {
+        return false;
     };
-    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
+    let is = |device: &str| kind.eq_ignore_ascii_case(device);
+    match number {
+        "" => is("CON") || is("PRN") || is("AUX") || is("NUL"),
+        "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³" => {
+            is("COM") || is("LPT")
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -278,6 +298,30 @@ mod tests {
         ] {
             assert!(bad.parse::<Filename>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_as_it_is_would_be_made_the_same() {
+        let mut plain = 0;
+        let ends = [
+            "", " ", ".", "a", "a.txt", "con", "CON.txt", "lpt1", "com10", "nul .x", "\u{e9}", "co",
+        ];
+        for (one, two) in ends.iter().flat_map(|one| ends.map(|two| (one, two))) {
+            for letter in (0..=0x7f_u8).map(char::from) {
+                let text = format!("{one}{letter}{two}");
+                plain += usize::from(is_plain(&text));
+                assert!(
+                    !is_plain(&text) || neutralise(&text).as_deref() == Some(&text),
+                    "{text:?}"
+                );
+            }
+        }
+        assert!(plain > 1000, "{plain}");
+        for length in [MAX_FILENAME_UNITS, MAX_FILENAME_UNITS + 1] {
+            let text = "x".repeat(length);
+            assert_eq!(is_plain(&text), neutralise(&text).as_deref() == Some(&text));
+        }
+        assert!(!is_plain("") && is_plain("photo.png"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! [`partial::PartialUploads::expired`] finds it when its time is over.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -242,9 +243,13 @@ pub(crate) fn millis(at: OffsetDateTime) -> i64 {
 
 /// From milliseconds since 1970.
 pub(crate) fn instant(ms: i64) -> Result<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|error| {
-        Error::internal("a time in the catalog is out of range").with_source(error)
-    })
+    // Not by its nanoseconds, which would be divisions of 128 bits.
+    let part = Duration::from_millis(ms.rem_euclid(1000).unsigned_abs());
+    OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000))
+        .map(|second| second + part)
+        .map_err(|error| {
+            Error::internal("a time in the catalog is out of range").with_source(error)
+        })
 }
 
 /// The integers of databases are signed.

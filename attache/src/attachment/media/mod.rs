@@ -233,7 +233,9 @@ pub fn header(content_type: &str) -> String {
 }
 
 fn is_text(essence: &str) -> bool {
-    matches!(class(essence), Class::Text | Class::Saved)
+    // Most are not by their first letters, and every attachment of a listing is asked.
+    let may_be = essence.starts_with("text/") || essence.starts_with("application/");
+    may_be && matches!(class(essence), Class::Text | Class::Saved)
 }
 
 /// The extension for a file that came without a name.

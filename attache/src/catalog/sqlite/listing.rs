@@ -23,34 +23,34 @@ const STEP: u32 = 2_000;
 pub(super) fn page(connection: &Connection, page: &Page) -> Result<Vec<Attachment>, Failure> {
     let ranges = ranges(page);
     let after = after(page);
-    // One look at the database, whatever is written meanwhile.
-    let transaction = connection.unchecked_transaction()?;
     let limit = page.limit;
-    let found = match ranges.as_slice() {
-        [] => Vec::new(),
-        [Range::All] => rows(&transaction, ALL, &after, limit, None)?,
-        [Range::Owner(owner)] => rows(&transaction, OWNER, &after, limit, Some(owner))?,
-        [Range::Kind(kind)] => rows(&transaction, KIND, &after, limit, Some(kind))?,
-        several => {
-            let mut newest = BTreeSet::new();
-            for range in several {
-                newest.extend(match range {
-                    Range::All => places(&transaction, ALL, &after, limit, None)?,
-                    Range::Owner(owner) => places(&transaction, OWNER, &after, limit, Some(owner))?,
-                    Range::Kind(kind) => places(&transaction, KIND, &after, limit, Some(kind))?,
-                    Range::Prefix(prefix) => race(&transaction, prefix, &after, limit)?,
-                });
-                while newest.len() > limit as usize {
-                    newest.pop_first();
-                }
-            }
-            newest
-                .into_iter()
-                .rev()
-                .map(|(_, id)| ready(&transaction, &id.parse()?))
-                .collect::<Result<_, Failure>>()?
+    // One statement is one look at the database by itself.
+    match ranges.as_slice() {
+        [] => return Ok(Vec::new()),
+        [Range::All] => return rows(connection, ALL, &after, limit, None),
+        [Range::Owner(owner)] => return rows(connection, OWNER, &after, limit, Some(owner)),
+        [Range::Kind(kind)] => return rows(connection, KIND, &after, limit, Some(kind)),
+        _ => {}
+    }
+    // Of several it is one, whatever is written meanwhile.
+    let transaction = connection.unchecked_transaction()?;
+    let mut newest = BTreeSet::new();
+    for range in &ranges {
+        newest.extend(match range {
+            Range::All => places(&transaction, ALL, &after, limit, None)?,
+            Range::Owner(owner) => places(&transaction, OWNER, &after, limit, Some(owner))?,
+            Range::Kind(kind) => places(&transaction, KIND, &after, limit, Some(kind))?,
+            Range::Prefix(prefix) => race(&transaction, prefix, &after, limit)?,
+        });
+        while newest.len() > limit as usize {
+            newest.pop_first();
         }
-    };
+    }
+    let found = newest
+        .into_iter()
+        .rev()
+        .map(|(_, id)| ready(&transaction, &id.parse()?))
+        .collect::<Result<_, Failure>>()?;
     transaction.finish()?;
     Ok(found)
 }

@@ -89,20 +89,24 @@ fn select_one() -> String {
 pub(super) const COLUMNS: &str = "id, object_key, owner, filename, content_type, size, sha256, crc64, created_at_ms, created_by, md5, store_tag";
 
 pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
-    let optional = |column: usize| row.get::<_, Option<String>>(column);
+    let text =
+        |column: usize| -> Result<&str, rusqlite::Error> { Ok(row.get_ref(column)?.as_str()?) };
+    let optional = |column: usize| -> Result<Option<&str>, rusqlite::Error> {
+        Ok(row.get_ref(column)?.as_str_or_null()?)
+    };
     let created_at_ms: i64 = row.get(8)?;
     Ok(Attachment {
-        id: row.get::<_, String>(0)?.parse()?,
-        key: row.get::<_, String>(1)?.parse()?,
+        id: text(0)?.parse()?,
+        key: text(1)?.parse()?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
-        filename: row.get::<_, String>(3)?.into(),
-        content_type: row.get(4)?,
+        filename: text(3)?.to_owned().into(),
+        content_type: text(4)?.to_owned(),
         size: unsigned(row.get(5)?),
         sha256: Hex(row.get(6)?),
         crc64: row.get::<_, Option<[u8; 8]>>(7)?.map(u64::from_be_bytes),
         created_at: instant(created_at_ms)?,
         created_by: optional(9)?.map(|text| text.parse()).transpose()?,
         md5: row.get::<_, Option<[u8; 16]>>(10)?.map(Hex),
-        store_tag: optional(11)?,
+        store_tag: optional(11)?.map(str::to_owned),
     })
 }
