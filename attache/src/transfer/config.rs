@@ -76,7 +76,8 @@ section! {
         idle_timeout: Duration = Duration::from_secs(60) => Time,
         /// How long one download may take.
         timeout: Allowance = Allowance { base: Duration::from_secs(10 * 60), rate: 64 * 1024 } => Own,
-        /// Check whole-object reads against the stored CRC-64 as they pass.
+        /// Check whole-object reads against the stored CRC-64 as they pass. A file of local disk that was found right, and that nobody has
+        /// written to since, is believed for ten minutes, and sent by the kernel.
         verify: bool = true => Plain("true or false"),
     }
 }
