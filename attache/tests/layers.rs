@@ -83,6 +83,7 @@ const ARROWS: &str = "
     storage/file -> attachment error transfer/body transfer/budget transfer/handover
     storage/local -> attachment config/value error private storage storage/bucket storage/file storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
+    storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->

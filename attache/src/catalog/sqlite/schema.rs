@@ -27,8 +27,8 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
-    // Otherwise, as it is compiled with SQLITE_ENABLE_STAT4, SQLite compiles a statement anew whenever it gets another value for what
-    // statistics could be of some use for (<https://sqlite.org/queryplanner-ng.html#qpsg>); and there are no statistics.
+    // Otherwise SQLite looks at the value of a bound LIMIT, and compiles a cached statement anew whenever it is used again
+    // (<https://sqlite.org/queryplanner-ng.html#qpsg>).
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // FULL: a commit is on disk when it returns, also if the power fails (<https://sqlite.org/pragma.html#pragma_synchronous>).
     // secure_delete: what was replaced in a page is overwritten there, such as a key that was not sealed
