@@ -106,3 +106,47 @@ impl Thread {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connection_gets_the_thread_with_the_fewest_and_gives_its_place_back() {
+        let threads = Threads::start().expect("threads");
+        let count = threads.threads.len();
+        let taken = || -> Vec<usize> {
+            let seats = threads.threads.iter().map(|thread| &thread.seats);
+            seats.map(|seats| seats.load(Ordering::Relaxed)).collect()
+        };
+        let mut seats: Vec<Seat> = (0..3 * count).map(|_| threads.seat().1).collect();
+        assert_eq!(taken(), vec![3; count]);
+        seats.truncate(count);
+        let more: Vec<Seat> = (0..count).map(|_| threads.seat().1).collect();
+        assert_eq!(taken(), vec![2; count]);
+        drop((seats, more));
+        assert_eq!(taken(), vec![0; count]);
+    }
+
+    #[test]
+    fn what_is_given_to_a_thread_runs_there_until_the_threads_are_ended() {
+        struct Ended(std::sync::mpsc::Sender<Option<String>>);
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                let _ = self
+                    .0
+                    .send(std::thread::current().name().map(str::to_owned));
+            }
+        }
+        let threads = Threads::start().expect("threads");
+        let (ended, ends) = std::sync::mpsc::channel();
+        let (thread, _seat) = threads.seat();
+        thread.spawn(async move {
+            let _ended = Ended(ended);
+            std::future::pending::<()>().await;
+        });
+        drop(threads);
+        let name = ends.recv().expect("it is dropped");
+        assert!(name.is_some_and(|name| name.starts_with("serve-")));
+    }
+}

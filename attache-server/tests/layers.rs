@@ -74,7 +74,7 @@ const ARROWS: &str = "
     reload/source -> config
     request_id -> otlp
     respond -> net/outgoing request_id
-    router -> deliver gate request_id respond state v1 web
+    router -> deliver gate net/peer request_id respond state v1 web
     s3 -> audit conditional config/s3 framing net/limits net/outgoing net/peer reload request_id respond s3/keys s3/signature state upload
     s3/keys ->
     s3/signature ->

@@ -225,3 +225,150 @@ where
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use bytes::Bytes;
+    use futures::StreamExt as _;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::http::{Client, ClientConfig, Trust};
+
+    /// A server that responds "hello" to each request, and says when a connection begins (`true`) and ends.
+    async fn server() -> (SocketAddr, mpsc::UnboundedReceiver<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (said, heard) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let said = said.clone();
+                let _ = said.send(true);
+                tokio::spawn(async move {
+                    respond(stream).await;
+                    let _ = said.send(false);
+                });
+            }
+        });
+        (address, heard)
+    }
+
+    /// To "/bye" it responds, and closes the connection without having said so; of "/long" the end never comes.
+    async fn respond(mut stream: TcpStream) {
+        let mut request = Vec::new();
+        while let Ok(1..) = stream.read_buf(&mut request).await {
+            if !request.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            let length = if request.starts_with(b"GET /long") {
+                9
+            } else {
+                5
+            };
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nhello");
+            let sent = stream.write_all(answer.as_bytes()).await;
+            if sent.is_err() || request.starts_with(b"GET /bye") {
+                return;
+            }
+            request.clear();
+        }
+    }
+
+    fn client(idle_after: Duration) -> Client {
+        let config = ClientConfig {
+            idle_after,
+            ..ClientConfig::default()
+        };
+        Client::new(&config, Trust::anybody().expect("a client"))
+    }
+
+    fn request(address: SocketAddr, path: &str) -> http::Request<Full<Bytes>> {
+        let request = http::Request::get(format!("http://{address}{path}"));
+        request.body(Full::default()).expect("a request")
+    }
+
+    async fn ask(client: &Client, address: SocketAddr, path: &str) {
+        let answer = client.send(request(address, path), Duration::ZERO).await;
+        let body = answer.expect("an answer").into_body().whole(100).await;
+        assert_eq!(body.expect("whole"), "hello");
+    }
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[tokio::test]
+    async fn a_connection_serves_one_request_after_the_other_until_it_is_idle_for_too_long() {
+        let (address, mut heard) = server().await;
+        let brief = client(Duration::from_millis(200));
+        for _ in 0..3 {
+            ask(&brief, address, "/").await;
+        }
+        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(
+            heard.recv().await,
+            Some(false),
+            "no second one, and the first is closed"
+        );
+        ask(&brief, address, "/").await;
+        assert_eq!(heard.recv().await, Some(true));
+        drop(brief);
+        assert_eq!(heard.recv().await, Some(false), "with its client");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_meanwhile_is_no_error_and_one_that_was_not_read_to_its_end_is_closed()
+     {
+        let (address, mut heard) = server().await;
+        let client = client(LONG);
+        ask(&client, address, "/bye").await;
+        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(heard.recv().await, Some(false));
+        ask(&client, address, "/").await;
+        assert_eq!(heard.recv().await, Some(true));
+
+        let answer = client.send(request(address, "/long"), Duration::ZERO).await;
+        let mut body = answer.expect("an answer").into_body();
+        assert_eq!(
+            body.next().await.expect("a piece").expect("it came"),
+            "hello"
+        );
+        drop(body);
+        assert_eq!(
+            heard.recv().await,
+            Some(false),
+            "the bytes that are missing may come"
+        );
+        ask(&client, address, "/").await;
+        assert_eq!(heard.recv().await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn threads_that_keep_connections_apart_have_their_own() {
+        let (address, mut heard) = server().await;
+        let client = Arc::new(client(LONG));
+        ask(&client, address, "/").await;
+        assert_eq!(heard.recv().await, Some(true));
+        let theirs = client.clone();
+        let other = std::thread::spawn(move || {
+            keep_connections_apart(1);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                ask(&theirs, address, "/").await;
+                ask(&theirs, address, "/").await;
+            });
+        });
+        assert_eq!(heard.recv().await, Some(true), "one of its own");
+        // It ends with the runtime that drives it.
+        assert_eq!(heard.recv().await, Some(false));
+        other.join().expect("it ends");
+        ask(&client, address, "/").await;
+        assert!(heard.try_recv().is_err(), "the first is still there");
+    }
+}
