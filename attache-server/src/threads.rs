@@ -141,10 +141,13 @@ mod tests {
         let threads = Threads::start().expect("threads");
         let (ended, ends) = std::sync::mpsc::channel();
         let (thread, _seat) = threads.seat();
+        let (begun, begins) = std::sync::mpsc::channel();
         thread.spawn(async move {
             let _ended = Ended(ended);
+            let _ = begun.send(());
             std::future::pending::<()>().await;
         });
+        begins.recv().expect("it runs");
         drop(threads);
         let name = ends.recv().expect("it is dropped");
         assert!(name.is_some_and(|name| name.starts_with("serve-")));

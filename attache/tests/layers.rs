@@ -76,7 +76,7 @@ const ARROWS: &str = "
     service/holds -> attachment
     service/finding -> attachment
     service/verify -> attachment catalog error service/finding storage transfer/budget
-    storage -> attachment attachment/filename attachment/media error observe/latency secret transfer/body transfer/budget
+    storage -> attachment attachment/filename attachment/media error observe/latency transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/bucket storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
     storage/config -> config/load config/value error http secret storage storage/azure storage/local storage/memory
