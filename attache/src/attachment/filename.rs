@@ -189,7 +189,6 @@ impl FromStr for Disposition {
     }
 }
 
-/// The nearest name to `text`; `None` if nothing is left of it.
 /// Whether a text is a name as it is, told without a walk through Unicode. Most names are, and a page of a listing makes one of each
 /// row.
 fn is_plain(text: &str) -> bool {
@@ -203,6 +202,7 @@ fn is_plain(text: &str) -> bool {
         && !is_device(text)
 }
 
+/// The nearest name to `text`; `None` if nothing is left of it.
 fn neutralise(text: &str) -> Option<String> {
     let visible = text.trim().chars().filter(|c| !is_mark(*c));
     let replaced = visible.map(|c| match c {
