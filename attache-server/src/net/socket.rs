@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use attache::transfer::handover::{FilePart, Handover, stands_in};
 use rustix::net::SendFlags;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
 /// A connection, and what is handed over to it.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     handover: Option<Arc<Handover>>,
 }
 
@@ -20,6 +20,32 @@ impl Socket {
     /// Without a `handover`, nothing stands for anything.
     pub(crate) fn new(stream: TcpStream, handover: Option<Arc<Handover>>) -> Self {
         Self { stream, handover }
+    }
+
+    /// As [`AsyncWrite::poll_write`].
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &self.handover {
+            Some(handover) if !handover.is_empty() => {
+                self.poll_hand_over(handover, cx, &[IoSlice::new(buf)])
+            }
+            _ => Pin::new(&mut self.stream).poll_write(cx, buf),
+        }
+    }
+
+    /// As [`AsyncWrite::poll_write_vectored`].
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &self.handover {
+            Some(handover) if !handover.is_empty() => self.poll_hand_over(handover, cx, bufs),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     /// Writes some of `slices`, the first of which may stand for a part of a file.
@@ -89,59 +115,11 @@ fn shorter() -> io::Error {
     io::Error::other("the file became shorter while it was sent")
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &self.handover {
-            Some(handover) if !handover.is_empty() => {
-                self.poll_hand_over(handover, cx, &[IoSlice::new(buf)])
-            }
-            _ => Pin::new(&mut self.stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &self.handover {
-            Some(handover) if !handover.is_empty() => self.poll_hand_over(handover, cx, bufs),
-            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
 
-    use tokio::io::AsyncWriteExt as _;
+    use std::future::poll_fn;
 
     use super::*;
 
@@ -161,6 +139,14 @@ mod tests {
         file.write_all(bytes).expect("written");
         let file = Arc::new(file);
         FilePart { file, at, len }
+    }
+
+    async fn write_all(socket: &mut Socket, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let wrote = poll_fn(|cx| socket.poll_write(cx, bytes)).await?;
+            bytes = &bytes[wrote..];
+        }
+        Ok(())
     }
 
     #[tokio::test]
@@ -183,7 +169,9 @@ mod tests {
             let mut both = [IoSlice::new(head.as_bytes()), IoSlice::new(&chunk)];
             let mut slices = &mut both[..];
             while !slices.is_empty() {
-                let wrote = socket.write_vectored(slices).await.expect("sent");
+                let wrote = poll_fn(|cx| socket.poll_write_vectored(cx, slices))
+                    .await
+                    .expect("sent");
                 IoSlice::advance_slices(&mut slices, wrote);
                 while slices.first().is_some_and(|slice| slice.is_empty()) {
                     slices = &mut slices[1..];
@@ -193,7 +181,7 @@ mod tests {
             wanted.extend_from_slice(&bytes[at as usize..at as usize + len]);
         }
         assert!(handover.is_empty());
-        socket.write_all(b"the end").await.expect("sent");
+        write_all(&mut socket, b"the end").await.expect("sent");
         wanted.extend_from_slice(b"the end");
         drop(socket);
         let all = reader.join().expect("it ends").expect("read");
@@ -205,15 +193,13 @@ mod tests {
         let handover = Arc::<Handover>::default();
         let (_client, mut socket) = pair(&handover);
         let first = handover.chunk(part(b"0123456789", 0, 10));
-        socket.write_all(&first).await.expect("sent");
+        write_all(&mut socket, &first).await.expect("sent");
         let second = handover.chunk(part(b"0123456789", 8, 4));
-        let error = socket
-            .write_all(&first)
+        let error = write_all(&mut socket, &first)
             .await
             .expect_err("longer than is known");
         assert!(error.to_string().contains("nobody said"), "{error}");
-        let error = socket
-            .write_all(&second)
+        let error = write_all(&mut socket, &second)
             .await
             .expect_err("two bytes, and no more");
         assert!(error.to_string().contains("shorter"), "{error}");

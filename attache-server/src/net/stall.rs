@@ -18,7 +18,7 @@ use super::valve::Valve;
 /// Reads need no limit here: heads have hyper's, bodies have their own, and an idle connection between requests is cut by
 /// hyper's limit for heads.
 pub(crate) struct StallTimeout {
-    stream: Socket,
+    socket: Socket,
     stall: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     valve: Arc<Valve>,
@@ -26,9 +26,9 @@ pub(crate) struct StallTimeout {
 
 impl StallTimeout {
     /// `valve` is closed while the client takes no bytes.
-    pub(crate) fn new(stream: Socket, stall: Duration, valve: Arc<Valve>) -> Self {
+    pub(crate) fn new(socket: Socket, stall: Duration, valve: Arc<Valve>) -> Self {
         Self {
-            stream,
+            socket,
             stall,
             timer: None,
             valve,
@@ -66,7 +66,7 @@ impl AsyncRead for StallTimeout {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        Pin::new(&mut self.socket.stream).poll_read(cx, buf)
     }
 }
 
@@ -76,7 +76,7 @@ impl AsyncWrite for StallTimeout {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let wrote = self.socket.poll_write(cx, buf);
         self.after_write(cx, wrote)
     }
 
@@ -85,20 +85,20 @@ impl AsyncWrite for StallTimeout {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let wrote = self.socket.poll_write_vectored(cx, bufs);
         self.after_write(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket.stream).poll_shutdown(cx)
     }
 }
 
