@@ -203,13 +203,7 @@ where
         let (uri, mut request) = prepare(request)?;
         loop {
             let pool = self.pool.load_full();
-            let (mut link, reused) = match pool.take(&uri) {
-                Some(link) => (link, true),
-                None => (
-                    pool.connect(&uri).await.map_err(Silence::Unreachable)?,
-                    false,
-                ),
-            };
+            let (mut link, reused) = link(&pool, &uri).await?;
             match link.sender.try_send_request(request).await {
                 Ok(answer) => return Ok((answer, link)),
                 Err(failed) => request = unsent(failed, reused)?,
@@ -231,15 +225,7 @@ where
         let (uri, mut request) = prepare(request)?;
         loop {
             let pool = self.pool.load_full();
-            let (mut link, reused) = match pool.take(&uri) {
-                Some(link) => (link, true),
-                // Apart, so that what mostly never comes takes no room in every request's future.
-                None => {
-                    let connecting = Box::pin(tokio::time::timeout_at(latest, pool.connect(&uri)));
-                    let link = connecting.await.map_err(|_| Silence::TooLong)?;
-                    (link.map_err(Silence::Unreachable)?, false)
-                }
-            };
+            let (mut link, reused) = link(&pool, &uri).await?;
             let patience = match reused && impatient {
                 true => self.reused_timeout.min(patience),
                 false => patience,
@@ -277,6 +263,21 @@ where
 
 /// A response, and the connection that it comes over.
 type Exchanged<B> = (Response<Incoming>, Box<Link<B>>);
+
+/// A connection to the host of `uri`, and whether it served others before. A new one stands within [`CONNECT_TIMEOUT`].
+async fn link<B>(pool: &Arc<Pool<B>>, uri: &Uri) -> Result<(Box<Link<B>>, bool), Silence>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    if let Some(link) = pool.take(uri) {
+        return Ok((link, true));
+    }
+    // Apart, so that what mostly never comes takes no room in every request's future.
+    let link = Box::pin(pool.connect(uri)).await;
+    Ok((link.map_err(Silence::Unreachable)?, false))
+}
 
 /// The request that did not leave, since its connection was closed meanwhile: another one takes it.
 fn unsent<B>(

@@ -279,6 +279,12 @@ mod tests {
         }
     }
 
+    /// What the server says next; `None` if it is silent for too long.
+    async fn next(heard: &mut mpsc::UnboundedReceiver<bool>) -> Option<bool> {
+        let said = tokio::time::timeout(Duration::from_secs(30), heard.recv()).await;
+        said.ok().flatten()
+    }
+
     fn client(idle_after: Duration) -> Client {
         let config = ClientConfig {
             idle_after,
@@ -307,16 +313,16 @@ mod tests {
         for _ in 0..3 {
             ask(&brief, address, "/").await;
         }
-        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(next(&mut heard).await, Some(true));
         assert_eq!(
-            heard.recv().await,
+            next(&mut heard).await,
             Some(false),
             "no second one, and the first is closed"
         );
         ask(&brief, address, "/").await;
-        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(next(&mut heard).await, Some(true));
         drop(brief);
-        assert_eq!(heard.recv().await, Some(false), "with its client");
+        assert_eq!(next(&mut heard).await, Some(false), "with its client");
     }
 
     #[tokio::test]
@@ -325,10 +331,10 @@ mod tests {
         let (address, mut heard) = server().await;
         let client = client(LONG);
         ask(&client, address, "/bye").await;
-        assert_eq!(heard.recv().await, Some(true));
-        assert_eq!(heard.recv().await, Some(false));
+        assert_eq!(next(&mut heard).await, Some(true));
+        assert_eq!(next(&mut heard).await, Some(false));
         ask(&client, address, "/").await;
-        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(next(&mut heard).await, Some(true));
 
         let answer = client.send(request(address, "/long"), Duration::ZERO).await;
         let mut body = answer.expect("an answer").into_body();
@@ -338,12 +344,12 @@ mod tests {
         );
         drop(body);
         assert_eq!(
-            heard.recv().await,
+            next(&mut heard).await,
             Some(false),
             "the bytes that are missing may come"
         );
         ask(&client, address, "/").await;
-        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(next(&mut heard).await, Some(true));
     }
 
     #[tokio::test]
@@ -351,7 +357,7 @@ mod tests {
         let (address, mut heard) = server().await;
         let client = Arc::new(client(LONG));
         ask(&client, address, "/").await;
-        assert_eq!(heard.recv().await, Some(true));
+        assert_eq!(next(&mut heard).await, Some(true));
         let theirs = client.clone();
         let other = std::thread::spawn(move || {
             keep_connections_apart(1);
@@ -364,9 +370,9 @@ mod tests {
                 ask(&theirs, address, "/").await;
             });
         });
-        assert_eq!(heard.recv().await, Some(true), "one of its own");
+        assert_eq!(next(&mut heard).await, Some(true), "one of its own");
         // It ends with the runtime that drives it.
-        assert_eq!(heard.recv().await, Some(false));
+        assert_eq!(next(&mut heard).await, Some(false));
         other.join().expect("it ends");
         ask(&client, address, "/").await;
         assert!(heard.try_recv().is_err(), "the first is still there");
