@@ -28,12 +28,11 @@ pub struct ObjectFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileVersion([i64; 7]);
 
-impl ObjectFile {
-    /// `file`, which `about` was asked of.
+impl FileVersion {
     #[cfg(unix)]
-    pub fn new(file: File, about: &Metadata) -> Self {
+    fn of(about: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
-        let version = FileVersion([
+        Self([
             about.dev().cast_signed(),
             about.ino().cast_signed(),
             about.size().cast_signed(),
@@ -41,27 +40,28 @@ impl ObjectFile {
             about.mtime_nsec(),
             about.ctime(),
             about.ctime_nsec(),
-        ]);
-        Self {
-            file: Arc::new(file),
-            size: about.len(),
-            version,
-        }
+        ])
     }
 
-    /// `file`, which `about` was asked of.
     #[cfg(not(unix))]
-    pub fn new(file: File, about: &Metadata) -> Self {
+    fn of(about: &Metadata) -> Self {
         let since = |at: io::Result<std::time::SystemTime>| {
             let since = at.ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
             i64::try_from(since.as_nanos()).ok()
         };
         let (made, changed) = (since(about.created()), since(about.modified()));
         let size = about.len().cast_signed();
+        Self([size, made.unwrap_or(0), changed.unwrap_or(0), 0, 0, 0, 0])
+    }
+}
+
+impl ObjectFile {
+    /// `file`, which `about` was asked of.
+    pub fn new(file: File, about: &Metadata) -> Self {
         Self {
             file: Arc::new(file),
             size: about.len(),
-            version: FileVersion([size, made.unwrap_or(0), changed.unwrap_or(0), 0, 0, 0, 0]),
+            version: FileVersion::of(about),
         }
     }
 
@@ -132,9 +132,7 @@ async fn piece(file: &Arc<File>, at: u64, left: usize) -> Result<Bytes> {
         None => {
             let file = file.clone();
             let waiting = move || Ok((read_waiting(&file, at, &mut piece)?, piece));
-            let read = tokio::task::spawn_blocking(waiting).await;
-            read.unwrap_or_else(|error| Err(io::Error::other(error)))
-                .map_err(read_error)?
+            blocking(waiting).await.map_err(read_error)?
         }
     };
     if got == 0 {
@@ -142,6 +140,15 @@ async fn piece(file: &Arc<File>, at: u64, left: usize) -> Result<Bytes> {
     }
     piece.truncate(got);
     Ok(piece.freeze())
+}
+
+/// Runs what may wait for a disk on a thread for that.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 pub(super) fn read_error(error: io::Error) -> Error {

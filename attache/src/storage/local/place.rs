@@ -8,6 +8,8 @@ use crate::attachment::ObjectKey;
 use crate::error::{Error, ErrorKind};
 use crate::private;
 
+pub(super) use crate::storage::file::{blocking, read_error};
+
 /// Where writes in progress lie, in the root, so that a rename never crosses a file system.
 pub(super) const TEMP: &str = ".tmp";
 
@@ -97,14 +99,6 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-}
-
 pub(super) fn write_error(error: io::Error, operation: &'static str) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(
@@ -126,5 +120,3 @@ pub(super) fn write_error(error: io::Error, operation: &'static str) -> Error {
     }
     .with_source(error)
 }
-
-pub(super) use crate::storage::file::read_error;
