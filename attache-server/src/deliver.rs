@@ -90,11 +90,13 @@ pub(crate) async fn download(
     deliver(&app, &id, query, peer, &request, Disposition::Attachment).await
 }
 
-/// The folders of attachments, and how what is in them is presented.
-const FOLDERS: [(&str, Disposition); 2] = [
-    ("/attachment/", Disposition::Inline),
-    ("/download/", Disposition::Attachment),
-];
+/// The front of the path under which an attachment is presented like this.
+const fn folder(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Inline => "/attachment/",
+        Disposition::Attachment => "/download/",
+    }
+}
 
 /// What [`plain`] responds to: all requests for an attachment but those that only a router reads.
 pub(crate) fn is_plain(request: &Request) -> bool {
@@ -117,9 +119,9 @@ pub(crate) async fn plain(app: &App, peer: Peer, request: Request) -> Response {
 
 /// The id in a path, where it is written as we write ids.
 fn plain_id(path: &str) -> Option<(&str, Disposition)> {
-    let (id, disposition) = FOLDERS
-        .iter()
-        .find_map(|(folder, disposition)| Some((path.strip_prefix(folder)?, *disposition)))?;
+    let (id, disposition) = [Disposition::Inline, Disposition::Attachment]
+        .into_iter()
+        .find_map(|disposition| Some((path.strip_prefix(folder(disposition))?, disposition)))?;
     let is_plain = !id.is_empty()
         && id
             .bytes()
@@ -283,15 +285,11 @@ async fn admit(
         .as_ref()
         .ok()
         .and_then(|attachment| attachment.owner.as_ref());
-    let folder = match wanted.disposition {
-        Disposition::Inline => "attachment",
-        Disposition::Attachment => "download",
-    };
     let question = Question {
         id,
         owner,
         method,
-        path: &format!("/{folder}/{id}"),
+        path: &format!("{}{id}", folder(wanted.disposition)),
         headers,
     };
     forward.admit(&question).await?;
