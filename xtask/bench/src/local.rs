@@ -58,25 +58,10 @@ const FILES: &str = "files";
 /// (<https://nginx.org/en/docs/http/ngx_http_core_module.html#sendfile>). The descriptors are opened anew for each request, as
 /// attache opens them.
 const NGINX: &str = "\
-daemon off;
-worker_processes auto;
-worker_rlimit_nofile 16384;
-pid nginx.pid;
-error_log error.log;
-events { worker_connections 8192; }
-http {
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    keepalive_requests 1000000;
     sendfile on;
     tcp_nopush on;
     server {
         listen @LISTEN@ backlog=4096;
         location /local/ { alias files/; }
     }
-}
 ";

@@ -18,6 +18,17 @@ const FIGURES: f64 = 110.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 44.0;
 
+/// An empty picture under its title.
+fn begin(title: &str, height: f64, font_size: u32) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
+         font-family=\"system-ui, sans-serif\" font-size=\"{font_size}\" role=\"img\">\n<title>{0}</title>\n\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
+         <text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{0}</text>\n",
+        escape(title)
+    )
+}
+
 /// Horizontal bars on a linear axis from zero: a length is a cost.
 pub fn bars(title: &str, bars: &[Bar]) -> String {
     let most = bars
@@ -25,13 +36,7 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
         .map(|bar| bar.value)
         .fold(f64::MIN_POSITIVE, f64::max);
     let height = TOP + ROW * bars.len() as f64 + 8.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<title>{0}</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n\
-         <text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{0}</text>\n",
-        escape(title)
-    );
+    let mut svg = begin(title, height, 13);
     for (row, bar) in bars.iter().enumerate() {
         let y = TOP + ROW * row as f64;
         let length = (bar.value / most * (WIDTH - NAMES - FIGURES)).max(1.0);
@@ -82,13 +87,7 @@ pub fn lines(title: &str, axis: &str, ticks: &[(f64, String)], lines: &[Line]) -
     let (right, floor) = (WIDTH - NAMES + 60.0, HEIGHT - BOTTOM);
     let x_of = |x: f64| LEFT + share(x, least, most) * (right - LEFT);
     let y_of = |y: f64| floor - share(y, low, high) * (floor - TOP);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n<title>{0}</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
-         <text x=\"8\" y=\"24\" font-size=\"15\" font-weight=\"600\" fill=\"#1a1a1a\">{0}</text>\n",
-        escape(title)
-    );
+    let mut svg = begin(title, HEIGHT, 12);
     // Over many powers of ten, these alone.
     let many = high / low > 2000.0;
     for y in round_values(low, high).filter(|y| !many || is_power(*y)) {

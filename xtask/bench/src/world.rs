@@ -322,13 +322,14 @@ impl World {
     }
 }
 
-/// Starts an nginx in `folder`, and waits until it listens.
+/// Starts an nginx in `folder` with these servers, and waits until it listens.
 pub fn start_nginx(
     places: &Places,
     folder: &Path,
-    config: &str,
+    servers: &str,
     address: SocketAddr,
 ) -> Outcome<Process> {
+    let config = format!("{NGINX_BEGINS}{servers}}}\n");
     std::fs::write(folder.join("nginx.conf"), config)?;
     let mut command = Command::new(&places.nginx);
     command
@@ -352,8 +353,8 @@ impl Drop for World {
 const LARGE_BUFFERS: &str =
     "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;";
 
-/// nginx as a relay: as many kept connections to the store as any case has clients; connections to the store are kept and verified, nothing goes to disk, uploads are streamed.
-const NGINX: &str = "\
+/// What every nginx has: room for as many connections as any case makes, and nothing outside of its folder.
+const NGINX_BEGINS: &str = "\
 daemon off;
 worker_processes auto;
 worker_rlimit_nofile 16384;
@@ -368,6 +369,10 @@ http {
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
     keepalive_requests 1000000;
+";
+
+/// nginx as a relay: as many kept connections to the store as any case has clients; connections to the store are kept and verified, nothing goes to disk, uploads are streamed.
+const NGINX: &str = "\
     upstream store { server @HOST@; keepalive 256; keepalive_requests 1000000; }
     server {
         listen @LISTEN@ backlog=4096;
@@ -393,7 +398,6 @@ http {
             proxy_pass https://store;
         }
     }
-}
 ";
 
 /// What lets nginx, rclone and a plain HTTP client in: a signature of the account key for the container, for a day
