@@ -106,6 +106,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Err(Error::internal("this store cannot rewrite metadata").during("facts", key.as_str()))
     }
 
+    /// Whether the store computes the MD5 of what [`put`](Self::put) brings in one block, keeps it, and tells it: nobody else
+    /// needs to then.
+    fn computes_md5(&self) -> bool {
+        false
+    }
+
     /// Deletes an object and everything that hangs on it (snapshots). An absent object is success.
     ///
     /// # Errors

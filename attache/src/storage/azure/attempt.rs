@@ -108,10 +108,6 @@ pub(super) fn trace_headers() -> impl Iterator<Item = (&'static str, String)> {
         .filter_map(|(name, value)| Some((name, value?)))
 }
 
-/// Makes the service verify a Put Blob; the crate offers this for blocks only.
-#[derive(Debug)]
-pub(super) struct WholeCrc(pub(super) u64);
-
 /// Folds names in a listing that have this behind the prefix; the crate has no option for it.
 #[derive(Debug)]
 pub(super) struct Delimiter(pub(super) String);
@@ -128,10 +124,6 @@ impl Policy for Watch {
         request: &mut Request,
         next: &[Arc<dyn Policy>],
     ) -> PolicyResult {
-        if let Some(crc) = ctx.value::<WholeCrc>() {
-            let crc = crate::base64::encode(crc.0.to_le_bytes());
-            request.insert_header("x-ms-content-crc64", crc);
-        }
         if let Some(Delimiter(delimiter)) = ctx.value::<Delimiter>() {
             let mut query = request.url_mut().query_builder();
             query.set_pair("delimiter", delimiter.as_str());

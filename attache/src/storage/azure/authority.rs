@@ -5,6 +5,7 @@ use std::sync::Arc;
 use azure_core::error::{Error as AzureError, ErrorKind as AzureErrorKind};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http_body::Body as _;
 use http_body_util::Full;
 
 use super::credential::Bearer;
@@ -21,7 +22,7 @@ pub(super) enum Authority {
 }
 
 impl Authority {
-    /// Signs a request without query and body, and returns the token, if it is one that was used.
+    /// Signs a request without a query, and returns the token, if it is one that was used.
     pub(super) async fn authorise(
         &self,
         request: &mut http::Request<Full<Bytes>>,
@@ -40,7 +41,7 @@ impl Authority {
                     method: request.method().as_str(),
                     path: request.uri().path(),
                     query: Vec::new(),
-                    length: 0,
+                    length: request.body().size_hint().exact().unwrap_or_default(),
                     headers: headers
                         .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
                         .collect(),

@@ -29,7 +29,6 @@ pub(super) async fn head(inner: &Inner, key: &ObjectKey) -> Result<Option<Object
     let size = size.ok_or_else(|| Error::internal("azure: the response has no length"))?;
     let metadata =
         |name: &str| headers.get_optional_str(&HeaderName::from(format!("{METADATA}{name}")));
-    let md5 = text("content-md5").and_then(crate::base64::decode);
     Ok(Some(ObjectInfo {
         store_tag: text("etag").map(bare),
         archived: text("x-ms-access-tier") == Some("Archive"),
@@ -37,7 +36,7 @@ pub(super) async fn head(inner: &Inner, key: &ObjectKey) -> Result<Option<Object
             key.clone(),
             size,
             metadata,
-            md5.and_then(|md5| md5.try_into().ok()).map(Hex),
+            text("content-md5").and_then(md5_of),
         )
     }))
 }
@@ -92,6 +91,11 @@ pub(super) fn to_metadata(facts: &Facts, stored: &Stored) -> HashMap<String, Str
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect()
+}
+
+/// The MD5 of a header.
+pub(super) fn md5_of(text: &str) -> Option<Hex<16>> {
+    Some(Hex(crate::base64::decode(text)?.try_into().ok()?))
 }
 
 /// What may stand in a header value as it is; `%` and space are encoded.

@@ -32,6 +32,7 @@ use crate::secret::Secret;
 use crate::transfer::body::Body;
 
 mod account;
+mod ask;
 mod attempt;
 mod authority;
 mod bucket;
@@ -60,6 +61,7 @@ mod signed_url;
 mod token_error;
 mod transport;
 mod vitals;
+mod whole;
 
 use attempt::{Impatience, Retries, Watch};
 use authority::Authority;
@@ -220,6 +222,11 @@ impl Storage for AzureStorage {
 
     async fn put(&self, key: &ObjectKey, content: &Content, body: Body) -> Result<Stored> {
         put::put(&self.0, key, content, body).await
+    }
+
+    /// Of Put Blob, since version 2012-02-12 (<https://learn.microsoft.com/rest/api/storageservices/put-blob#response-headers>).
+    fn computes_md5(&self) -> bool {
+        true
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {

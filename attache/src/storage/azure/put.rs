@@ -1,29 +1,24 @@
 //! Put Blob, or Put Block and Put Block List: one attempt at one upload, which nobody sees before its end.
 
 use std::collections::HashMap;
-use std::num::NonZero;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use azure_core::http::{ClientMethodOptions, Context, Etag, RequestContent};
+use azure_core::http::{Etag, RequestContent};
 use azure_storage_blob::models::{
-    BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions,
-    BlockBlobClientUploadOptions, BlockLookupList,
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions, BlockLookupList,
 };
 use bytes::Bytes;
 
-use super::attempt::WholeCrc;
 use super::inner::{ETAG, Inner, bare};
-use super::metadata::to_metadata;
+use super::metadata::{md5_of, to_metadata};
 use super::refusal::is_taken;
-use crate::attachment::ObjectKey;
+use super::whole::{Verified, Whole};
+use crate::attachment::{Hex, ObjectKey};
 use crate::error::Result;
 use crate::storage::{Content, Stored, conflict};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests, crc64};
-
-/// A "partition" larger than any blob: the crate then makes one request of an upload.
-pub(super) const WHOLE: NonZero<usize> = NonZero::new(1 << 45).expect("not zero");
 
 pub(super) async fn put(
     inner: &Inner,
@@ -38,10 +33,12 @@ pub(super) async fn put(
         attempt: uuid::Uuid::now_v7().simple().to_string(),
         prefix: rand::random(),
         tag: OnceLock::new(),
+        md5: OnceLock::new(),
     };
     let digests = blocks::upload(&put, body, content.size, &content.blocks).await?;
     Ok(Stored {
         store_tag: put.tag.into_inner(),
+        md5: digests.md5.or(put.md5.into_inner()),
         ..digests.into()
     })
 }
@@ -99,6 +96,8 @@ struct Put<'a> {
     prefix: u64,
     /// The entity tag of what was put.
     tag: OnceLock<String>,
+    /// What the service computed by itself.
+    md5: OnceLock<Hex<16>>,
 }
 
 impl Put<'_> {
@@ -177,33 +176,35 @@ impl BlockTarget for Put<'_> {
     }
 
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
-        // The service verifies one checksum and refuses two (400 BothCrc64AndMd5HeaderPresent). Where the MD5 is known it
-        // is sent anyway, to be stored, and is verified
-        // (<https://learn.microsoft.com/archive/blogs/windowsazurestorage/windows-azure-blob-md5-overview>).
-        let context = match digests.md5 {
-            Some(_) => Context::new(),
-            None => {
-                Context::new().with_value(WholeCrc(digests.crc64.unwrap_or_else(|| crc64(&bytes))))
+        let verified = match digests.md5 {
+            Some(md5) => Verified::Md5(md5),
+            None => Verified::Crc64(digests.crc64.unwrap_or_else(|| crc64(&bytes))),
+        };
+        let whole = Whole {
+            name: self.key.as_str(),
+            bytes,
+            headers: vec![
+                ("if-none-match", Some("*".to_owned())),
+                (
+                    "x-ms-blob-content-type",
+                    Some(self.content.settled(digests.utf8).content_type),
+                ),
+                (
+                    "x-ms-blob-content-disposition",
+                    Some(self.content.disposition.clone()),
+                ),
+            ],
+            metadata: metadata(self.content, &(*digests).into(), &self.attempt),
+            verified,
+        };
+        let made = whole.put(self.inner).await;
+        let tag = made.map(|headers| {
+            let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+            if let Some(md5) = text("content-md5").and_then(md5_of) {
+                let _ = self.md5.set(md5);
             }
-        };
-        let options = BlockBlobClientUploadOptions {
-            blob_content_type: Some(self.content.settled(digests.utf8).content_type),
-            blob_content_disposition: Some(self.content.disposition.clone()),
-            blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
-            if_none_match: Some(Etag::from("*")),
-            metadata: Some(metadata(self.content, &(*digests).into(), &self.attempt)),
-            partition_size: NonZero::new(WHOLE.get() as u64),
-            parallel: NonZero::new(1),
-            method_options: ClientMethodOptions { context },
-            ..BlockBlobClientUploadOptions::default()
-        };
-        let outcome = self
-            .inner
-            .blob(self.key.as_str())
-            .block_blob_client()
-            .upload(bytes.into(), Some(options))
-            .await;
-        let tag = outcome.map(|made| made.etag.map(|tag| bare(tag.as_ref())));
+            text("etag").map(bare)
+        });
         self.settle(tag).await
     }
 

@@ -61,6 +61,14 @@ impl Transport {
     {
         self.0.send_repeatable(request, again).await
     }
+
+    /// See [`Client::send`].
+    pub(super) async fn tell(
+        &self,
+        request: hyper::Request<Full<Bytes>>,
+    ) -> azure_core::Result<hyper::Response<Answer>> {
+        Ok(self.0.send(request, Duration::ZERO).await?)
+    }
 }
 
 #[async_trait]

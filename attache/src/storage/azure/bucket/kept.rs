@@ -10,7 +10,7 @@ use http::HeaderMap;
 use time::OffsetDateTime;
 
 use super::super::inner::{Inner, bare};
-use super::super::metadata::METADATA;
+use super::super::metadata::{self, METADATA};
 use super::super::refusal::is_absent;
 use super::name::name_of;
 use super::properties::{self, Headers};
@@ -108,9 +108,19 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn read(headers: &AzureHeaders) -> Self {
+        Self::from_texts(header(headers, "etag"), header(headers, "last-modified"))
+    }
+
+    /// From the headers of an answer to a request of our own.
+    pub(super) fn of(headers: &http::HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        Self::from_texts(text("etag"), text("last-modified"))
+    }
+
+    fn from_texts(tag: Option<&str>, modified: Option<&str>) -> Self {
         Self {
-            tag: header(headers, "etag").map(bare).unwrap_or_default(),
-            modified: header(headers, "last-modified")
+            tag: tag.map(bare).unwrap_or_default(),
+            modified: modified
                 .and_then(time_of)
                 .unwrap_or_else(OffsetDateTime::now_utc),
         }
@@ -264,7 +274,7 @@ pub(super) fn time_of(text: &str) -> Option<OffsetDateTime> {
 }
 
 pub(super) fn md5_of(text: &str) -> Option<[u8; 16]> {
-    crate::base64::decode(text)?.try_into().ok()
+    metadata::md5_of(text).map(|md5| md5.0)
 }
 
 fn checksum_of(text: &str) -> Option<KeptChecksum> {

@@ -1,19 +1,16 @@
 //! Put Blob, or Put Block and Put Block List, in place of what is there.
 
-use std::num::NonZero;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use azure_core::http::{ClientMethodOptions, Context, Etag, RequestContent};
-use azure_storage_blob::models::{
-    BlockBlobClientCommitBlockListOptions, BlockBlobClientUploadOptions, BlockLookupList,
-};
+use azure_core::http::{Etag, RequestContent};
+use azure_storage_blob::models::{BlockBlobClientCommitBlockListOptions, BlockLookupList};
 use bytes::Bytes;
 
-use super::super::attempt::WholeCrc;
 use super::super::inner::Inner;
-use super::super::put::{BLOCK_LIMITS, WHOLE, stage};
+use super::super::put::{BLOCK_LIMITS, stage};
 use super::super::refusal::{is_block_missing, is_foreign_block, is_taken, is_unmet};
+use super::super::whole::{Verified, Whole};
 use super::block::{Id, Nonce};
 use super::kept::{Facts, Written, look};
 use super::name::name_of;
@@ -185,29 +182,28 @@ impl BlockTarget for Put<'_> {
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
         let facts = self.facts(digests)?;
         let headers = Headers::of(self.properties);
-        // See `super::super::put`: the MD5 is verified.
-        let context = match digests.md5 {
-            Some(_) => Context::new(),
-            None => Context::new().with_value(WholeCrc(crc64(&bytes))),
+        let verified = match digests.md5 {
+            Some(md5) => Verified::Md5(md5),
+            None => Verified::Crc64(crc64(&bytes)),
         };
-        let options = BlockBlobClientUploadOptions {
-            blob_content_type: headers.content_type,
-            blob_cache_control: headers.cache_control,
-            blob_content_disposition: headers.content_disposition,
-            blob_content_encoding: headers.content_encoding,
-            blob_content_language: headers.content_language,
-            blob_content_md5: digests.md5.map(|md5| md5.0.to_vec()),
-            if_match: self.guard.if_match.clone(),
-            if_none_match: self.guard.if_none_match.clone(),
-            metadata: Some(facts.metadata(self.properties, None, &self.attempt)?),
-            partition_size: NonZero::new(WHOLE.get() as u64),
-            parallel: NonZero::new(1),
-            method_options: ClientMethodOptions { context },
-            ..BlockBlobClientUploadOptions::default()
+        let tag = |tag: &Option<Etag>| tag.as_ref().map(ToString::to_string);
+        let whole = Whole {
+            name: &self.name,
+            bytes,
+            headers: vec![
+                ("x-ms-blob-content-type", headers.content_type),
+                ("x-ms-blob-cache-control", headers.cache_control),
+                ("x-ms-blob-content-disposition", headers.content_disposition),
+                ("x-ms-blob-content-encoding", headers.content_encoding),
+                ("x-ms-blob-content-language", headers.content_language),
+                ("if-match", tag(&self.guard.if_match)),
+                ("if-none-match", tag(&self.guard.if_none_match)),
+            ],
+            metadata: facts.metadata(self.properties, None, &self.attempt)?,
+            verified,
         };
-        let client = self.inner.blob(&self.name).block_blob_client();
-        let outcome = client.upload(bytes.into(), Some(options)).await;
-        let written = outcome.map(|made| Written::read(made.raw_response.headers()));
+        let made = whole.put(self.inner).await;
+        let written = made.map(|headers| Written::of(&headers));
         self.settle(&facts, written).await
     }
 
