@@ -163,9 +163,10 @@ impl Attache {
             inspected,
         };
         // Of what is known to be longer, nothing is begun.
+        let md5_up_to = limits.md5_up_to(parts.storage.computes_md5());
         let md5_up_to = match new.size {
-            Some(size) if size > limits.md5_up_to() => 0,
-            _ => limits.md5_up_to(),
+            Some(size) if size > md5_up_to => 0,
+            _ => md5_up_to,
         };
         let body = Body::new(stream::unfold(reserving, Reserving::step))
             .hashed(false)

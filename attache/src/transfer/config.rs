@@ -29,7 +29,8 @@ section! {
         /// How long the URL of such an upload still says that all of it came, after it has become an attachment.
         remember_completed: Duration = Duration::from_secs(10 * 60) => Time,
         /// Compute and store MD5, for tools that check it (azcopy, rclone): true, false, or "auto", which is of files that are not longer
-        /// than block_bytes. Of longer ones it would be half of the CPU of their upload. SHA-256 and CRC-64 are always there.
+        /// than block_bytes; Azure computes it by itself. Of longer ones it would be half of the CPU of their upload. SHA-256 and CRC-64
+        /// are always there.
         md5: Md5 = Md5::Auto => Md5Word,
     }
 }
@@ -100,9 +101,10 @@ const MAX_BLOCK_BYTES: u64 = 4000 * 1024 * 1024;
 const MAX_PARTIAL_LIFETIME: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 
 impl UploadConfig {
-    /// The longest file of which MD5 is computed; 0 for none.
-    pub(crate) fn md5_up_to(&self) -> u64 {
+    /// The longest file of which MD5 is computed; 0 for none. `by_store`: the store does that by itself, of a file of one block.
+    pub(crate) fn md5_up_to(&self, by_store: bool) -> u64 {
         match self.md5 {
+            Md5::Auto if by_store => 0,
             Md5::Auto => self.block_bytes,
             Md5::Always => u64::MAX,
             Md5::Never => 0,

@@ -25,6 +25,7 @@ enum Lie {
     InventsAbsentObjects,
     RefusesEmptyObjects,
     TrustsDeclaredSize,
+    ComputesNoMd5,
     CommitsFailedBodies,
     RewordsBodyErrors,
     Overwrites,
@@ -84,6 +85,10 @@ impl Storage for Liar {
         "liar"
     }
 
+    fn computes_md5(&self) -> bool {
+        self.lies(Lie::ComputesNoMd5)
+    }
+
     async fn put(&self, key: &ObjectKey, content: &Content, mut body: Body) -> Result<Stored> {
         let mut chunks = Vec::new();
         if self.lies(Lie::ShowsUnfinishedPuts) {
@@ -113,7 +118,7 @@ impl Storage for Liar {
             Lie::Overwrites | Lie::ShowsUnfinishedPuts => self.honest.delete(key).await?,
             _ => {}
         }
-        let whole = Body::from_bytes(chunks.concat()).hashed(true);
+        let whole = Body::from_bytes(chunks.concat()).hashed(!self.computes_md5());
         self.honest.put(key, content, whole).await
     }
 
@@ -230,6 +235,7 @@ caught! {
     InventsAbsentObjects by get::get_of_an_absent_object_is_not_found;
     RefusesEmptyObjects by put::an_empty_object_can_be_put_listed_read_and_deleted;
     TrustsDeclaredSize by put::a_body_of_unknown_length_is_stored_whole;
+    ComputesNoMd5 by put::a_store_that_computes_md5_tells_and_keeps_that_of_what_came_in_one_block;
     CommitsFailedBodies by put::put_commits_nothing_when_the_body_fails;
     RewordsBodyErrors by put::put_commits_nothing_when_the_body_fails;
     Overwrites by put::put_refuses_to_overwrite_and_leaves_the_first_object_alone;

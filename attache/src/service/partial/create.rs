@@ -99,7 +99,7 @@ impl Attache {
         let content = parts.content(facts(&draft), new.size);
         let upload = store(parts)?.begin(&key, &content).await?;
         // Of a length that is not known yet MD5 is what somebody asked for, or nothing.
-        let with_md5 = new.size.unwrap_or(u64::MAX) <= limits.md5_up_to();
+        let with_md5 = new.size.unwrap_or(u64::MAX) <= limits.md5_up_to(false);
         let record = NewUpload {
             upload,
             length: new.size,

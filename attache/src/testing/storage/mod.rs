@@ -78,6 +78,7 @@ macro_rules! __storage_suite {
             put {
                 an_empty_object_can_be_put_listed_read_and_deleted
                 a_body_of_unknown_length_is_stored_whole
+                a_store_that_computes_md5_tells_and_keeps_that_of_what_came_in_one_block
                 put_commits_nothing_when_the_body_fails
                 put_refuses_to_overwrite_and_leaves_the_first_object_alone
                 two_puts_at_once_have_one_winner

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use futures::future::join_all;
+use md5::Digest as _;
 
+use crate::attachment::Hex;
 use crate::error::{Error, ErrorKind};
 use crate::storage::Content;
 use crate::testing::objects::{
@@ -42,6 +44,23 @@ pub async fn a_body_of_unknown_length_is_stored_whole(store: &Store) {
         assert_eq!(stored.expect("put").size, size);
         let whole = get(&**store, &key, None).await.expect("get");
         assert!(whole.bytes == bytes, "{size} bytes came back changed");
+    }
+}
+
+pub async fn a_store_that_computes_md5_tells_and_keeps_that_of_what_came_in_one_block(
+    store: &Store,
+) {
+    if !store.computes_md5() {
+        return;
+    }
+    for size in [0, 1, BLOCK] {
+        let (key, bytes) = (fresh_key(), pattern(size, 4));
+        let alone = Body::from_bytes(bytes.clone()).hashed(false);
+        let stored = store.put(&key, &content(facts(&key)), alone).await;
+        let expected = Some(Hex(md5::Md5::digest(&bytes).into()));
+        assert_eq!(stored.expect("put").md5, expected, "{size} bytes");
+        let kept = store.head(&key).await.expect("head").expect("is there");
+        assert_eq!(kept.md5, expected, "{size} bytes");
     }
 }
 
