@@ -10,10 +10,10 @@ const UNKNOWN: &str = "unknown-8bit";
 /// that text never has, may be text in some encoding.
 pub(super) fn is_binary(first: &[u8]) -> bool {
     let marked = [&b"\xFE\xFF"[..], b"\xFF\xFE", b"\xEF\xBB\xBF"];
-    !marked.iter().any(|mark| first.starts_with(mark))
-        && first
-            .iter()
-            .any(|b| matches!(b, 0x00..=0x08 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F))
+    let control = |b: &u8| matches!(b, 0x00..=0x08 | 0x0B | 0x0E..=0x1A | 0x1C..=0x1F);
+    // A piece at a time, which is looked at as a whole: of a text all of it is looked at, in every upload.
+    let holds_one = |piece: &[u8]| piece.iter().fold(false, |found, b| found | control(b));
+    !marked.iter().any(|mark| first.starts_with(mark)) && first.chunks(128).any(holds_one)
 }
 
 /// UTF-8 without control characters (but line ends, tabs and form feeds). A character that the sniffed piece cuts in
@@ -203,14 +203,6 @@ fn ascii(first: &[u8]) -> String {
         return wide(u16::from_be_bytes);
     }
     let bytes = first.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first);
-    bytes
-        .iter()
-        .map(|b| {
-            if b.is_ascii() {
-                char::from(*b)
-            } else {
-                '\u{7f}'
-            }
-        })
-        .collect()
+    let ascii = bytes.iter().map(|b| if b.is_ascii() { *b } else { 0x7f });
+    String::from_utf8(ascii.collect()).unwrap_or_default()
 }
