@@ -128,7 +128,7 @@ impl Format<BTreeMap<String, Arc<BucketConfig>>> for Buckets {
             match value {
                 toml::Value::Table(keys) => {
                     for (key, value) in keys {
-                        if let Err(what) = bucket.set(key, &raw_of(value)) {
+                        if let Err(what) = bucket.set(key, &Raw::of(value)) {
                             faults.push(format!("has {name}.{key}, which {what}"));
                         }
                     }
@@ -153,18 +153,6 @@ impl Format<BTreeMap<String, Arc<BucketConfig>>> for Buckets {
             .iter()
             .map(|(name, bucket)| (name.clone(), toml::Value::Table(bucket.show())));
         Some(toml::Value::Table(shown.collect()).to_string())
-    }
-}
-
-fn raw_of(value: &toml::Value) -> Raw {
-    let scalar = |value: &toml::Value| match value {
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    match value {
-        toml::Value::Array(list) => Raw::List(list.iter().map(scalar).collect()),
-        toml::Value::Table(table) => Raw::Table(table.clone()),
-        value => Raw::Text(scalar(value)),
     }
 }
 
@@ -193,6 +181,13 @@ impl S3Config {
         if self.listen.is_some() && store.storage.backend == Backend::Memory {
             faults.add(
                 "s3.listen needs storage.backend \"local\" or \"azure\": memory has no buckets",
+            );
+        }
+        if self.listen.is_some() && !self.buckets.is_empty() && store.storage.moving_from.is_some()
+        {
+            faults.add(
+                "storage.moving_from moves attachments, and not the objects of s3.buckets, which would not be found; move those by a tool \
+                 of S3 (rclone sync), and take s3.buckets out until storage.moving_from is out",
             );
         }
         for (name, bucket) in &self.buckets {

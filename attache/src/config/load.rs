@@ -235,18 +235,24 @@ fn sections<C: Configuration>(config: &C) -> Vec<&dyn Section> {
 
 /// A file that a key names.
 fn read_named(path: &Path, key: &str, faults: &mut Faults) -> Option<String> {
-    match std::fs::read_to_string(path) {
-        // Editors and shells of Windows put a byte order mark before it, which is no part of any of these.
-        Ok(text) => Some(match text.strip_prefix('\u{feff}') {
-            Some(rest) => rest.to_owned(),
-            None => text,
-        }),
+    match read_text(path) {
+        Ok(text) => Some(text),
         Err(error) => {
             // The key tells which file; its path is not for whoever asks over HTTP.
             faults.add(format!("{key} names a file that cannot be read: {error}"));
             None
         }
     }
+}
+
+/// The text of a file that a key names.
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    // Editors and shells of Windows put a byte order mark before it, which is no part of any of these.
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
 }
 
 /// Everything that is wrong with a configuration.
@@ -302,10 +308,6 @@ fn flatten(
     given: &mut Given,
     faults: &mut Faults,
 ) {
-    let scalar = |value: &toml::Value| match value {
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
     for (name, value) in table {
         let path = if prefix.is_empty() {
             name.clone()
@@ -324,11 +326,7 @@ fn flatten(
             }
             value => match keys.iter().find(|key| key.path == path) {
                 Some(key) => {
-                    let raw = match value {
-                        toml::Value::Array(list) => Raw::List(list.iter().map(scalar).collect()),
-                        value => Raw::Text(scalar(value)),
-                    };
-                    given.insert(key.path, (raw, "the file".to_owned()));
+                    given.insert(key.path, (Raw::of(value), "the file".to_owned()));
                 }
                 None => faults.unknown(&path, "the file"),
             },
@@ -385,7 +383,8 @@ fn into_table(path: &str, value: &str, keys: &[&'static Key], given: &mut Given)
         return false;
     };
     let Some((name, inner)) = path[key.path.len() + 1..].rsplit_once('.') else {
-        return false;
+        table.insert(path[key.path.len() + 1..].to_owned(), value.into());
+        return true;
     };
     let empty = || toml::Value::Table(toml::Table::new());
     let named = table.entry(name).or_insert_with(empty);

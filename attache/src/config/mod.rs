@@ -79,10 +79,21 @@ impl Configuration for Config {
     /// The proxy that other programs go by; the first variable that is set. A configuration whose store is reached over no
     /// network has nothing to do with it.
     fn fall_back(environment: &BTreeMap<String, String>, given: &mut Given) {
-        let remote = given.get("storage.backend").is_some_and(|(raw, _)| {
+        let is_remote = |raw: &Raw| {
             let backend = value::Format::read(&Backend::WORDS, raw);
             backend.is_ok_and(Backend::is_remote)
-        });
+        };
+        let remote = given
+            .get("storage.backend")
+            .is_some_and(|(raw, _)| is_remote(raw))
+            || given
+                .get("storage.moving_from")
+                .is_some_and(|(raw, _)| match raw {
+                    Raw::Table(keys) => keys
+                        .get("backend")
+                        .is_some_and(|raw| is_remote(&Raw::of(raw))),
+                    _ => false,
+                });
         for (path, names) in PROXY_NAMES.iter().filter(|_| remote) {
             let set = names.iter().find_map(|name| {
                 let value = environment.get(*name).filter(|value| !value.is_empty())?;

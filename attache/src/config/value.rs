@@ -21,6 +21,19 @@ pub enum Raw {
 }
 
 impl Raw {
+    /// A value of a table.
+    pub fn of(value: &toml::Value) -> Self {
+        let scalar = |value: &toml::Value| match value {
+            toml::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match value {
+            toml::Value::Array(list) => Self::List(list.iter().map(scalar).collect()),
+            toml::Value::Table(table) => Self::Table(table.clone()),
+            value => Self::Text(scalar(value)),
+        }
+    }
+
     /// One value.
     ///
     /// # Errors
