@@ -191,6 +191,13 @@ impl Error {
         self
     }
 
+    /// Says of what the message is, in front of it.
+    #[must_use]
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
     /// Says when another try may succeed.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
@@ -225,6 +232,11 @@ impl Error {
     /// The message for the client that caused the error: no operation, no sources.
     pub fn detail(&self) -> &str {
         &self.0.message
+    }
+
+    /// Whether its message is for whoever can change the configuration, and for no client.
+    pub(crate) fn is_for_operator(&self) -> bool {
+        self.0.for_operator
     }
 
     /// The message as a client of the server gets it: [`detail`](Self::detail), or where that is

@@ -75,14 +75,16 @@ const ARROWS: &str = "
     service -> *
     service/holds -> attachment
     service/finding -> attachment
+    service/moving -> attachment catalog error service storage storage/moving transfer/body transfer/budget
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/bucket storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
-    storage/config -> config/load config/value error http secret storage storage/azure storage/local storage/memory
+    storage/config -> config/key config/load config/value error http secret storage storage/azure storage/local storage/memory
     storage/file -> attachment error transfer/body transfer/budget transfer/handover
     storage/local -> attachment config/value error private storage storage/bucket storage/file storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
+    storage/moving -> attachment bounded error storage transfer/body
     storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum

@@ -9,13 +9,16 @@ mod liars;
 #[path = "storage/multipart_liars.rs"]
 mod multipart_liars;
 
-use attache::storage::Storage;
+use std::sync::Arc;
+
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
+use attache::storage::{Moving, Storage};
 use attache::testing::{Fresh, storage_suite};
 
 storage_suite!(memory: open::memory, multipart);
 storage_suite!(local: open::local, multipart);
+storage_suite!(memory_while_a_folder_is_moved_into_it: open::moving, multipart);
 storage_suite!(fake_azure_with_client_secret: open::fake_azure_with_client_secret, multipart);
 storage_suite!(fake_azure_with_account_key: open::fake_azure_with_account_key, multipart);
 storage_suite!(azurite_with_client_secret: open::azurite_with_client_secret, multipart);
@@ -33,6 +36,14 @@ mod open {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = folder.path().join("objects");
         let storage = LocalStorage::open(&LocalConfig { root }).expect("a writable folder");
+        Some(Fresh::storage(storage).on(folder))
+    }
+
+    pub(crate) async fn moving() -> Option<Fresh<dyn Storage>> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path().join("objects");
+        let from = LocalStorage::open(&LocalConfig { root }).expect("a writable folder");
+        let storage = Moving::new(Arc::new(MemoryStorage::new()), Arc::new(from));
         Some(Fresh::storage(storage).on(folder))
     }
 

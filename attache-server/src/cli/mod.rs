@@ -22,6 +22,7 @@ mod health;
 mod input;
 mod key;
 mod list;
+mod moving;
 mod out;
 mod outcome;
 mod progress;
@@ -89,6 +90,7 @@ SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or
     Health(health::Health),
     Sweep(remove::Sweep),
     Verify(verify::Verify),
+    Move(moving::Move),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Token(token::TokenCommand),
@@ -199,6 +201,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Key(key) => key.run(&Settings::load(file, &[])?),
         Command::Token(token) => token.run(Settings::load(file, &[])?),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
+        Command::Move(moving) => read_store(file, async |store| moving.run(store).await),
     }
 }
 

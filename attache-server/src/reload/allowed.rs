@@ -170,6 +170,12 @@ mod tests {
             assert!(error.to_string().contains(why), "{error}");
             judged(Trigger::Asked, &asked, bound).expect("asked for");
         }
+        // What is moved is looked for where it was, too.
+        let moving = WHOLE.replace("/srv/files", "/mnt/files")
+            + "[storage.moving_from]\nbackend = \"local\"\nlocal = { root = \"/srv/files\" }\n";
+        judged(Trigger::Noticed, &moving, bound).expect("nothing is lost");
+        let elsewhere = moving.replace("/srv/files", "/srv/other");
+        judged(Trigger::Noticed, &elsewhere, bound).expect_err("only if asked");
         let open = WHOLE.replace("[\"token\"]", "[\"open\"]");
         for trigger in [Trigger::Noticed, Trigger::Asked] {
             let error = judged(trigger, &open, bound).expect_err("never");

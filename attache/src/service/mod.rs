@@ -13,6 +13,7 @@ mod holds;
 mod limits;
 mod listing;
 mod locks;
+pub mod moving;
 mod partial;
 mod parts;
 mod presence;

@@ -213,20 +213,12 @@ impl Walk<'_> {
 
     /// As it is stored with the bytes of an upload.
     fn content(&self, row: &Attachment) -> Content {
-        let facts = Facts {
-            id: row.id.clone(),
-            owner: row.owner.clone(),
-            filename: row.filename.clone(),
-            content_type: row.content_type.clone(),
-            created_at: row.created_at,
-            created_by: row.created_by.clone(),
-        };
         let blocks = Blocks {
             bytes: 0,
             concurrency: 1,
             budget: self.budget.clone(),
         };
-        Content::new(facts, self.inline_types, Some(row.size), blocks)
+        Content::new(Facts::from(row), self.inline_types, Some(row.size), blocks)
     }
 
     /// A ready row whose object was not listed.

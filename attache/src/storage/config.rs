@@ -1,17 +1,19 @@
 //! `[storage]` and the list of backends: a new one is a line in each of the three places here, and a folder.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Storage;
 use super::azure::{AzureConfig, AzureStorage, open_signed_url};
 use super::local::{LocalConfig, LocalStorage};
 use super::memory::MemoryStorage;
-use crate::config::load::Faults;
-use crate::config::value::{Time, Words};
+use super::{Moving, Storage};
+use crate::config::key::Section as _;
+use crate::config::load::{Faults, read_text};
+use crate::config::value::{Format, Raw, Time, Words};
 use crate::error::Result;
 use crate::http::ClientConfig;
 use crate::secret::SignedUrl;
@@ -23,6 +25,10 @@ section! {
     pub struct StorageSections in "storage" {
         /// "local", "azure" or "memory".
         backend: Backend = Backend::Local => Backend::WORDS,
+        /// The store whose bytes `attache move` brings here: a section of the same form, such as [storage.moving_from] with backend = "local"
+        /// and [storage.moving_from.local]. What has not been moved is read from it, and nothing is written into it.
+        #[table = true] #[example = "{ backend = \"local\", local = { root = \"attache-data/objects\" } }"]
+        moving_from: Option<Box<StorageSections>> = None => MovingFrom,
     }
     sections {
         /// `[storage.local]`
@@ -61,6 +67,8 @@ pub enum StorageConfig {
     Azure(Box<(AzureConfig, ClientConfig)>),
     /// The memory of the process.
     Memory,
+    /// The first, into which the second one is emptied.
+    Moving(Box<(StorageConfig, StorageConfig)>),
 }
 
 impl StorageConfig {
@@ -74,6 +82,10 @@ impl StorageConfig {
             Self::Local(local) => Arc::new(LocalStorage::open(local)?),
             Self::Azure(azure) => Arc::new(AzureStorage::new(&azure.0, &azure.1)?),
             Self::Memory => Arc::new(MemoryStorage::new()),
+            Self::Moving(both) => {
+                let from = both.1.open().map_err(|error| error.about(MOVING_FROM))?;
+                Arc::new(Moving::new(both.0.open()?, from))
+            }
         })
     }
 
@@ -89,6 +101,8 @@ impl StorageConfig {
                 .await
                 .map(Some),
             Self::Local(_) | Self::Memory => Ok(None),
+            // What was stored just now is in the new one.
+            Self::Moving(both) => Box::pin(both.0.open_signed_url(url, most)).await,
         }
     }
 
@@ -101,6 +115,13 @@ impl StorageConfig {
             (Self::Azure(old), Self::Azure(new)) => (old.0.place() != new.0.place())
                 .then_some("the account, container or endpoint of storage.azure"),
             (Self::Memory, Self::Memory) => None,
+            // Where bytes are now, they are looked for then.
+            (Self::Moving(old), Self::Moving(new)) => {
+                let stays = |old: &Self| old.moved(&new.0).is_none() || old.moved(&new.1).is_none();
+                (!stays(&old.0) || !stays(&old.1)).then_some(MOVING_FROM)
+            }
+            (old, Self::Moving(new)) => old.moved(&new.0).and(old.moved(&new.1)),
+            (Self::Moving(_), _) => Some(MOVING_FROM),
             _ => Some("storage.backend"),
         }
     }
@@ -109,6 +130,14 @@ impl StorageConfig {
 impl StorageSections {
     /// What the chosen backend is built from. `client`: how connections to a store behave, whichever it is.
     pub fn chosen(&self, client: ClientConfig) -> StorageConfig {
+        let to = self.one(client.clone());
+        match &self.moving_from {
+            Some(from) => StorageConfig::Moving(Box::new((to, from.one(client)))),
+            None => to,
+        }
+    }
+
+    fn one(&self, client: ClientConfig) -> StorageConfig {
         match self.backend {
             Backend::Local => StorageConfig::Local(self.local.clone()),
             Backend::Azure => {
@@ -126,12 +155,128 @@ impl StorageSections {
     }
 
     pub(crate) fn check(&self, faults: &mut Faults) {
+        self.check_one("storage", faults);
+        let Some(from) = &self.moving_from else {
+            return;
+        };
+        from.check_one(MOVING_FROM, faults);
+        if self.backend == Backend::Memory || from.backend == Backend::Memory {
+            faults.add(format!(
+                "{MOVING_FROM}: what is in the memory of a process cannot be moved"
+            ));
+        }
+        let one = |sections: &Self| sections.one(ClientConfig::default());
+        if one(self).moved(&one(from)).is_none() {
+            faults.add(format!(
+                "{MOVING_FROM} is the same place as storage; name the one where the bytes have been until now"
+            ));
+        }
+    }
+
+    fn check_one(&self, section: &str, faults: &mut Faults) {
         if self.backend == Backend::Azure {
             for (key, what) in self.azure.faults() {
-                faults.add(format!("storage.azure.{key} {what}"));
+                faults.add(format!("{section}.azure.{key} {what}"));
             }
         }
     }
+}
+
+const MOVING_FROM: &str = "storage.moving_from";
+
+/// `storage.moving_from`: the keys of `[storage]` once more. The files that it names are read when it is.
+struct MovingFrom;
+
+impl Format<Option<Box<StorageSections>>> for MovingFrom {
+    fn read(&self, raw: &Raw) -> Result<Option<Box<StorageSections>>, String> {
+        let Raw::Table(table) = raw else {
+            return Err(format!("must be a table: [{MOVING_FROM}]"));
+        };
+        if !table.contains_key("backend") {
+            return Err("has no backend; say which store it is".to_owned());
+        }
+        let mut given: BTreeMap<String, Raw> = BTreeMap::new();
+        for (name, value) in table {
+            match Raw::of(value) {
+                Raw::Table(keys) => given.extend(
+                    keys.iter()
+                        .map(|(key, value)| (format!("storage.{name}.{key}"), Raw::of(value))),
+                ),
+                raw => {
+                    given.insert(format!("storage.{name}"), raw);
+                }
+            }
+        }
+        let (mut sections, mut faults) = (StorageSections::default(), Vec::new());
+        sections.each_mut(&mut |section| {
+            for (index, key) in section.keys().iter().enumerate() {
+                // One store at a time is emptied.
+                if key.path != MOVING_FROM
+                    && let Some(raw) = given.remove(key.path)
+                    && let Err(what) = section.read(index, &raw)
+                {
+                    faults.push(format!("{} {what}", inside(key.path)));
+                }
+            }
+            section.read_files(&mut |path, key| match read_text(path) {
+                Ok(text) => Some(text),
+                Err(error) => {
+                    faults.push(format!(
+                        "{} names a file that cannot be read: {error}",
+                        inside(key)
+                    ));
+                    None
+                }
+            });
+        });
+        faults.extend(
+            given
+                .keys()
+                .map(|path| format!("{}: unknown key", inside(path))),
+        );
+        match faults.is_empty() {
+            true => Ok(Some(Box::new(sections))),
+            false => Err(format!("has faults: {}", faults.join("; "))),
+        }
+    }
+
+    fn show(&self, sections: &Option<Box<StorageSections>>) -> Option<String> {
+        let mut shown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let sections = sections.as_deref()?;
+        let usual = StorageSections::default();
+        let mut all = Vec::new();
+        usual.each(&mut |section| all.push(section));
+        let mut all = all.into_iter();
+        sections.each(&mut |section| {
+            let usual = all.next();
+            for (index, key) in section.keys().iter().enumerate() {
+                let path = inside(key.path);
+                let (value, default) = (
+                    section.show(index),
+                    usual.and_then(|usual| usual.show(index)),
+                );
+                if let Some(value) =
+                    value.filter(|value| path == "backend" || Some(value) != default.as_ref())
+                {
+                    let (folder, name) = path.rsplit_once('.').unwrap_or(("", path));
+                    shown
+                        .entry(folder)
+                        .or_default()
+                        .push(format!("{name} = {value}"));
+                }
+            }
+        });
+        let tables = shown.into_iter().map(|(folder, keys)| match folder {
+            "" => keys.join(", "),
+            folder => format!("{folder} = {{ {} }}", keys.join(", ")),
+        });
+        Some(format!("{{ {} }}", tables.collect::<Vec<_>>().join(", ")))
+    }
+}
+
+/// The path of a key within its section of `[storage]`.
+fn inside(path: &str) -> &str {
+    path.strip_prefix("storage.").unwrap_or(path)
 }
 
 impl Backend {

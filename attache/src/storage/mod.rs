@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::attachment::filename::{Disposition, Filename};
 use crate::attachment::media;
-use crate::attachment::{AttachmentId, Author, ByteRange, Hex, ObjectKey, Owner};
+use crate::attachment::{Attachment, AttachmentId, Author, ByteRange, Hex, ObjectKey, Owner};
 use crate::error::{Error, Result};
 use crate::observe::latency::LatencyCounts;
 use crate::transfer::body::{Body, Digests};
@@ -21,6 +21,7 @@ use crate::transfer::budget::Budget;
 
 pub use bucket::{Bucket, BucketPlace};
 pub use file::{FileVersion, ObjectFile};
+pub use moving::Moving;
 pub use multipart::Multipart;
 pub use offer::{Grant, Offer, PutGrant, PutOffer};
 
@@ -30,6 +31,7 @@ pub mod config;
 mod file;
 pub mod local;
 pub mod memory;
+pub(crate) mod moving;
 pub mod multipart;
 mod offer;
 
@@ -176,6 +178,11 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Both stores, if these are two of which one is emptied into the other.
+    fn moving(&self) -> Option<&Moving> {
+        None
+    }
+
     /// Removes temporary files left by crashed processes; returns the count.
     async fn remove_temporary_files(&self) -> Result<u64> {
         Ok(0)
@@ -269,6 +276,19 @@ pub struct Facts {
     /// Who uploaded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Author>,
+}
+
+impl From<&Attachment> for Facts {
+    fn from(attachment: &Attachment) -> Self {
+        Self {
+            id: attachment.id.clone(),
+            owner: attachment.owner.clone(),
+            filename: attachment.filename.clone(),
+            content_type: attachment.content_type.clone(),
+            created_at: attachment.created_at,
+            created_by: attachment.created_by.clone(),
+        }
+    }
 }
 
 /// What a `put` stored.

@@ -1,0 +1,213 @@
+//! `attache move` beside a server that is used: no read fails, whoever is killed when, and the memory of the mover has a bound.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fake_azure::FakeAzure;
+use support::{Server, command, noise, on_azure};
+
+/// An attachment, and what it must read as.
+struct Kept {
+    id: String,
+    bytes: Vec<u8>,
+}
+
+/// Local disk, or the stand-in, as the store; the other one as that which is emptied into it.
+fn variables(azure: &FakeAzure, folder: &Path, to: &str) -> Vec<(String, String)> {
+    let own = |(name, value): (&str, String)| (name.to_owned(), value);
+    let azure: Vec<(String, String)> = on_azure(azure, folder).into_iter().map(own).collect();
+    let of = |name: &str| {
+        let found = azure.iter().find(|(variable, _)| variable == name);
+        found.map(|(_, value)| value.clone()).unwrap()
+    };
+    let mut all: Vec<(String, String)> = azure
+        .iter()
+        .filter(|(name, _)| name != "ATTACHE_STORAGE__BACKEND" || to == "azure")
+        .cloned()
+        .collect();
+    all.push(("ATTACHE_DELIVERY__MODE".to_owned(), "relay".to_owned()));
+    // What somebody writes who has exchanged the sections.
+    let from = match to {
+        "azure" => "[storage.moving_from]\nbackend = \"local\"\n".to_owned(),
+        _ => format!(
+            "[storage.moving_from]\nbackend = \"azure\"\n[storage.moving_from.azure]\naccount = \"{}\"\ncontainer = \"{}\"\n\
+             endpoint = \"{}\"\nauthority_host = \"{}\"\ntenant_id = \"{}\"\nclient_id = \"{}\"\nclient_secret = \"{}\"\n\
+             ca_file = \"{}\"\n",
+            of("AZURE_STORAGE_ACCOUNT_NAME"),
+            of("AZURE_STORAGE_CONTAINER_NAME"),
+            of("ATTACHE_STORAGE__AZURE__ENDPOINT"),
+            of("AZURE_AUTHORITY_HOST"),
+            of("AZURE_TENANT_ID"),
+            of("AZURE_CLIENT_ID"),
+            of("AZURE_CLIENT_SECRET"),
+            of("ATTACHE_STORAGE__AZURE__CA_FILE"),
+        ),
+    };
+    let file = folder.join(format!("to-{to}.toml"));
+    std::fs::write(&file, from).unwrap();
+    all.push((
+        "ATTACHE_CONFIG".to_owned(),
+        file.to_str().unwrap().to_owned(),
+    ));
+    all
+}
+
+fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
+    let pairs = variables.iter();
+    pairs.map(|(name, value)| (&**name, &**value)).collect()
+}
+
+fn mover(folder: &Path, variables: &[(String, String)], arguments: &[&str]) -> Command {
+    let mut command = command(folder, &borrowed(variables));
+    command.arg("move").args(arguments);
+    command
+}
+
+/// Reads attachments one after another until it is told to stop, and uploads one now and then; how many reads there were.
+fn load(server: &Server, kept: &[Kept], stop: &AtomicBool, reads: &AtomicU64) -> Vec<Kept> {
+    let mut added = Vec::new();
+    let mut at = 0_usize;
+    while !stop.load(Ordering::Relaxed) {
+        at = at.wrapping_mul(31).wrapping_add(17);
+        let one = &kept[at % kept.len()];
+        let answer = server.get(&format!("/attachment/{}", one.id));
+        assert_eq!(answer.status, 200, "{}: {}", one.id, answer.text());
+        assert!(answer.body == one.bytes, "{} has other bytes", one.id);
+        if reads.fetch_add(1, Ordering::Relaxed) % 20 == 19 {
+            added.push(stored(server, noise(3000 + at % 1000)));
+        }
+    }
+    added
+}
+
+fn stored(server: &Server, bytes: Vec<u8>) -> Kept {
+    let made = server.put("filename=a.bin", "application/octet-stream", &bytes);
+    let id = made["id"].as_str().unwrap().to_owned();
+    Kept { id, bytes }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_loses_nothing() {
+    let azure = FakeAzure::builder()
+        .container("files")
+        .secret("a-secret")
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start_in(folder, &[], &[]);
+    let mut kept = Vec::new();
+    for at in 0..120_usize {
+        // From a kilobyte to twelve megabytes, most of them small.
+        let size = match at % 40 {
+            39 => 12 * 1024 * 1024 + at,
+            19 => 300_000 + at,
+            _ => 1000 + at,
+        };
+        kept.push(stored(&server, noise(size)));
+    }
+    for to in ["azure", "local"] {
+        let folder = server.folder.path().to_owned();
+        let variables = variables(&azure, &folder, to);
+        server.restart(&borrowed(&variables));
+        let (stop, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+        let added = std::thread::scope(|scope| {
+            let readers = [0; 2].map(|_| scope.spawn(|| load(&server, &kept, &stop, &reads)));
+            let (mut killed, started) = (0, Instant::now());
+            // So slow that it cannot end, and each time it is killed it has come somewhere else.
+            while killed < 20 {
+                let arguments = ["--rate", if killed < 10 { "1MB/s" } else { "4MB/s" }];
+                let mut child = mover(&folder, &variables, &arguments).spawn().unwrap();
+                let life = Duration::from_millis(40 + 23 * killed);
+                let end = Instant::now() + life;
+                while Instant::now() < end && child.try_wait().unwrap().is_none() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                child.kill().unwrap();
+                child.wait().unwrap();
+                killed += 1;
+            }
+            let looked = mover(&folder, &variables, &["--finish"]).output().unwrap();
+            let before = String::from_utf8_lossy(&looked.stderr).into_owned();
+            let moved = mover(&folder, &variables, &["--json"]).output().unwrap();
+            let told = String::from_utf8_lossy(&moved.stderr).into_owned();
+            assert_eq!(moved.status.code(), Some(0), "{told}");
+            let totals = String::from_utf8_lossy(&moved.stdout);
+            let totals: serde_json::Value = serde_json::from_str(totals.trim()).unwrap();
+            assert_eq!(totals["left"], 0, "{totals}");
+            let finished = mover(&folder, &variables, &["--finish"]).output().unwrap();
+            let told = String::from_utf8_lossy(&finished.stderr).into_owned();
+            assert_eq!(finished.status.code(), Some(0), "{told}");
+            assert!(told.contains("take storage.moving_from out"), "{told}");
+            stop.store(true, Ordering::Relaxed);
+            eprintln!(
+                "{to}: killed {killed} times in {:?}; before the last run: {before}",
+                started.elapsed()
+            );
+            readers.map(|reader| reader.join().unwrap())
+        });
+        assert!(reads.load(Ordering::Relaxed) > 20, "nobody read");
+        kept.extend(added.into_iter().flatten());
+        // Without the old store nothing is missed.
+        let alone: Vec<(String, String)> = variables
+            .into_iter()
+            .filter(|(name, _)| name != "ATTACHE_CONFIG")
+            .collect();
+        server.restart(&borrowed(&alone));
+        for one in &kept {
+            let answer = server.get(&format!("/attachment/{}", one.id));
+            assert_eq!(answer.status, 200, "{to}: {}", answer.text());
+            assert!(answer.body == one.bytes, "{to}: {}", one.id);
+        }
+        let verified = command(&folder, &borrowed(&alone))
+            .args(["verify", "--deep"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&verified.stderr).into_owned();
+        assert_eq!(verified.status.code(), Some(0), "{told}");
+        if to == "azure" {
+            // So that the way back has something to bring.
+            std::fs::remove_dir_all(folder.join("attache-data/objects")).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_not_done_says_so_and_how_to_go_on() {
+    let azure = FakeAzure::builder()
+        .container("files")
+        .secret("a-secret")
+        .start()
+        .await
+        .unwrap();
+    let mut server = Server::start(&[]);
+    let one = stored(&server, noise(1000));
+    let folder = server.folder.path().to_owned();
+    let nothing = mover(&folder, &[], &[]).output().unwrap();
+    let told = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert_eq!(nothing.status.code(), Some(2), "{told}");
+    assert!(told.contains("storage.moving_from is not set"), "{told}");
+    let variables = variables(&azure, &folder, "azure");
+    server.restart(&borrowed(&variables));
+    let looked = mover(&folder, &variables, &["--finish", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(looked.status.code(), Some(1));
+    let out = String::from_utf8_lossy(&looked.stdout).into_owned();
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (first["id"].as_str(), first["outcome"].as_str()),
+        (Some(&*one.id), Some("not_moved"))
+    );
+    let told = String::from_utf8_lossy(&looked.stderr).into_owned();
+    assert!(told.contains("run `attache move`"), "{told}");
+    for wrong in [["--rate", "0"], ["--rate", "fast"]] {
+        let misused = mover(&folder, &variables, &wrong).output().unwrap();
+        assert_eq!(misused.status.code(), Some(2), "{wrong:?}");
+    }
+}

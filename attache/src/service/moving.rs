@@ -1,0 +1,350 @@
+//! The objects of a store are brought into another one, while both are used.
+//!
+//! What is to be moved is what the catalog names and the new store does not have. Nothing is remembered between two runs: a run that
+//! was killed, or several at the same time, differ from one in nothing but time.
+
+use std::cmp::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
+
+use super::{Attache, Parts};
+use crate::attachment::Attachment;
+use crate::catalog::Catalog;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::moving::of_the_old;
+use crate::storage::{Blocks, Content, Facts, Moving, ObjectInfo};
+use crate::transfer::body::{Body, Expected, store_late};
+use crate::transfer::budget::{Budget, RELAY_BYTES};
+
+/// Objects that are on their way at a time: of small ones most of the time is waiting.
+const AT_ONCE: usize = 4;
+
+/// What all of them may hold: a block that fills and one on its way, and what is read ahead. S3 takes no less.
+const MEMORY: u64 = 48 * 1024 * 1024;
+
+/// The size of a block.
+const BLOCK: u64 = 4 * 1024 * 1024;
+
+/// Rows that are read at a time.
+const PAGE: u32 = 1000;
+
+/// How a move goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MoveOptions {
+    /// Bytes a second at most, of all objects together.
+    pub rate: Option<u64>,
+    /// Moves nothing, and tells what has not been moved.
+    pub only_look: bool,
+}
+
+/// An attachment, and where its bytes are now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// The attachment.
+    pub attachment: Attachment,
+    /// What became of its bytes.
+    pub outcome: MoveOutcome,
+}
+
+/// What became of the bytes of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveOutcome {
+    /// They were brought into the new store, and are the ones that were uploaded.
+    Moved,
+    /// They are there already.
+    There,
+    /// The attachment was deleted meanwhile.
+    Deleted,
+    /// They are in the old store alone, and nothing was asked to bring them.
+    NotMoved,
+    /// Neither store has them.
+    Missing,
+    /// What the old store has, or the new one, is not what was uploaded. It was left as it is.
+    Differs,
+    /// They cannot be read, or not be written, for a reason of this one object. The code of the error.
+    Failed(&'static str),
+}
+
+impl MoveOutcome {
+    /// Whether the new store lacks an attachment.
+    pub fn is_left(self) -> bool {
+        !matches!(self, Self::Moved | Self::There | Self::Deleted)
+    }
+}
+
+impl Attache {
+    /// Brings the bytes of all attachments from `storage.moving_from` to `storage`: one item for each attachment, in no order. Each
+    /// is read to its end and hashed on its way; what is not what was uploaded is not stored. Safe at any time and from several
+    /// processes; it holds 48 MiB at most. Dropping the stream ends it, and leaves every object where it was, or in both stores.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if nothing is moved; those of the catalog, and of a store that cannot be used, end the stream.
+    /// What is wrong with one object is its outcome.
+    pub fn move_objects(&self, options: MoveOptions) -> BoxStream<'static, Result<Moved>> {
+        let mover = Mover {
+            parts: self.parts(),
+            catalog: self.0.catalog.clone(),
+            budget: Budget::new(MEMORY),
+            rate: options.rate.map(Rate::new).map(Arc::new),
+            only_look: options.only_look,
+        };
+        if mover.parts.storage.moving().is_none() {
+            let error = Error::new(
+                ErrorKind::Misconfigured,
+                "nothing is to be moved: storage.moving_from is not set; it names the store where the bytes have been until now",
+            );
+            return stream::once(std::future::ready(Err(error))).boxed();
+        }
+        let mover = Arc::new(mover);
+        rows(mover.clone())
+            .map_ok(move |row| mover.clone().one(row))
+            .try_buffer_unordered(AT_ONCE)
+            .boxed()
+    }
+}
+
+struct Mover {
+    parts: Arc<Parts>,
+    catalog: Arc<dyn Catalog>,
+    budget: Budget,
+    rate: Option<Arc<Rate>>,
+    only_look: bool,
+}
+
+/// A ready row, and what the listing of the new store said of its object.
+struct Row {
+    attachment: Attachment,
+    listed: Option<ObjectInfo>,
+}
+
+/// All ready rows in ascending order of their keys, each beside what the new store has under its key.
+fn rows(mover: Arc<Mover>) -> BoxStream<'static, Result<Row>> {
+    // The listing borrows the store, so both live in one task of the stream: what it finds comes through a queue of one.
+    let (mut found, queue) = futures::channel::mpsc::channel(0);
+    let walk = async move {
+        use futures::SinkExt as _;
+        let mut objects = std::pin::pin!(mover.stores().to().list(None).peekable());
+        let mut after = None;
+        loop {
+            let page = mover.catalog.list_by_key(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.key.clone());
+            for attachment in page {
+                let listed = listed(objects.as_mut(), &attachment).await?;
+                // Whoever listens no more has dropped this future, too.
+                if found.send(Row { attachment, listed }).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    };
+    let end = stream::once(walk).filter_map(async |outcome: Result<()>| outcome.err());
+    stream::select(queue.map(Ok), end.map(Err)).boxed()
+}
+
+/// What a listing has under the key of a row; what comes before it is no attachment.
+async fn listed<S: futures::Stream<Item = Result<ObjectInfo>>>(
+    mut objects: std::pin::Pin<&mut Peekable<S>>,
+    attachment: &Attachment,
+) -> Result<Option<ObjectInfo>> {
+    loop {
+        let order = match objects.as_mut().peek().await {
+            None => return Ok(None),
+            Some(Ok(object)) => object.key.cmp(&attachment.key),
+            Some(Err(_)) => Ordering::Less,
+        };
+        match order {
+            Ordering::Greater => return Ok(None),
+            Ordering::Equal => return objects.next().await.transpose(),
+            Ordering::Less => {
+                objects.next().await.transpose()?;
+            }
+        }
+    }
+}
+
+impl Mover {
+    fn stores(&self) -> &Moving {
+        let moving = self.parts.storage.moving();
+        moving.expect("asked when the move began")
+    }
+
+    async fn one(self: Arc<Self>, row: Row) -> Result<Moved> {
+        let attachment = row.attachment;
+        let outcome = match row.listed {
+            Some(object) => there(&attachment, &object),
+            None => self.absent(&attachment).await?,
+        };
+        Ok(Moved {
+            attachment,
+            outcome,
+        })
+    }
+
+    /// An attachment that the new store did not list. It may have come since.
+    async fn absent(&self, attachment: &Attachment) -> Result<MoveOutcome> {
+        let key = &attachment.key;
+        if let Some(object) = self.stores().to().head(key).await? {
+            return Ok(there(attachment, &object));
+        }
+        if self.only_look {
+            return Ok(match self.is_ready(attachment).await? {
+                false => MoveOutcome::Deleted,
+                true => match self.stores().from().head(key).await.map_err(of_the_old)? {
+                    Some(_) => MoveOutcome::NotMoved,
+                    None => MoveOutcome::Missing,
+                },
+            });
+        }
+        let outcome = match self.bring(attachment).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.goes_on_after(error, attachment).await?,
+        };
+        // A deletion takes away what it finds: what came behind it goes, too.
+        if !self.is_ready(attachment).await? {
+            if outcome == MoveOutcome::Moved {
+                self.stores().to().discard(key).await?;
+            }
+            return Ok(MoveOutcome::Deleted);
+        }
+        Ok(outcome)
+    }
+
+    async fn bring(&self, attachment: &Attachment) -> Result<MoveOutcome> {
+        let _permit = self.budget.acquire(RELAY_BYTES).await?;
+        let from = self.stores().from();
+        let object = from.get(&attachment.key, None).await.map_err(of_the_old)?;
+        let download = &self.parts.config.download;
+        let rate = self.rate.clone();
+        let mut allowance = download.timeout;
+        if let Some(rate) = &rate {
+            // All of them share the rate, and a slow move is not a dead store.
+            allowance.base += 2 * AT_ONCE as u32 * rate.time_of(attachment.size);
+        }
+        let chunks = object
+            .body
+            .paced(
+                download.idle_timeout,
+                allowance,
+                Some(attachment.size),
+                store_late,
+            )
+            .map_err(of_the_old)
+            .and_then(move |chunk| paid(rate.clone(), chunk));
+        let body = Body::new(chunks)
+            .hashed(attachment.md5.is_some())
+            .expecting(Expected {
+                size: Some(attachment.size),
+                sha256: Some(attachment.sha256.0),
+                ..Expected::default()
+            });
+        let content = self.content(attachment);
+        let to = self.stores().to();
+        let stored = to.put(&attachment.key, &content, body).await?;
+        let tag = stored.store_tag.as_deref();
+        self.catalog.note_store_tag(&attachment.id, tag).await?;
+        Ok(MoveOutcome::Moved)
+    }
+
+    /// As it was stored with the bytes when they were uploaded.
+    fn content(&self, attachment: &Attachment) -> Content {
+        let blocks = Blocks {
+            bytes: BLOCK,
+            concurrency: 1,
+            budget: self.budget.clone(),
+        };
+        let inline = &self.parts.config.delivery.inline_types;
+        Content::new(
+            Facts::from(attachment),
+            inline,
+            Some(attachment.size),
+            blocks,
+        )
+    }
+
+    /// What an error says of one object. An outage would only repeat itself, and ends the move.
+    async fn goes_on_after(&self, error: Error, attachment: &Attachment) -> Result<MoveOutcome> {
+        let key = &attachment.key;
+        match error.kind() {
+            // Another process moves, too.
+            ErrorKind::Conflict => Ok(match self.stores().to().head(key).await? {
+                Some(object) => there(attachment, &object),
+                None => MoveOutcome::Failed(error.kind().code()),
+            }),
+            ErrorKind::NotFound => Ok(MoveOutcome::Missing),
+            ErrorKind::DigestMismatch => Ok(MoveOutcome::Differs),
+            ErrorKind::Archived
+            | ErrorKind::CustomerKey
+            | ErrorKind::Retained
+            | ErrorKind::Internal
+            | ErrorKind::TooLarge => {
+                tracing::warn!(%key, error = error.report(), "move: this object is left where it is");
+                Ok(MoveOutcome::Failed(error.kind().code()))
+            }
+            _ => Err(error.during("move", key.as_str())),
+        }
+    }
+
+    async fn is_ready(&self, attachment: &Attachment) -> Result<bool> {
+        match self.catalog.find_uncached(&attachment.id).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What an object in the new store says of an attachment.
+fn there(attachment: &Attachment, object: &ObjectInfo) -> MoveOutcome {
+    let differs = object.size != attachment.size
+        || object.sha256.is_some_and(|told| told != attachment.sha256);
+    match differs {
+        true => MoveOutcome::Differs,
+        false => MoveOutcome::There,
+    }
+}
+
+/// Bytes a second, shared by all who ask.
+struct Rate {
+    bytes_a_second: f64,
+    /// Until when what was let through takes.
+    busy_until: Mutex<Instant>,
+}
+
+impl Rate {
+    fn new(bytes_a_second: u64) -> Self {
+        Self {
+            bytes_a_second: bytes_a_second.max(1) as f64,
+            busy_until: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// When so many bytes more may go.
+    fn next(&self, bytes: usize) -> Instant {
+        let mut busy = self
+            .busy_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = (*busy).max(Instant::now());
+        *busy = now + self.time_of(bytes as u64);
+        now
+    }
+
+    fn time_of(&self, bytes: u64) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.bytes_a_second)
+    }
+}
+
+async fn paid(rate: Option<Arc<Rate>>, chunk: Bytes) -> Result<Bytes> {
+    if let Some(rate) = rate {
+        tokio::time::sleep_until(rate.next(chunk.len())).await;
+    }
+    Ok(chunk)
+}

@@ -1,0 +1,389 @@
+//! A store is emptied into another one: nothing is lost, whatever happens meanwhile.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attache::attachment::NewAttachment;
+use attache::catalog::config::{CatalogConfig, CatalogUrl};
+use attache::config::load;
+use attache::service::moving::{MoveOptions, MoveOutcome, Moved};
+use attache::storage::config::{Backend, StorageSections};
+use attache::storage::{Moving, Storage};
+use attache::testing::objects::{get, list, pattern, put};
+use attache::{Attache, Attachment, Config, ErrorKind};
+use bytes::Bytes;
+use common::{CONTAINER, fake, fresh_key, with_client_secret};
+use fake_azure::FakeAzure;
+use futures::TryStreamExt as _;
+
+/// A service over a folder whose bytes go to a stand-in for Azure, or the other way round.
+struct World {
+    folder: tempfile::TempDir,
+    fake: FakeAzure,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fake = fake().await;
+        Self { folder, fake }
+    }
+
+    fn sections(&self, backend: Backend) -> StorageSections {
+        let mut sections = StorageSections {
+            backend,
+            ..StorageSections::default()
+        };
+        match backend {
+            Backend::Azure => sections.azure = with_client_secret(&self.fake),
+            _ => sections.local.root = self.folder.path().join("objects"),
+        }
+        sections
+    }
+
+    fn config(&self, to: Backend, from: Option<Backend>) -> Config {
+        Config {
+            catalog: CatalogConfig::of(CatalogUrl::Sqlite(self.folder.path().join("attache.db"))),
+            storage: StorageSections {
+                moving_from: from.map(|from| Box::new(self.sections(from))),
+                ..self.sections(to)
+            },
+            ..Config::default()
+        }
+    }
+
+    async fn open(&self, to: Backend, from: Option<Backend>) -> Attache {
+        let opened = Attache::open(self.config(to, from)).await;
+        opened.expect("opens")
+    }
+}
+
+async fn upload(attache: &Attache, bytes: Bytes) -> Attachment {
+    let new = NewAttachment {
+        filename: Some("a b.bin".parse().expect("a name")),
+        ..NewAttachment::default()
+    };
+    let body = futures::stream::iter([Ok(bytes)]);
+    let uploaded = attache.upload(new, body).await;
+    uploaded.expect("stored").attachment
+}
+
+async fn read(attache: &Attache, attachment: &Attachment) -> Bytes {
+    let whole = get(&*attache.parts().storage, &attachment.key, None).await;
+    whole.expect("read").bytes
+}
+
+async fn outcomes(attache: &Attache, options: MoveOptions) -> Vec<MoveOutcome> {
+    let moved: Vec<Moved> = attache
+        .move_objects(options)
+        .try_collect()
+        .await
+        .expect("to its end");
+    moved.into_iter().map(|moved| moved.outcome).collect()
+}
+
+const LOOK: MoveOptions = MoveOptions {
+    rate: None,
+    only_look: true,
+};
+
+fn sizes() -> impl Iterator<Item = (u64, Bytes)> {
+    // One block of the mover is 4 MiB.
+    let sizes = [0, 1, 1000, 70_000, 9 * 1024 * 1024 + 1];
+    sizes.into_iter().map(|size| (size, pattern(size, size)))
+}
+
+#[tokio::test]
+async fn everything_goes_from_a_folder_to_azure_and_back_and_a_second_run_moves_nothing() {
+    let world = World::new().await;
+    let first = world.open(Backend::Local, None).await;
+    let mut all = Vec::new();
+    for (_, bytes) in sizes() {
+        all.push((upload(&first, bytes.clone()).await, bytes));
+    }
+    first.close(Duration::ZERO).await;
+    for (to, from) in [
+        (Backend::Azure, Backend::Local),
+        (Backend::Local, Backend::Azure),
+    ] {
+        let attache = world.open(to, Some(from)).await;
+        // What is written meanwhile goes to the new store.
+        let late = pattern(500, 77);
+        all.push((upload(&attache, late.clone()).await, late));
+        for (attachment, bytes) in &all {
+            assert!(read(&attache, attachment).await == bytes, "before it moves");
+        }
+        let outcome = outcomes(&attache, MoveOptions::default()).await;
+        let moved = outcome.iter().filter(|one| **one == MoveOutcome::Moved);
+        assert!(moved.count() >= 5, "{outcome:?}");
+        assert!(outcome.iter().all(|one| !one.is_left()), "{outcome:?}");
+        let again = outcomes(&attache, MoveOptions::default()).await;
+        assert_eq!(again, vec![MoveOutcome::There; all.len()]);
+        assert_eq!(outcomes(&attache, LOOK).await, again);
+        let parts = attache.parts();
+        let moving = parts.storage.moving().expect("two stores");
+        for (attachment, bytes) in &all {
+            let whole = get(&**moving.to(), &attachment.key, None).await;
+            let whole = whole.expect("in the new store");
+            assert!(whole.bytes == bytes);
+            assert_eq!(whole.info.sha256, Some(attachment.sha256));
+            let facts = whole.info.facts.expect("facts");
+            assert_eq!(facts.filename, attachment.filename);
+        }
+        drop(parts);
+        attache.close(Duration::ZERO).await;
+        // Without the old store nothing is missed.
+        let alone = world.open(to, None).await;
+        let wrong: Vec<_> = alone
+            .verify(attache::service::verify::VerifyOptions {
+                deep: true,
+                repair: false,
+            })
+            .try_filter(|one| std::future::ready(one.finding.is_some()))
+            .try_collect()
+            .await
+            .expect("to its end");
+        assert_eq!(wrong, []);
+        alone.close(Duration::ZERO).await;
+        if to == Backend::Azure {
+            // So that the way back has something to bring.
+            let folder = world.folder.path().join("objects");
+            std::fs::remove_dir_all(folder).expect("the old store is given up");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_what_was_uploaded_are_not_brought_and_all_others_are() {
+    let world = World::new().await;
+    let first = world.open(Backend::Local, None).await;
+    let mut all = Vec::new();
+    for seed in 0..3 {
+        all.push(upload(&first, pattern(1000, seed)).await);
+    }
+    first.close(Duration::ZERO).await;
+    let path = |at: usize| {
+        world
+            .folder
+            .path()
+            .join("objects")
+            .join(all[at].key.as_str())
+    };
+    std::fs::write(path(0), pattern(1000, 99)).expect("other bytes of the same length");
+    std::fs::remove_file(path(1)).expect("gone");
+    let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let moved: Vec<Moved> = attache
+        .move_objects(MoveOptions::default())
+        .try_collect()
+        .await
+        .expect("to its end");
+    let of = |attachment: &Attachment| {
+        let found = moved.iter().find(|one| one.attachment.id == attachment.id);
+        found.expect("told").outcome
+    };
+    assert_eq!(of(&all[0]), MoveOutcome::Differs);
+    assert_eq!(of(&all[1]), MoveOutcome::Missing);
+    assert_eq!(of(&all[2]), MoveOutcome::Moved);
+    assert!(world.fake.blob(CONTAINER, all[0].key.as_str()).is_none());
+    let left = outcomes(&attache, LOOK).await;
+    assert_eq!(left.iter().filter(|one| one.is_left()).count(), 2);
+}
+
+#[tokio::test]
+async fn several_moves_at_once_and_deletions_meanwhile_lose_nothing_and_leave_nothing() {
+    let world = World::new().await;
+    let first = world.open(Backend::Local, None).await;
+    let mut all = Vec::new();
+    for seed in 0..60 {
+        let bytes = pattern(2000, seed);
+        all.push((upload(&first, bytes.clone()).await, bytes));
+    }
+    first.close(Duration::ZERO).await;
+    let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let deleted = async {
+        for (attachment, _) in all.iter().step_by(3) {
+            let gone = attache.delete(&attachment.id).await;
+            gone.expect("deleted");
+        }
+    };
+    let (one, two, three, ()) = futures::join!(
+        outcomes(&attache, MoveOptions::default()),
+        outcomes(&attache, MoveOptions::default()),
+        outcomes(&attache, MoveOptions::default()),
+        deleted,
+    );
+    let left = [one, two, three].concat();
+    assert!(left.iter().all(|one| !one.is_left()), "{left:?}");
+    let parts = attache.parts();
+    let moving = parts.storage.moving().expect("two stores");
+    let new = list(&**moving.to(), None).await.expect("listed");
+    let old = list(&**moving.from(), None).await.expect("listed");
+    let mut kept = 0;
+    for (at, (attachment, bytes)) in all.iter().enumerate() {
+        let is_there = |listed: &[attache::storage::ObjectInfo]| {
+            listed.iter().any(|object| object.key == attachment.key)
+        };
+        if at % 3 == 0 {
+            assert!(!is_there(&new) && !is_there(&old), "{at} was deleted");
+            continue;
+        }
+        kept += 1;
+        assert!(is_there(&new) && is_there(&old), "{at}");
+        assert!(read(&attache, attachment).await == bytes);
+    }
+    assert_eq!((new.len(), old.len()), (kept, kept));
+}
+
+#[tokio::test]
+async fn a_listing_of_both_stores_is_in_order_and_has_each_object_once() {
+    let new: Arc<dyn Storage> = Arc::new(attache::storage::memory::MemoryStorage::new());
+    let old: Arc<dyn Storage> = Arc::new(attache::storage::memory::MemoryStorage::new());
+    let mut keys = Vec::new();
+    for at in 0..30_u64 {
+        let key = fresh_key();
+        let bytes = pattern(10 + at, at);
+        if at % 3 != 0 {
+            put(&*new, &key, &bytes).await.expect("put");
+        }
+        if at % 3 != 1 {
+            put(&*old, &key, &bytes).await.expect("put");
+        }
+        keys.push(key);
+    }
+    keys.sort();
+    let both = Moving::new(new, old);
+    let listed = list(&both, None).await.expect("listed");
+    let listed: Vec<_> = listed.into_iter().map(|object| object.key).collect();
+    assert_eq!(listed, keys);
+    let behind = list(&both, Some(&keys[9])).await.expect("listed");
+    assert_eq!(behind.len(), 20);
+}
+
+#[tokio::test]
+async fn an_old_store_that_is_down_is_named_and_what_has_moved_is_read_without_it() {
+    let world = World::new().await;
+    let first = world.open(Backend::Azure, None).await;
+    let old = upload(&first, pattern(100, 1)).await;
+    first.close(Duration::ZERO).await;
+    let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
+    let new = upload(&attache, pattern(100, 2)).await;
+    world.fake.faults(|faults| {
+        faults.fail_next(fake_azure::Op::GetBlob, 100, 403, "AuthorizationFailure")
+    });
+    assert_eq!(read(&attache, &new).await, pattern(100, 2));
+    let storage = attache.parts().storage.clone();
+    let error = get(&*storage, &old.key, None).await.map(|_| ());
+    let error = error.expect_err("it is down");
+    assert!(
+        error.detail().starts_with("storage.moving_from: "),
+        "{error}"
+    );
+    let moved: Result<Vec<Moved>, _> = attache
+        .move_objects(MoveOptions::default())
+        .try_collect()
+        .await;
+    let error = moved.expect_err("an outage ends the move");
+    assert!(error.to_string().contains("storage.moving_from"), "{error}");
+    // What a store that is gone has said is not "there is none": the row stays, and the next move brings it.
+    world
+        .fake
+        .faults(|faults| *faults = fake_azure::Faults::default());
+    let outcome = outcomes(&attache, MoveOptions::default()).await;
+    assert!(outcome.contains(&MoveOutcome::Moved), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_move_without_an_old_store_says_which_key_names_it() {
+    let world = World::new().await;
+    let attache = world.open(Backend::Local, None).await;
+    let moved: Result<Vec<Moved>, _> = attache
+        .move_objects(MoveOptions::default())
+        .try_collect()
+        .await;
+    let error = moved.expect_err("nothing to move");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.detail().contains("storage.moving_from"), "{error}");
+}
+
+#[tokio::test]
+async fn a_move_goes_no_faster_than_it_is_told() {
+    let world = World::new().await;
+    let first = world.open(Backend::Local, None).await;
+    for seed in 0..4 {
+        upload(&first, pattern(500_000, seed)).await;
+    }
+    first.close(Duration::ZERO).await;
+    let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let started = std::time::Instant::now();
+    let rate = MoveOptions {
+        rate: Some(1_000_000),
+        only_look: false,
+    };
+    assert_eq!(outcomes(&attache, rate).await, [MoveOutcome::Moved; 4]);
+    // Two megabytes, less the last chunks, for which nobody waits.
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(1500), "{took:?}");
+}
+
+#[test]
+fn the_old_store_is_a_section_of_the_same_form_in_the_file_and_in_the_environment() {
+    let file = "[storage]\nbackend = \"azure\"\n[storage.azure]\naccount = \"files\"\ncontainer = \"new\"\naccount_key = \"a2V5\"\n\
+                [storage.moving_from]\nbackend = \"local\"\n[storage.moving_from.local]\nroot = \"/srv/old\"\n";
+    let config: Config = load::from_parts(Some(file), []).expect("valid");
+    let from = config.storage.moving_from.as_ref().expect("set");
+    assert_eq!(from.backend, Backend::Local);
+    assert_eq!(from.local.root, std::path::Path::new("/srv/old"));
+    // What is shown can be read again, and shows no secret.
+    let shown = config.to_toml();
+    assert!(!shown.contains("a2V5"), "{shown}");
+    assert!(
+        shown.contains("moving_from = { backend = \"local\", local = { root = \"/srv/old\" } }"),
+        "{shown}"
+    );
+    let environment = [
+        ("ATTACHE_STORAGE__MOVING_FROM__BACKEND", "local"),
+        ("ATTACHE_STORAGE__MOVING_FROM__LOCAL__ROOT", "/srv/older"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config: Config = load::from_parts(None, environment).expect("valid");
+    let from = config.storage.moving_from.as_ref().expect("set");
+    assert_eq!(from.local.root, std::path::Path::new("/srv/older"));
+}
+
+#[test]
+fn what_is_wrong_with_the_old_store_is_said_with_its_key() {
+    let faults = |from: &str| {
+        let file = format!("[storage.local]\nroot = \"/srv/new\"\n[storage.moving_from]\n{from}");
+        let config: attache::Result<Config> = load::from_parts(Some(&file), []);
+        config.expect_err(from).to_string()
+    };
+    for (from, said) in [
+        ("", "storage.moving_from has no backend"),
+        (
+            "backend = \"memory\"",
+            "memory of a process cannot be moved",
+        ),
+        ("backend = \"azure\"", "storage.moving_from.azure."),
+        (
+            "backend = \"local\"\nlocal = { root = \"/srv/new\" }",
+            "is the same place as storage",
+        ),
+        (
+            "backend = \"local\"\nlocal = { rot = \"/srv/old\" }",
+            "local.rot: unknown key",
+        ),
+        (
+            "backend = \"local\"\nmoving_from = { backend = \"local\" }",
+            "moving_from",
+        ),
+        (
+            "backend = \"azure\"\nazure = { client_secret_file = \"/no/such\" }",
+            "azure.client_secret_file names a file that cannot be read",
+        ),
+    ] {
+        let told = faults(from);
+        assert!(told.contains(said), "{from}: {told}");
+    }
+}
