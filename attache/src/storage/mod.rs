@@ -27,11 +27,13 @@ pub use offer::{Grant, Offer, PutGrant, PutOffer};
 pub mod azure;
 pub mod bucket;
 pub mod config;
+mod download;
 mod file;
 pub mod local;
 pub mod memory;
 pub mod multipart;
 mod offer;
+mod vitals;
 
 /// A place that keeps objects: immutable sequences of bytes under an [`ObjectKey`].
 ///
