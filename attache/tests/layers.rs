@@ -88,6 +88,7 @@ const ARROWS: &str = "
     storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
     storage/vitals -> lease storage
+    storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/download storage/multipart transfer/blocks transfer/body transfer/budget transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage

@@ -20,6 +20,7 @@ storage_suite!(fake_azure_with_client_secret: open::fake_azure_with_client_secre
 storage_suite!(fake_azure_with_account_key: open::fake_azure_with_account_key, multipart);
 storage_suite!(azurite_with_client_secret: open::azurite_with_client_secret, multipart);
 storage_suite!(azurite_with_connection_string: open::azurite_with_connection_string, multipart);
+storage_suite!(s3_on_moto: open::s3_on_moto, multipart);
 
 /// An empty store of each backend.
 mod open {
@@ -57,5 +58,10 @@ mod open {
     pub(crate) async fn azurite_with_connection_string() -> Option<Fresh<dyn Storage>> {
         let config = common::azurite_with_connection_string().await?;
         Some(Fresh::storage(common::open(&config)))
+    }
+
+    pub(crate) async fn s3_on_moto() -> Option<Fresh<dyn Storage>> {
+        let config = common::s3_on_moto().await?;
+        Some(Fresh::storage(common::open_s3(&config)))
     }
 }

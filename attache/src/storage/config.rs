@@ -10,6 +10,7 @@ use super::Storage;
 use super::azure::{AzureConfig, AzureStorage, open_signed_url};
 use super::local::{LocalConfig, LocalStorage};
 use super::memory::MemoryStorage;
+use super::s3::{MIN_PART_BYTES, S3Storage, S3StoreConfig};
 use crate::config::load::Faults;
 use crate::config::value::{Time, Words};
 use crate::error::Result;
@@ -21,7 +22,7 @@ section! {
     /// `[storage]`: which backend, and the sections of all of them.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct StorageSections in "storage" {
-        /// "local", "azure" or "memory".
+        /// "local", "azure", "s3" or "memory".
         backend: Backend = Backend::Local => Backend::WORDS,
     }
     sections {
@@ -29,6 +30,8 @@ section! {
         local: LocalConfig,
         /// `[storage.azure]`
         azure: AzureConfig,
+        /// `[storage.s3]`
+        s3: S3StoreConfig,
     }
 }
 
@@ -48,6 +51,8 @@ pub enum Backend {
     Local,
     /// Azure Blob Storage.
     Azure,
+    /// Amazon S3, and what is compatible with it.
+    S3,
     /// The memory of the process.
     Memory,
 }
@@ -59,6 +64,8 @@ pub enum StorageConfig {
     Local(LocalConfig),
     /// Azure Blob Storage, and how its connections behave.
     Azure(Box<(AzureConfig, ClientConfig)>),
+    /// Amazon S3, and how its connections behave.
+    S3(Box<(S3StoreConfig, ClientConfig)>),
     /// The memory of the process.
     Memory,
 }
@@ -73,6 +80,7 @@ impl StorageConfig {
         Ok(match self {
             Self::Local(local) => Arc::new(LocalStorage::open(local)?),
             Self::Azure(azure) => Arc::new(AzureStorage::new(&azure.0, &azure.1)?),
+            Self::S3(s3) => Arc::new(S3Storage::new(&s3.0, &s3.1)?),
             Self::Memory => Arc::new(MemoryStorage::new()),
         })
     }
@@ -88,6 +96,7 @@ impl StorageConfig {
             Self::Azure(azure) => open_signed_url(&azure.0, &azure.1, url, most)
                 .await
                 .map(Some),
+            Self::S3(s3) => s3.0.open_signed_url(&s3.1, url, most).await.map(Some),
             Self::Local(_) | Self::Memory => Ok(None),
         }
     }
@@ -100,6 +109,9 @@ impl StorageConfig {
             }
             (Self::Azure(old), Self::Azure(new)) => (old.0.place() != new.0.place())
                 .then_some("the account, container or endpoint of storage.azure"),
+            (Self::S3(old), Self::S3(new)) => {
+                (old.0.place() != new.0.place()).then_some("the bucket or endpoint of storage.s3")
+            }
             (Self::Memory, Self::Memory) => None,
             _ => Some("storage.backend"),
         }
@@ -121,24 +133,40 @@ impl StorageSections {
                 };
                 StorageConfig::Azure(Box::new((azure, client)))
             }
+            Backend::S3 => {
+                let s3 = S3StoreConfig {
+                    secret_access_key_file: None,
+                    ca_file: None,
+                    ..self.s3.clone()
+                };
+                StorageConfig::S3(Box::new((s3, client)))
+            }
             Backend::Memory => StorageConfig::Memory,
         }
     }
 
     pub(crate) fn check(&self, faults: &mut Faults) {
-        if self.backend == Backend::Azure {
-            for (key, what) in self.azure.faults() {
-                faults.add(format!("storage.azure.{key} {what}"));
-            }
+        let (section, found) = match self.backend {
+            Backend::Azure => ("azure", self.azure.faults()),
+            Backend::S3 => ("s3", self.s3.faults()),
+            Backend::Local | Backend::Memory => return,
+        };
+        for (key, what) in found {
+            faults.add(format!("storage.{section}.{key} {what}"));
         }
     }
 }
+
+/// Two of the smallest parts that S3 takes are what a quarter of seven eighths of it must hold
+/// ([`largest_block`](crate::transfer::budget::Budget::largest_block)).
+const LEAST_S3_MEMORY: u64 = 2 * MIN_PART_BYTES * 4 * 8 / 7 + 1024 * 1024;
 
 impl Backend {
     /// The backends by their words in the configuration.
     pub const WORDS: Words<Self> = Words(&[
         ("local", Self::Local),
         ("azure", Self::Azure),
+        ("s3", Self::S3),
         ("memory", Self::Memory),
     ]);
 
@@ -149,7 +177,7 @@ impl Backend {
 
     /// Whether it makes URLs that work without us, so that `redirect` is the default.
     pub fn signs_urls(self) -> bool {
-        matches!(self, Self::Azure)
+        self.is_remote()
     }
 
     /// Whether a web server in front can get at its bytes, for `delegate`.
@@ -159,7 +187,15 @@ impl Backend {
 
     /// Whether it is reached over a network, and so through a proxy that other programs go by.
     pub fn is_remote(self) -> bool {
-        matches!(self, Self::Azure)
+        matches!(self, Self::Azure | Self::S3)
+    }
+
+    /// The least memory for transfers with which it can take uploads; 0 where any will do.
+    pub(crate) fn least_memory(self) -> u64 {
+        match self {
+            Self::S3 => LEAST_S3_MEMORY,
+            Self::Local | Self::Azure | Self::Memory => 0,
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod local;
 pub mod memory;
 pub mod multipart;
 mod offer;
+pub mod s3;
 mod vitals;
 
 /// A place that keeps objects: immutable sequences of bytes under an [`ObjectKey`].

@@ -11,6 +11,7 @@ use attache::attachment::AttachmentId;
 use attache::http::ClientConfig;
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind};
+use attache::storage::s3::{S3Storage, S3StoreConfig};
 #[allow(unused_imports, reason = "each suite uses its own part of this")]
 pub(crate) use attache::testing::objects::{
     BLOCK, Store, Whole, body, content, eventually, facts, failing_body, fresh_key, get,
@@ -18,7 +19,7 @@ pub(crate) use attache::testing::objects::{
 };
 use bytes::Bytes;
 use fake_azure::FakeAzure;
-use test_support::Azurite;
+use test_support::{Azurite, Moto};
 
 /// The only secret that a fresh [`FakeAzure`] takes.
 pub(crate) const SECRET: &str = "s3cret";
@@ -106,6 +107,31 @@ pub(crate) fn open_with(
         ..ClientConfig::default()
     };
     AzureStorage::new(config, &client).expect("a complete configuration")
+}
+
+// Stores that speak S3.
+
+/// The smallest part but the last of stores that speak S3: as small as a block, so that small objects have many.
+pub(crate) const PART: u64 = BLOCK;
+
+/// A bucket of its own on the moto of this test binary.
+pub(crate) async fn s3_on_moto() -> Option<S3StoreConfig> {
+    let moto = Moto::shared(PART).await?;
+    let bucket = format!("b-{}", AttachmentId::generate());
+    let made = ask("PUT", &format!("{}/{bucket}", moto.endpoint()), None).await;
+    assert_eq!(made.status, 200, "a bucket");
+    Some(S3StoreConfig {
+        bucket: Some(bucket),
+        endpoint: Some(moto.endpoint()),
+        access_key_id: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
+        secret_access_key: Some(Secret::new(SECRET)),
+        ..S3StoreConfig::default()
+    })
+}
+
+pub(crate) fn open_s3(config: &S3StoreConfig) -> S3Storage {
+    S3Storage::with_parts_from(config, &ClientConfig::default(), PART)
+        .expect("a complete configuration")
 }
 
 // The world outside.
