@@ -80,9 +80,10 @@ const ARROWS: &str = "
     storage -> attachment attachment/filename attachment/media error observe/latency transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
-    storage/config -> config/load config/value error http secret storage storage/azure storage/local storage/memory
+    storage/config -> config/load config/value error http secret storage storage/azure storage/gcs storage/local storage/memory storage/s3
     storage/download -> attachment error http transfer/body
     storage/file -> attachment error transfer/body transfer/budget transfer/handover
+    storage/gcs -> base64 config/value error http http/reach lease secret storage storage/s3
     storage/local -> attachment config/value error private storage storage/bucket storage/file storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/offer -> secret

@@ -29,6 +29,8 @@ operations! {
     PutObject,
     /// `PUT key` with a copy source.
     CopyObject,
+    /// Google: `PUT key?compose`.
+    ComposeObject,
     /// `GET key`.
     GetObject,
     /// `HEAD key`.
@@ -73,6 +75,7 @@ impl Op {
             _ if other => Self::Unknown,
             ("PUT", true) if asked("uploadId") && copies => Self::UploadPartCopy,
             ("PUT", true) if asked("uploadId") => Self::UploadPart,
+            ("PUT", true) if asked("compose") => Self::ComposeObject,
             ("PUT", true) if copies => Self::CopyObject,
             ("PUT", true) => Self::PutObject,
             ("GET", true) if asked("uploadId") => Self::ListParts,

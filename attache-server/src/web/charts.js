@@ -86,7 +86,7 @@ const CHARTS = [
       ["Median", (sample) => sample.upstream_ms?.[0]],
       ["99 of 100", (sample) => sample.upstream_ms?.[1]],
     ],
-    only: ({ backend }) => backend === "azure",
+    only: ({ backend }) => ["azure", "s3", "gcs"].includes(backend),
   },
   {
     title: "Remaining lifetime of token and signing key",

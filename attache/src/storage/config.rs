@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::Storage;
 use super::azure::{AzureConfig, AzureStorage, open_signed_url};
+use super::gcs::{self, GcsConfig};
 use super::local::{LocalConfig, LocalStorage};
 use super::memory::MemoryStorage;
 use super::s3::{MIN_PART_BYTES, S3Storage, S3StoreConfig};
@@ -22,7 +23,7 @@ section! {
     /// `[storage]`: which backend, and the sections of all of them.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct StorageSections in "storage" {
-        /// "local", "azure", "s3" or "memory".
+        /// "local", "azure", "s3", "gcs" or "memory".
         backend: Backend = Backend::Local => Backend::WORDS,
     }
     sections {
@@ -32,6 +33,8 @@ section! {
         azure: AzureConfig,
         /// `[storage.s3]`
         s3: S3StoreConfig,
+        /// `[storage.gcs]`
+        gcs: GcsConfig,
     }
 }
 
@@ -53,6 +56,8 @@ pub enum Backend {
     Azure,
     /// Amazon S3, and what is compatible with it.
     S3,
+    /// Google Cloud Storage.
+    Gcs,
     /// The memory of the process.
     Memory,
 }
@@ -66,6 +71,8 @@ pub enum StorageConfig {
     Azure(Box<(AzureConfig, ClientConfig)>),
     /// Amazon S3, and how its connections behave.
     S3(Box<(S3StoreConfig, ClientConfig)>),
+    /// Google Cloud Storage, and how its connections behave.
+    Gcs(Box<(GcsConfig, ClientConfig)>),
     /// The memory of the process.
     Memory,
 }
@@ -81,6 +88,7 @@ impl StorageConfig {
             Self::Local(local) => Arc::new(LocalStorage::open(local)?),
             Self::Azure(azure) => Arc::new(AzureStorage::new(&azure.0, &azure.1)?),
             Self::S3(s3) => Arc::new(S3Storage::new(&s3.0, &s3.1)?),
+            Self::Gcs(gcs) => Arc::new(gcs::open(&gcs.0, &gcs.1)?),
             Self::Memory => Arc::new(MemoryStorage::new()),
         })
     }
@@ -97,6 +105,7 @@ impl StorageConfig {
                 .await
                 .map(Some),
             Self::S3(s3) => s3.0.open_signed_url(&s3.1, url, most).await.map(Some),
+            Self::Gcs(gcs) => gcs.0.open_signed_url(&gcs.1, url, most).await.map(Some),
             Self::Local(_) | Self::Memory => Ok(None),
         }
     }
@@ -111,6 +120,9 @@ impl StorageConfig {
                 .then_some("the account, container or endpoint of storage.azure"),
             (Self::S3(old), Self::S3(new)) => {
                 (old.0.place() != new.0.place()).then_some("the bucket or endpoint of storage.s3")
+            }
+            (Self::Gcs(old), Self::Gcs(new)) => {
+                (old.0.place() != new.0.place()).then_some("the bucket or endpoint of storage.gcs")
             }
             (Self::Memory, Self::Memory) => None,
             _ => Some("storage.backend"),
@@ -141,6 +153,14 @@ impl StorageSections {
                 };
                 StorageConfig::S3(Box::new((s3, client)))
             }
+            Backend::Gcs => {
+                let gcs = GcsConfig {
+                    service_account_file: None,
+                    ca_file: None,
+                    ..self.gcs.clone()
+                };
+                StorageConfig::Gcs(Box::new((gcs, client)))
+            }
             Backend::Memory => StorageConfig::Memory,
         }
     }
@@ -149,6 +169,7 @@ impl StorageSections {
         let (section, found) = match self.backend {
             Backend::Azure => ("azure", self.azure.faults()),
             Backend::S3 => ("s3", self.s3.faults()),
+            Backend::Gcs => ("gcs", self.gcs.faults()),
             Backend::Local | Backend::Memory => return,
         };
         for (key, what) in found {
@@ -167,6 +188,7 @@ impl Backend {
         ("local", Self::Local),
         ("azure", Self::Azure),
         ("s3", Self::S3),
+        ("gcs", Self::Gcs),
         ("memory", Self::Memory),
     ]);
 
@@ -187,13 +209,13 @@ impl Backend {
 
     /// Whether it is reached over a network, and so through a proxy that other programs go by.
     pub fn is_remote(self) -> bool {
-        matches!(self, Self::Azure | Self::S3)
+        matches!(self, Self::Azure | Self::S3 | Self::Gcs)
     }
 
     /// The least memory for transfers with which it can take uploads; 0 where any will do.
     pub(crate) fn least_memory(self) -> u64 {
         match self {
-            Self::S3 => LEAST_S3_MEMORY,
+            Self::S3 | Self::Gcs => LEAST_S3_MEMORY,
             Self::Local | Self::Azure | Self::Memory => 0,
         }
     }

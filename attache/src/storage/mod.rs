@@ -29,6 +29,7 @@ pub mod bucket;
 pub mod config;
 mod download;
 mod file;
+pub mod gcs;
 pub mod local;
 pub mod memory;
 pub mod multipart;

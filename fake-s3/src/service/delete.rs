@@ -18,15 +18,20 @@ use crate::state::{Bucket, NULL, Version, version_id};
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>. Amazon does not mind that a key is missing,
 /// Google does.
 pub(crate) fn one(core: &Core, call: &Call) -> Result<Answer, Fail> {
-    let version = call.query.value("versionId");
     let gone = core.store(|store| {
         let serial = store.next_serial();
         let bucket = call.bucket(core, store)?;
+        let generation = call.query.value("generation");
+        let version = match generation.filter(|_| core.is_google()) {
+            Some(generation) => Some(of_generation(bucket, call.key(), generation)?),
+            None => call.query.value("versionId").map(str::to_owned),
+        };
         let current = bucket.current(call.key());
-        if core.is_google() && current.is_none() {
+        if core.is_google() && current.is_none() && version.is_none() {
             return Err(no_such_key(call.key()));
         }
         conditions::for_delete(core, call, current)?;
+        let version = version.as_deref();
         delete(core, bucket, call.key(), version, serial, core.scene.now())
     })?;
     let mut answer = empty(StatusCode::NO_CONTENT);
@@ -37,6 +42,18 @@ pub(crate) fn one(core: &Core, call: &Call) -> Result<Answer, Fail> {
         set(&mut answer, "x-amz-delete-marker", "true");
     }
     Ok(answer)
+}
+
+/// The version that Google names by its generation.
+fn of_generation(bucket: &Bucket, key: &str, generation: &str) -> Result<String, Fail> {
+    let versions = bucket.entries.get(key).map(|entry| entry.versions.iter());
+    let found = versions.into_iter().flatten().find(|version| {
+        let object = version.object.as_ref();
+        object.is_some_and(|object| object.generation.to_string() == generation)
+    });
+    found
+        .map(|version| version.id.clone())
+        .ok_or_else(|| no_such_key(key))
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>

@@ -132,8 +132,16 @@ pub(crate) fn versions(core: &Core, call: &Call) -> Result<Answer, Fail> {
                 }
                 shown += 1;
                 next = Some((key.clone(), held.id.clone()));
+                // Google names versions by their generations, and has no markers of deletions.
+                let id = match (core.is_google(), &held.object) {
+                    (false, _) => xml::element("VersionId", &held.id),
+                    (true, Some(object)) => {
+                        xml::element("Generation", &object.generation.to_string())
+                    }
+                    (true, None) => continue,
+                };
                 let about = xml::element("Key", &names.write(key))
-                    + &xml::element("VersionId", &held.id)
+                    + &id
                     + &xml::element("IsLatest", if index == 0 { "true" } else { "false" })
                     + &xml::element("LastModified", &iso_millis(held.modified));
                 inner += &match &held.object {

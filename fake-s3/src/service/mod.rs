@@ -2,6 +2,7 @@
 
 mod body;
 mod bucket;
+mod compose;
 mod conditions;
 mod copy;
 mod delete;
@@ -226,6 +227,7 @@ async fn carry_out(core: &Arc<Core>, call: &mut Call, body: Incoming) -> Result<
     let call = &*call;
     match call.op {
         Op::PutObject => put::object(core, call, body).await,
+        Op::ComposeObject => compose::object(core, call, body).await,
         Op::UploadPart => multipart::part(core, call, body).await,
         Op::CompleteMultipartUpload => multipart::complete(core, call, body).await,
         Op::DeleteObjects => delete::many(core, call, body).await,

@@ -30,6 +30,7 @@ pub(crate) async fn object(core: &Arc<Core>, call: &Call, body: Incoming) -> Res
         return Err(fail.into());
     }
     let received = body::content(core, call, body).await?;
+    check_length(core, call, received.digests.len)?;
     let checksum = received.checksum.clone();
     let (md5, crc32c) = (received.digests.md5, received.digests.crc32c);
     let content = Content::new(vec![received.into_piece()], core.retention);
@@ -54,6 +55,30 @@ pub(crate) async fn object(core: &Arc<Core>, call: &Call, body: Incoming) -> Res
         Ok(made(core, &object, version.as_deref()))
     });
     answer.map_err(Stop::from)
+}
+
+/// Google: how many bytes a request may bring
+/// (<https://cloud.google.com/storage/docs/xml-api/reference-headers#xgoogcontentlengthrange>).
+fn check_length(core: &Core, call: &Call, len: u64) -> Result<(), Fail> {
+    let range = call
+        .header("x-goog-content-length-range")
+        .filter(|_| core.is_google());
+    let Some((least, most)) = range.and_then(|range| range.split_once(',')) else {
+        return Ok(());
+    };
+    match (least.trim().parse::<u64>(), most.trim().parse::<u64>()) {
+        (Ok(least), _) if len < least => Err(Fail::new(
+            400,
+            "EntityTooSmall",
+            "Your proposed upload is smaller than the minimum allowed object size.",
+        )),
+        (_, Ok(most)) if len > most => Err(Fail::new(
+            400,
+            "EntityTooLarge",
+            "Your proposed upload exceeds the maximum allowed object size.",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The answer to whatever made an object without saying more of it.

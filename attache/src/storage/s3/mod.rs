@@ -64,6 +64,7 @@ pub use config::{S3CredentialKind, S3StoreConfig};
 use inner::{Inner, Retries, Shared};
 use multipart::Uploads;
 use place::Place;
+pub(super) use signed_url::open_signed_url;
 use signer::{SignedBy, Signer};
 
 /// Fewest bytes of every part of a multipart upload but the last

@@ -89,10 +89,11 @@ fn read(document: &[u8], listed: Listed, dialect: Dialect) -> Option<Page> {
         }
         false => Some(text.to_owned()),
     };
-    let (names, id): (&[&str], &[&str]) = match listed {
-        Listed::Objects => (&["Contents"], &[]),
-        Listed::Versions => (&["Version", "DeleteMarker"], &["VersionId", "Generation"]),
-        Listed::Uploads => (&["Upload"], &["UploadId"]),
+    let (names, id): (&[&str], _) = match (listed, dialect) {
+        (Listed::Objects, _) => (&["Contents"], ""),
+        (Listed::Versions, Dialect::S3) => (&["Version", "DeleteMarker"], "VersionId"),
+        (Listed::Versions, Dialect::Gcs) => (&["Version"], "Generation"),
+        (Listed::Uploads, _) => (&["Upload"], "UploadId"),
     };
     let mut entries = Vec::new();
     for element in root
@@ -100,7 +101,7 @@ fn read(document: &[u8], listed: Listed, dialect: Dialect) -> Option<Page> {
         .iter()
         .filter(|e| names.contains(&e.name.as_str()))
     {
-        let found = id.iter().find_map(|id| element.text_of(id));
+        let found = element.text_of(id);
         entries.push(Entry {
             key: key_of(element.text_of("Key")?)?,
             id: found.unwrap_or_default().to_owned(),

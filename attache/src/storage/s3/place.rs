@@ -79,12 +79,12 @@ impl Endpoint {
     }
 
     /// The name or address of it.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.authority
     }
 
     /// `https`, or `http` on this machine.
-    pub(super) fn scheme(&self) -> &'static str {
+    pub(crate) fn scheme(&self) -> &'static str {
         self.scheme
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::Full;
 use tracing::{Instrument as _, Span};
@@ -116,6 +116,10 @@ impl Inner {
             .authorise(&self.place, &ask.method, &path, &query, &mut headers)
             .await?;
         headers.insert(USER_AGENT, AGENT);
+        // Nothing is left out by clients where there is no body, and stores refuse that.
+        if !ask.is_reading() && ask.body.is_empty() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let context = trace::Context::current();
         if let Some(parent) = context.as_ref().and_then(|context| context.traceparent()) {
             let parent = header(TRACEPARENT, parent)?;
