@@ -268,7 +268,11 @@ fn credential(
         sheet.ok("credential", format!("{lasting}; it does not expire"))?;
         return Ok(true);
     };
-    let chosen = if chosen { ", chosen by \"default\"" } else { "" };
+    let chosen = if chosen {
+        ", chosen by \"default\""
+    } else {
+        ""
+    };
     match (token.remaining_s, probed) {
         (Some(left), _) => {
             let left = Duration::from_secs(

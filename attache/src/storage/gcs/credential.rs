@@ -78,7 +78,15 @@ struct Issued {
 
 impl Source {
     async fn fetch(&self) -> Result<Granted<Secret>> {
-        let asked = async { self.ask(self.request()?).await };
+        // Once more where that may help; the lease tries again by itself.
+        let asked = async {
+            match self.ask(self.request()?).await {
+                Err(error) if error.kind() == ErrorKind::UpstreamUnavailable => {
+                    self.ask(self.request()?).await
+                }
+                outcome => outcome,
+            }
+        };
         let answer = match tokio::time::timeout(TIMEOUT, asked).await {
             Ok(outcome) => outcome?,
             Err(_) => {

@@ -64,11 +64,13 @@ struct Source {
 
 impl Source {
     async fn fetch(&self) -> Result<Granted<AccessKey>> {
+        // Once more where that may help; the lease tries again by itself.
         let fetched = async {
-            match self.kind {
-                S3CredentialKind::WebIdentity => self.web_identity().await,
-                S3CredentialKind::Container => self.container().await,
-                _ => self.instance().await,
+            match self.fetch_once().await {
+                Err(error) if error.kind() == ErrorKind::UpstreamUnavailable => {
+                    self.fetch_once().await
+                }
+                outcome => outcome,
             }
         };
         match tokio::time::timeout(TIMEOUT, fetched).await {
@@ -76,6 +78,14 @@ impl Source {
             Err(_) => {
                 Err(self.unavailable(&format!("nobody responds within {} s", TIMEOUT.as_secs())))
             }
+        }
+    }
+
+    async fn fetch_once(&self) -> Result<Granted<AccessKey>> {
+        match self.kind {
+            S3CredentialKind::WebIdentity => self.web_identity().await,
+            S3CredentialKind::Container => self.container().await,
+            _ => self.instance().await,
         }
     }
 

@@ -70,7 +70,18 @@ async fn copy(
         .header(header(dialect.copy_source(), source)?)
         .header((dialect.metadata_directive(), REPLACE))
         .header(dialect.copy_source_is(version));
-    let answered = inner.ask(&ask).await?;
+    let answered = match inner.ask(&ask).await {
+        // An answer may have been lost, and the copy that was made is not what was copied.
+        Err(fault) if fault.is_taken() => {
+            return match inner.head(key).await? {
+                Some(now) if has(&now, headers, dialect) => {
+                    Ok(dialect.version(&now).map(|version| version.tag))
+                }
+                _ => Err(fault),
+            };
+        }
+        outcome => outcome?,
+    };
     let told = dialect
         .version(&answered.headers)
         .map(|version| version.tag);
@@ -79,6 +90,13 @@ async fn copy(
         Some(tag) => Ok(Some(tag)),
         None => Ok(tag_of(&root)),
     }
+}
+
+/// Whether an object has these metadata.
+fn has(now: &HeaderMap, headers: &HeaderMap, dialect: Dialect) -> bool {
+    let prefix = dialect.metadata_prefix();
+    let mut ours = headers.iter();
+    ours.all(|(name, value)| !name.as_str().starts_with(prefix) || now.get(name) == Some(value))
 }
 
 fn tag_of(root: &Element) -> Option<String> {

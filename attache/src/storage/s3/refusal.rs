@@ -72,7 +72,8 @@ impl Refusal {
     }
 
     fn is_transient(&self) -> bool {
-        matches!(self.status, 408 | 429 | 500..=599)
+        // 501 says that the store will never know it.
+        matches!(self.status, 408 | 429 | 500 | 502..=599)
             // A body that came too slowly; two writes at once.
             || matches!(self.code.as_str(), "RequestTimeout" | "OperationAborted" | "SlowDown" | "InternalError")
     }
@@ -214,6 +215,7 @@ mod tests {
             (412, "PreconditionFailed"),
             (400, "BadDigest"),
             (409, "ConditionalRequestConflict"),
+            (501, "NotImplemented"),
         ] {
             assert!(!refused(status, code).is_transient(), "{status} {code}");
         }

@@ -14,21 +14,23 @@ use super::xml::Element;
 const CONCURRENCY: usize = 8;
 
 impl Inner {
-    /// Whether deleted objects stay as versions. Who may not ask is believed to have none; `attache check` says so.
+    /// Whether deleted objects stay as versions. Who may not ask is taken to have none, and asks again the next time; `attache check` says
+    /// so.
     pub(super) async fn keeps_versions(&self) -> Result<bool, Fault> {
         if let Some(known) = self.versioning.known() {
             return Ok(known);
         }
-        let keeps = match self.versioning_status().await {
-            Ok(status) => status.is_some(),
+        let status = match self.versioning_status().await {
+            Ok(status) => status,
             Err(Fault::Refused(refusal))
                 if !refusal.code.contains("Bucket")
                     && matches!(refusal.status, 400 | 403 | 404 | 405 | 501) =>
             {
-                false
+                return Ok(false);
             }
             Err(fault) => return Err(fault),
         };
+        let keeps = status.is_some();
         self.versioning.note(keeps);
         Ok(keeps)
     }
