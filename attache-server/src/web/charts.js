@@ -93,7 +93,7 @@ const CHARTS = [
     read: minutes,
     steps: TIME_STEPS,
     lines: [
-      ["Access token", lease("entra_token")],
+      ["Access token", lease("entra_token", "s3_credential", "gcs_token")],
       ["Signing key", lease("delegation_key")],
     ],
     only: ({ leases }) => leases.length > 0,
@@ -104,8 +104,8 @@ function failed(...causes) {
   return (sample) => sample.failed.reduce((sum, [known, number]) => sum + (causes.includes(known) ? number : 0), 0);
 }
 
-function lease(name) {
-  return (sample) => sample.leases.find(([known]) => known === name)?.[1];
+function lease(...names) {
+  return (sample) => sample.leases.find(([known]) => names.includes(known))?.[1];
 }
 
 const drawn = new Map();

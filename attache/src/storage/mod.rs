@@ -411,7 +411,7 @@ pub struct Vitals {
 /// One lease, seen from outside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaseVitals {
-    /// `entra_token` or `delegation_key`.
+    /// `entra_token`, `delegation_key`, `s3_credential` or `gcs_token`.
     pub name: &'static str,
     /// Where the value comes from, for people.
     pub source: String,

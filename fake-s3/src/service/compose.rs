@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use stand_in::answer::{Answer, Fail, Stop};
-use stand_in::content::{Content, Piece};
+use stand_in::content::Content;
 use stand_in::wire::hex;
 use stand_in::xml;
 
@@ -58,14 +58,7 @@ pub(crate) async fn object(core: &Arc<Core>, call: &Call, body: Incoming) -> Res
                 digester.update(&chunk);
                 at += chunk.len() as u64;
             }
-            pieces.extend(
-                source
-                    .content
-                    .pieces
-                    .iter()
-                    .cloned()
-                    .collect::<Vec<Piece>>(),
-            );
+            pieces.extend(source.content.pieces.to_vec());
         }
         let digests = digester.finish();
         let object = Arc::new(Object {

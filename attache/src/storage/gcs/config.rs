@@ -80,6 +80,9 @@ impl fmt::Display for GcsCredentialKind {
     }
 }
 
+/// The bucket, and who its credential file says that we are; nobody, where the machine says it.
+type Known = (Place, Option<Account>);
+
 const GOOGLE: &str = "https://storage.googleapis.com";
 
 impl GcsConfig {
@@ -105,12 +108,12 @@ impl GcsConfig {
         Some((place.endpoint.host().to_owned(), place.bucket))
     }
 
-    pub(super) fn checked(&self) -> Result<(Place, Option<Account>)> {
+    pub(super) fn checked(&self) -> Result<Known> {
         self.read()
             .map_err(|faults| misconfigured(Dialect::Gcs, faults))
     }
 
-    fn read(&self) -> Result<(Place, Option<Account>), Vec<(&'static str, String)>> {
+    fn read(&self) -> Result<Known, Vec<(&'static str, String)>> {
         let mut faults = Vec::new();
         match &self.bucket {
             None => faults.push(("bucket", "is needed: the name of the bucket".to_owned())),

@@ -1,7 +1,7 @@
 //! Objects in one bucket of Amazon S3, of a store that is compatible with it, or of Google Cloud Storage by its XML API.
 //!
 //! One [`S3Storage`] is one credential and one connection pool, for all requests; the service builds a new one when, and only when, this
-//! section of the configuration changes. [`dialect`] has what the two protocols differ in; `storage/gcs` who we are at Google.
+//! section of the configuration changes. `dialect` has what the two protocols differ in; `storage/gcs` who we are at Google.
 //!
 //! Requests are our own, over the house's client: those of a library for S3 lose what attache needs of an answer (`request`), sign for the
 //! clock of this machine alone, and do not say when a credential ends.
