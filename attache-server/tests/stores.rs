@@ -176,7 +176,7 @@ async fn check_names_the_key_to_change_for_what_is_wrong_and_shows_no_secret() {
         (
             "ATTACHE_MEMORY__TRANSFER_BYTES",
             "16MiB",
-            "memory.transfer_bytes must be at least",
+            "memory.transfer_bytes must be at least 48",
         ),
         (
             "ATTACHE_S3__LISTEN",

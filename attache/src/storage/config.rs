@@ -11,7 +11,7 @@ use super::azure::{AzureConfig, AzureStorage, open_signed_url};
 use super::gcs::{self, GcsConfig};
 use super::local::{LocalConfig, LocalStorage};
 use super::memory::MemoryStorage;
-use super::s3::{MIN_PART_BYTES, S3Storage, S3StoreConfig};
+use super::s3::{S3Storage, S3StoreConfig};
 use crate::config::load::Faults;
 use crate::config::value::{Time, Words};
 use crate::error::Result;
@@ -178,9 +178,9 @@ impl StorageSections {
     }
 }
 
-/// Two of the smallest parts that S3 takes are what a quarter of seven eighths of it must hold
-/// ([`largest_block`](crate::transfer::budget::Budget::largest_block)).
-const LEAST_S3_MEMORY: u64 = 2 * MIN_PART_BYTES * 4 * 8 / 7 + 1024 * 1024;
+/// A quarter of seven eighths of it ([`largest_block`](crate::transfer::budget::Budget::largest_block)) must hold two of the smallest parts
+/// that S3 takes, of 5 MiB each.
+const LEAST_S3_MEMORY: u64 = 48 * 1024 * 1024;
 
 impl Backend {
     /// The backends by their words in the configuration.

@@ -218,8 +218,8 @@ fn forbidden(code: &str, place: &Place, skew: Option<time::Duration>) -> String 
         ),
         (Dialect::S3, _) => format!(
             "{store}: our identity (credential \"{}\") is not allowed to do this in bucket \"{bucket}\" ({code}); give it s3:GetObject, \
-             s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects, and s3:ListBucket on the bucket, without which even a \
-             missing object looks forbidden; check {} too, if the bucket may be somebody else's",
+             s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects, and s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, \
+             without which even a missing object looks forbidden; check {} too, if the bucket may be somebody else's",
             place.credential,
             place.key("bucket")
         ),
