@@ -124,6 +124,18 @@ async fn on_azure_a_sweep_completes_what_is_whole_and_removes_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn on_s3_a_sweep_completes_what_is_whole_and_removes_the_rest() {
+    let s3 = common::fake_s3().await;
+    completes_what_is_whole(Arc::new(common::open_s3(&common::on_s3(&s3)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_google_a_sweep_completes_what_is_whole_and_removes_the_rest() {
+    let gcs = common::fake_gcs().await;
+    completes_what_is_whole(Arc::new(common::open_gcs(&common::on_gcs(&gcs)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_lost_its_end_is_neither_completed_nor_removed() {
     let (root, folder) = (
         tempfile::tempdir().expect("a folder"),

@@ -55,6 +55,7 @@ const ARROWS: &str = "
     http/client -> http http/network http/roots
     http/network ->
     http/network/proxy -> base64 config/value http/network secret
+    http/reach -> http
     http/roots -> error
     inspect -> error http inspect/config inspect/inspector observe/metrics storage
     inspect/config -> config/value
@@ -78,15 +79,19 @@ const ARROWS: &str = "
     service/moving -> attachment catalog error service storage storage/moving transfer/body transfer/budget
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error observe/latency transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error http http/network lease observe/trace secret storage storage/bucket storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
+    storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
-    storage/config -> config/key config/load config/value error http secret storage storage/azure storage/local storage/memory
+    storage/config -> config/key config/load config/value error http secret storage storage/azure storage/gcs storage/local storage/memory storage/s3
+    storage/download -> attachment error http transfer/body
     storage/file -> attachment error transfer/body transfer/budget transfer/handover
+    storage/gcs -> base64 config/value error http http/reach lease secret storage storage/s3
     storage/local -> attachment config/value error private storage storage/bucket storage/file storage/multipart transfer/body transfer/budget transfer/checksum transfer/digests
     storage/memory -> attachment error storage storage/multipart transfer/body
     storage/moving -> attachment bounded error storage transfer/body
     storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
+    storage/vitals -> lease storage
+    storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/download storage/multipart transfer/blocks transfer/body transfer/budget transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage

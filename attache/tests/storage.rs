@@ -23,6 +23,10 @@ storage_suite!(fake_azure_with_client_secret: open::fake_azure_with_client_secre
 storage_suite!(fake_azure_with_account_key: open::fake_azure_with_account_key, multipart);
 storage_suite!(azurite_with_client_secret: open::azurite_with_client_secret, multipart);
 storage_suite!(azurite_with_connection_string: open::azurite_with_connection_string, multipart);
+storage_suite!(s3_on_moto: open::s3_on_moto, multipart);
+storage_suite!(fake_s3: open::fake_s3, multipart);
+storage_suite!(fake_s3_with_versions: open::fake_s3_with_versions, multipart);
+storage_suite!(fake_gcs: open::fake_gcs, multipart);
 
 /// An empty store of each backend.
 mod open {
@@ -68,5 +72,29 @@ mod open {
     pub(crate) async fn azurite_with_connection_string() -> Option<Fresh<dyn Storage>> {
         let config = common::azurite_with_connection_string().await?;
         Some(Fresh::storage(common::open(&config)))
+    }
+
+    pub(crate) async fn fake_s3() -> Option<Fresh<dyn Storage>> {
+        let fake = common::fake_s3().await;
+        let storage = common::open_s3(&common::on_s3(&fake));
+        Some(Fresh::storage(storage).on(fake))
+    }
+
+    pub(crate) async fn fake_s3_with_versions() -> Option<Fresh<dyn Storage>> {
+        let fake = common::fake_s3().await;
+        fake.set_versioning(common::CONTAINER, ::fake_s3::Versioning::Enabled);
+        let storage = common::open_s3(&common::on_s3(&fake));
+        Some(Fresh::storage(storage).on(fake))
+    }
+
+    pub(crate) async fn fake_gcs() -> Option<Fresh<dyn Storage>> {
+        let fake = common::fake_gcs().await;
+        let storage = common::open_gcs(&common::on_gcs(&fake));
+        Some(Fresh::storage(storage).on(fake))
+    }
+
+    pub(crate) async fn s3_on_moto() -> Option<Fresh<dyn Storage>> {
+        let config = common::s3_on_moto().await?;
+        Some(Fresh::storage(common::open_s3(&config)))
     }
 }

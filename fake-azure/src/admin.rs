@@ -6,10 +6,10 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use stand_in::answer::{Answer, Stop, json as answer};
 
 use crate::core::Core;
 use crate::faults::Faults;
-use crate::respond::{Answer, Stop, json as answer};
 
 /// Answers one request: `GET /_counts`, `POST /_reset`, `GET` and `POST /_faults`,
 /// `POST /_secrets`, `POST /_revoke`, `GET /_blobs`.
@@ -24,10 +24,10 @@ pub(crate) async fn serve(core: Arc<Core>, request: Request<Incoming>) -> Result
     let outcome = match (method, path.as_str()) {
         (Method::GET, "/_counts") => Ok(to_json(&crate::counts_of(&core))),
         (Method::POST, "/_reset") => {
-            core.tally.reset();
+            core.tally.reset(&core.scene.traffic);
             Ok(json!({}))
         }
-        (Method::GET, "/_faults") => Ok(core.faults(to_json)),
+        (Method::GET, "/_faults") => Ok(core.scene.faults(to_json)),
         (Method::POST, "/_faults") => change_faults(&core, &body),
         (Method::POST, "/_secrets") => change_secrets(&core, &body),
         (Method::POST, "/_revoke") => {
@@ -47,13 +47,16 @@ pub(crate) async fn serve(core: Arc<Core>, request: Request<Incoming>) -> Result
 fn change_faults(core: &Core, body: &[u8]) -> Result<Value, String> {
     let mut given: serde_json::Map<String, Value> =
         serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    core.desk(|desk| {
+    core.scene.desk(|desk| {
         desk.change(|faults| {
             if given.remove("clear") == Some(Value::Bool(true)) {
                 faults.clear();
             }
             let mut merged = to_json(faults);
             let fields = merged.as_object_mut().expect("faults are a JSON object");
+            if let Some(unknown) = given.keys().find(|name| !fields.contains_key(*name)) {
+                return Err(format!("unknown field `{unknown}`"));
+            }
             fields.extend(given);
             *faults = serde_json::from_value::<Faults>(merged).map_err(|e| e.to_string())?;
             Ok(to_json(faults))

@@ -2,13 +2,13 @@
 
 use http::header::{AUTHORIZATION, DATE};
 use serde_json::Value;
+use stand_in::answer::Fail;
+use stand_in::wire::{
+    base64_encode, base64url_decode, base64url_encode, header, hmac_sha256, parse_http_date,
+};
 
 use crate::blob::Call;
 use crate::core::{Core, STORAGE_AUDIENCE};
-use crate::respond::Fail;
-use crate::wire::{
-    base64_encode, base64url_decode, base64url_encode, header, hmac_sha256, parse_http_date,
-};
 
 /// Lets the call pass, or says why not.
 pub(crate) fn authorise(core: &Core, call: &Call) -> Result<(), Fail> {
@@ -85,7 +85,7 @@ fn check_token(core: &Core, token: &str) -> Result<u64, &'static str> {
     let claims = token_claims(token).ok_or("IDX12741: not a JWT")?;
     let text = |name: &str| claims[name].as_str().unwrap_or_default();
     let number = |name: &str| claims[name].as_i64().unwrap_or_default();
-    let now = core.now().unix_timestamp();
+    let now = core.scene.now().unix_timestamp();
     if text("iss") != core.issuer() {
         return Err("Issuer validation failed.");
     }
@@ -153,7 +153,7 @@ fn shared_key(core: &Core, call: &Call, credentials: &str) -> Result<(), Fail> {
         .and_then(parse_http_date)
         .ok_or_else(|| authentication_failed("Neither x-ms-date nor Date is a valid date."))?;
     // The service takes signatures within 15 minutes of its own clock.
-    if (core.now() - date).abs() > time::Duration::minutes(15) {
+    if (core.scene.now() - date).abs() > time::Duration::minutes(15) {
         return Err(authentication_failed(
             "Request date header too old or too far in the future.",
         ));

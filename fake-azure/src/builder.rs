@@ -4,16 +4,19 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use stand_in::content::Retention;
+use stand_in::listen::listen;
+use stand_in::scene::Scene;
+use stand_in::tls::Identity;
+use stand_in::wire;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::core::{Core, Directory};
 use crate::counts::Tally;
-use crate::desk::Desk;
-use crate::server::{Identity, Service, listen};
-use crate::state::{Retention, Store};
-use crate::{FakeAzure, create_container, wire};
+use crate::server::{Door, Service};
+use crate::state::Store;
+use crate::{FakeAzure, create_container};
 
 /// What a [`FakeAzure`] starts with.
 #[derive(Clone, Debug)]
@@ -137,7 +140,7 @@ impl Builder {
             object_id: "0b1ec700-0000-4000-8000-0000000fa4e0".to_owned(),
             retention: self.retention,
             store: Mutex::new(Store::default()),
-            desk: Mutex::new(Desk::new()),
+            scene: Arc::new(Scene::new()),
             tally: Tally::new(self.secrets.len()),
             directory: Mutex::new(Directory {
                 secrets: self.secrets,
@@ -148,18 +151,21 @@ impl Builder {
             }),
             authority_host: OnceLock::new(),
             signing_key: random()?,
-            hang_up: watch::Sender::new(()),
         });
         for name in &self.containers {
             create_container(&core, name);
         }
-        let identity = Identity::new(&self.host_names, self.certificate_days)?;
+        let identity = Identity::new("fake-azure", &self.host_names, self.certificate_days)?;
         let mut listeners = JoinSet::new();
         let mut open = async |service: Service, secure: bool| -> io::Result<SocketAddr> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             let address = listener.local_addr()?;
             let tls = secure.then(|| identity.acceptor());
-            listeners.spawn(listen(Arc::clone(&core), listener, service, tls));
+            let door = Door {
+                core: Arc::clone(&core),
+                service,
+            };
+            listeners.spawn(listen(Arc::new(door), listener, tls));
             Ok(address)
         };
         let blob_address = open(Service::Blob, true).await?;

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use stand_in::content::Retention;
+use stand_in::scene::Scene;
+use stand_in::wire::{hmac_sha256, iso_seconds};
 use time::OffsetDateTime;
-use tokio::sync::watch;
 
 use crate::counts::Tally;
-use crate::desk::Desk;
-use crate::faults::Faults;
-use crate::state::{Retention, Store};
-use crate::wire::{hmac_sha256, iso_seconds};
+use crate::faults::Service;
+use crate::op::Op;
+use crate::state::Store;
 
 /// The account, its directory, and the books.
 #[derive(Debug)]
@@ -21,13 +22,11 @@ pub(crate) struct Core {
     pub(crate) object_id: String,
     pub(crate) retention: Retention,
     pub(crate) store: Mutex<Store>,
-    pub(crate) desk: Mutex<Desk>,
+    pub(crate) scene: Arc<Scene<Op, Service>>,
     pub(crate) tally: Tally,
     pub(crate) directory: Mutex<Directory>,
     pub(crate) authority_host: OnceLock<String>,
     pub(crate) signing_key: [u8; 32],
-    /// Changes when every connection is to be closed.
-    pub(crate) hang_up: watch::Sender<()>,
 }
 
 /// Who may have tokens, and which tokens still count.
@@ -49,10 +48,6 @@ impl Core {
         with(&mut self.store.lock().expect("no holder of this lock panics"))
     }
 
-    pub(crate) fn desk<T>(&self, with: impl FnOnce(&mut Desk) -> T) -> T {
-        with(&mut self.desk.lock().expect("no holder of this lock panics"))
-    }
-
     pub(crate) fn directory<T>(&self, with: impl FnOnce(&mut Directory) -> T) -> T {
         with(
             &mut self
@@ -60,24 +55,6 @@ impl Core {
                 .lock()
                 .expect("no holder of this lock panics"),
         )
-    }
-
-    /// Looks at the faults.
-    pub(crate) fn faults<T>(&self, look: impl FnOnce(&Faults) -> T) -> T {
-        self.desk(|desk| look(desk.faults()))
-    }
-
-    /// Now, as the blob service's clock has it.
-    pub(crate) fn now(&self) -> OffsetDateTime {
-        let skew = self.faults(|f| f.clock_skew_seconds);
-        OffsetDateTime::now_utc() + time::Duration::seconds(skew)
-    }
-
-    /// Waits until no rule silences anything.
-    pub(crate) async fn silence_over(&self) {
-        let mut silence = self.desk(|desk| desk.silence());
-        // An error means that the fake is gone, which ends the silence too.
-        let _ = silence.wait_for(|silenced| !silenced).await;
     }
 
     /// The secret of a user delegation key. It follows from the key's own fields, so nothing is stored
@@ -93,7 +70,7 @@ impl Core {
 
     /// A token of the directory, good from now for `lifetime`; its serial number is in `uti`.
     pub(crate) fn issue_token(self: &Arc<Self>, audience: &str) -> (String, u64, OffsetDateTime) {
-        let lifetime = self.faults(|f| f.token_lifetime);
+        let lifetime = self.scene.faults(|f| f.token_lifetime);
         let now = OffsetDateTime::now_utc();
         let expiry = now + lifetime;
         let serial = self.directory(|d| {
@@ -129,7 +106,7 @@ impl Core {
 
     /// The time that error messages carry.
     pub(crate) fn now_text(&self) -> String {
-        iso_seconds(self.now())
+        iso_seconds(self.scene.now())
     }
 }
 

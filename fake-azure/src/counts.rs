@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use stand_in::scene::{Gauge, Traffic};
 
 use crate::op::Op;
 
@@ -125,13 +126,8 @@ pub(crate) struct Tally {
     started: Instant,
     counts: Mutex<Counts>,
     calls: Mutex<VecDeque<CallInfo>>,
-    requests: AtomicU64,
     pub(crate) blob_connections: Gauge,
     pub(crate) entra_connections: Gauge,
-    pub(crate) reads: Gauge,
-    pub(crate) writes: Gauge,
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
 }
 
 impl Tally {
@@ -148,13 +144,8 @@ impl Tally {
             started: Instant::now(),
             counts: Mutex::new(counts),
             calls: Mutex::default(),
-            requests: AtomicU64::new(0),
             blob_connections: Gauge::default(),
             entra_connections: Gauge::default(),
-            reads: Gauge::default(),
-            writes: Gauge::default(),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
         }
     }
 
@@ -165,12 +156,6 @@ impl Tally {
     /// Changes the counters under their lock.
     pub(crate) fn note<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
         change(&mut self.counts.lock().expect("no holder of this lock panics"))
-    }
-
-    /// A request id that no other call has.
-    pub(crate) fn next_request_id(&self) -> String {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("{number:08x}-0000-4000-8000-0000000fa4e0")
     }
 
     pub(crate) fn log(&self, call: CallInfo) {
@@ -186,20 +171,21 @@ impl Tally {
         calls.iter().cloned().collect()
     }
 
-    pub(crate) fn snapshot(&self) -> Counts {
+    pub(crate) fn snapshot(&self, traffic: &Traffic) -> Counts {
         let mut counts = self.note(|counts| counts.clone());
-        counts.connections_accepted = self.blob_connections.total.load(Ordering::Relaxed);
-        counts.connections_open = self.blob_connections.open.load(Ordering::Relaxed);
-        counts.entra_connections_accepted = self.entra_connections.total.load(Ordering::Relaxed);
-        counts.entra_connections_open = self.entra_connections.open.load(Ordering::Relaxed);
-        counts.open_reads = self.reads.open.load(Ordering::Relaxed);
-        counts.open_writes = self.writes.open.load(Ordering::Relaxed);
-        counts.bytes_in = self.bytes_in.load(Ordering::Relaxed);
-        counts.bytes_out = self.bytes_out.load(Ordering::Relaxed);
+        counts.connections_accepted = self.blob_connections.total();
+        counts.connections_open = self.blob_connections.open_now();
+        counts.entra_connections_accepted = self.entra_connections.total();
+        counts.entra_connections_open = self.entra_connections.open_now();
+        counts.open_reads = traffic.reads.open_now();
+        counts.open_writes = traffic.writes.open_now();
+        counts.bytes_in = traffic.bytes_in.load(Ordering::Relaxed);
+        counts.bytes_out = traffic.bytes_out.load(Ordering::Relaxed);
+        counts.faults_fired = traffic.faults_fired();
         counts
     }
 
-    pub(crate) fn reset(&self) {
+    pub(crate) fn reset(&self, traffic: &Traffic) {
         self.calls
             .lock()
             .expect("no holder of this lock panics")
@@ -216,28 +202,9 @@ impl Tally {
             };
         });
         for gauge in [&self.blob_connections, &self.entra_connections] {
-            gauge.total.store(0, Ordering::Relaxed);
+            gauge.reset_total();
         }
-        self.bytes_in.store(0, Ordering::Relaxed);
-        self.bytes_out.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Something that opens and closes.
-#[derive(Debug, Default)]
-pub(crate) struct Gauge {
-    total: AtomicU64,
-    open: AtomicU64,
-}
-
-impl Gauge {
-    pub(crate) fn open(&self) {
-        self.total.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn close(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        traffic.reset();
     }
 }
 

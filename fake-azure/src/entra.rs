@@ -6,15 +6,14 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
+use stand_in::answer::{Answer, Stop, json, set};
+use stand_in::wire::{Query, header, iso_seconds};
 use time::OffsetDateTime;
 
 use crate::auth::token_claims;
-use crate::blob::spoil;
 use crate::core::{Core, DATABASE_AUDIENCE, STORAGE_AUDIENCE};
 use crate::faults::Entra;
 use crate::op::Op;
-use crate::respond::{Answer, Stop, json, set};
-use crate::wire::{Query, header, iso_seconds};
 
 /// Answers one request; `Err` ends the connection.
 pub(crate) async fn serve(core: Arc<Core>, request: Request<Incoming>) -> Result<Answer, Stop> {
@@ -33,13 +32,10 @@ pub(crate) async fn serve(core: Arc<Core>, request: Request<Incoming>) -> Result
             c.token_requests += 1;
         }
     });
-    let (latency, fault) = core.desk(|desk| (desk.latency(op), desk.answer(op)));
-    if !latency.is_zero() {
-        tokio::time::sleep(latency).await;
-    }
-    let mut answer = match (core.faults(|f| f.entra), fault) {
+    let fault = core.scene.admit(op).await;
+    let mut answer = match (core.scene.faults(|f| f.entra), fault) {
         (Entra::Hang, _) => {
-            core.silence_over().await;
+            core.scene.silence_over().await;
             return Err(Stop::Disconnect);
         }
         (Entra::Unavailable, _) => json(
@@ -50,7 +46,7 @@ pub(crate) async fn serve(core: Arc<Core>, request: Request<Incoming>) -> Result
                 "error_codes": [90033],
             }),
         ),
-        (Entra::Up, Some((_, action))) => match spoil(&core, action).await {
+        (Entra::Up, Some((_, action))) => match core.scene.spoil(action).await {
             Err(Stop::Fail(fail)) => {
                 let mut answer = json(
                     fail.status.as_u16(),

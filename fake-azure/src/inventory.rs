@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use stand_in::wire;
 
 use crate::core::Core;
 use crate::state::Blob;
-use crate::wire;
 
 /// One blob, snapshot, or name with staged blocks, for assertions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -14,10 +14,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Modules, in the order in which they use each other: `wire`, `xml` (forms), `op`, `faults`, `desk`,
-//! `counts`, `state` (plain data), `core` (all of it, shared), `respond` (answers), `auth`, `sas` (who
-//! asks), `blob`, `entra` (services), `inventory` (what assertions look at), `admin`, `server`
-//! (listeners), `builder`.
+//! What it shares with other stand-ins is the crate `stand-in`. Modules, in the order in which they use each other:
+//! `op`, `faults`, `counts`, `state` (plain data), `core` (all of it, shared), `respond` (errors), `auth`, `sas` (who
+//! asks), `blob`, `entra` (services), `inventory` (what assertions look at), `admin`, `server` (listeners), `builder`.
 
 mod admin;
 mod auth;
@@ -25,7 +24,6 @@ mod blob;
 mod builder;
 mod core;
 mod counts;
-mod desk;
 mod entra;
 mod faults;
 mod inventory;
@@ -34,8 +32,6 @@ mod respond;
 mod sas;
 mod server;
 mod state;
-mod wire;
-mod xml;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,18 +39,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stand_in::content::{Content, Piece};
+use stand_in::tls::Identity;
+use stand_in::wire;
 use tokio::task::JoinSet;
 
 pub use crate::builder::Builder;
 pub use crate::counts::{CallInfo, Counts, SecretUse};
-pub use crate::faults::{Action, AnswerFault, BodyFault, BodyFaultKind, Entra, Faults, Stage};
+pub use crate::faults::{AnswerFault, BodyFault, Entra, Faults, Service};
 pub use crate::inventory::BlobInfo;
 pub use crate::op::Op;
-pub use crate::state::{Guard, Retention, fill_pattern};
+pub use crate::state::Guard;
+pub use stand_in::content::{Retention, fill_pattern};
+pub use stand_in::faults::{Action, BodyFaultKind, Stage};
 
 use crate::core::Core;
-use crate::server::Identity;
-use crate::state::{Blob, Content, Piece};
+use crate::state::Blob;
 
 /// A running account with its directory. Dropping it closes every connection.
 #[derive(Debug)]
@@ -152,12 +152,12 @@ impl FakeAzure {
 
     /// Changes what is broken. The change holds from the next request, or frame of a body, on.
     pub fn faults<T>(&self, change: impl FnOnce(&mut Faults) -> T) -> T {
-        self.core.desk(|desk| desk.change(change))
+        self.core.scene.change(change)
     }
 
     /// Closes every connection, idle or busy, without a word. New ones are accepted.
     pub fn drop_connections(&self) {
-        self.core.hang_up.send_replace(());
+        self.core.scene.hang_up();
     }
 
     /// Makes these the only secrets that Entra takes. Tokens given out stay good.
@@ -188,7 +188,7 @@ impl FakeAzure {
 
     /// Counts from zero again and forgets the calls; gauges stay.
     pub fn reset_counts(&self) {
-        self.core.tally.reset();
+        self.core.tally.reset(&self.core.scene.traffic);
     }
 
     /// Time since the start, the scale of [`SecretUse::last_presented_ms`].
@@ -245,7 +245,7 @@ impl FakeAzure {
     /// If there is no such container.
     pub fn put_blob(&self, container: &str, name: &str, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        let now = self.core.now();
+        let now = self.core.scene.now();
         let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes);
         let piece = Piece::new(bytes.len() as u64, crc, None, Some(bytes));
         self.core.store(|store| {
@@ -329,7 +329,7 @@ impl FakeAzure {
 
     /// Makes a snapshot of a blob, as somebody else would, and returns its name; `None` without a blob.
     pub fn put_snapshot(&self, container: &str, name: &str) -> Option<String> {
-        let now = self.core.now();
+        let now = self.core.scene.now();
         self.core.store(|store| {
             let snapshot = wire::snapshot_time(store.next_snapshot_time(now));
             let entry = store.containers.get_mut(container)?.entries.get_mut(name)?;
@@ -355,7 +355,7 @@ impl FakeAzure {
 }
 
 fn counts_of(core: &Core) -> Counts {
-    let mut counts = core.tally.snapshot();
+    let mut counts = core.tally.snapshot(&core.scene.traffic);
     (counts.uncommitted_blocks, counts.blobs) =
         core.store(|store| (store.uncommitted_blocks(), store.blobs()));
     counts

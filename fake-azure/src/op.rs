@@ -1,35 +1,13 @@
 //! The operations that are told apart: the unit of counting and of breaking.
 
-use std::fmt;
-use std::str::FromStr;
-
 use http::Method;
-use serde::{Deserialize, Serialize};
-
-use crate::wire::Query;
-
-macro_rules! operations {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// One operation of the service, named as Microsoft's REST pages name it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[non_exhaustive]
-        pub enum Op {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl Op {
-            /// Every operation.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// The name used in counts and in fault rules.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
-            }
-        }
-    };
-}
+use stand_in::operations;
+use stand_in::wire::Query;
 
 operations! {
+    /// One operation of the service, named as Microsoft's REST pages name it.
+    busy = "ServerBusy";
+
     /// Entra: a client secret or assertion exchanged for a token.
     Token,
     /// The managed-identity endpoint of a virtual machine.
@@ -136,23 +114,5 @@ impl Op {
             Self::ListBlobs => "l",
             _ => "",
         }
-    }
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Op {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|op| op.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| format!("no operation is called {name:?}"))
     }
 }

@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use stand_in::answer::Fail;
+use stand_in::wire::{base64_encode, header, hmac_sha256, parse_iso};
 use time::OffsetDateTime;
 
 use crate::auth::authentication_failed;
 use crate::blob::Call;
 use crate::core::{Core, KeyFields};
-use crate::respond::Fail;
-use crate::wire::{base64_encode, header, hmac_sha256, parse_iso};
 
 /// Checks signature first, then everything it covers, as the service does: who changed the text
 /// learns that the signature is wrong, and not what it would have allowed.
@@ -49,7 +49,7 @@ pub(crate) fn authorise(core: &Core, call: &Call) -> Result<(), Fail> {
 }
 
 fn check_times(core: &Core, call: &Call, delegated: bool) -> Result<(), Fail> {
-    let now = core.now();
+    let now = core.scene.now();
     let time_of = |name: &str| -> Result<Option<OffsetDateTime>, Fail> {
         match call.query.value(name) {
             None | Some("") => Ok(None),

@@ -21,7 +21,7 @@ use crate::config::server::ServerConfig;
 Example:
   attache url 01939c1e-7d1a-7cc3-9b5e-0d3a1f0f8f11 --lifetime 2m --download
 
-A store that signs URLs (azure) serves them itself. Other URLs lead to `attache serve`, at server.public_url, or at \
+A store that signs URLs (azure, s3, gcs) serves them itself. Other URLs lead to `attache serve`, at server.public_url, or at \
 server.listen if that is not set. Exit code 3: no such attachment.")]
 pub(super) struct Url {
     /// The attachment's id.

@@ -178,10 +178,11 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 
 impl S3Config {
     pub(super) fn check(&self, store: &attache::Config, faults: &mut Faults) {
-        if self.listen.is_some() && store.storage.backend == Backend::Memory {
-            faults.add(
-                "s3.listen needs storage.backend \"local\" or \"azure\": memory has no buckets",
-            );
+        let backend = store.storage.backend;
+        if self.listen.is_some() && !matches!(backend, Backend::Local | Backend::Azure) {
+            faults.add(format!(
+                "s3.listen needs storage.backend \"local\" or \"azure\": \"{backend}\" has no buckets for it"
+            ));
         }
         if self.listen.is_some() && !self.buckets.is_empty() && store.storage.moving_from.is_some()
         {

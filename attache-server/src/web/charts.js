@@ -86,14 +86,14 @@ const CHARTS = [
       ["Median", (sample) => sample.upstream_ms?.[0]],
       ["99 of 100", (sample) => sample.upstream_ms?.[1]],
     ],
-    only: ({ backend }) => backend === "azure",
+    only: ({ backend }) => ["azure", "s3", "gcs"].includes(backend),
   },
   {
     title: "Remaining lifetime of token and signing key",
     read: minutes,
     steps: TIME_STEPS,
     lines: [
-      ["Access token", lease("entra_token")],
+      ["Access token", lease("entra_token", "s3_credential", "gcs_token")],
       ["Signing key", lease("delegation_key")],
     ],
     only: ({ leases }) => leases.length > 0,
@@ -104,8 +104,8 @@ function failed(...causes) {
   return (sample) => sample.failed.reduce((sum, [known, number]) => sum + (causes.includes(known) ? number : 0), 0);
 }
 
-function lease(name) {
-  return (sample) => sample.leases.find(([known]) => known === name)?.[1];
+function lease(...names) {
+  return (sample) => sample.leases.find(([known]) => names.includes(known))?.[1];
 }
 
 const drawn = new Map();

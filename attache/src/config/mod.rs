@@ -112,9 +112,17 @@ impl Configuration for Config {
         self.upload.check(faults);
         if self.delivery.mode == Some(DeliveryMode::Delegate) && !self.storage.backend.is_shared() {
             faults.add(
-                "delivery.mode \"delegate\" needs storage.backend \"local\" or \"azure\": the web server in front cannot \
+                "delivery.mode \"delegate\" needs a storage.backend other than \"memory\": the web server in front cannot \
                  reach the memory of this process",
             );
+        }
+        let least = self.storage.backend.least_memory();
+        if self.memory.transfer_bytes < least {
+            let backend = self.storage.backend;
+            faults.add(format!(
+                "memory.transfer_bytes must be at least {} for storage.backend \"{backend}\", whose parts have at least 5MiB",
+                value::show_bytes(least)
+            ));
         }
     }
 }

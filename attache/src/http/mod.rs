@@ -3,10 +3,11 @@
 
 mod answer;
 pub mod client;
-pub(crate) mod connection;
+mod connection;
 mod counts;
 pub mod network;
 mod pool;
+pub(crate) mod reach;
 pub mod retry;
 pub mod roots;
 

@@ -86,7 +86,8 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     }
     for lease in &status.leases {
         let what = match lease.name {
-            "entra_token" => "an access token",
+            "entra_token" | "gcs_token" => "an access token",
+            "s3_credential" => "the credential of the store",
             _ => "a key that signs temporary URLs",
         };
         let (Some(error), left) = (&lease.last_error, lease.remaining_s.unwrap_or(0.0)) else {
@@ -150,7 +151,7 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
                 "The clock of the store and ours differ by {:.0} minutes.",
                 skew.abs() / 60.0
             ),
-            "Set this machine's clock (chrony, systemd-timesyncd). From 15 minutes on Azure refuses requests.",
+            "Set this machine's clock (chrony, systemd-timesyncd). From 15 minutes on stores refuse requests.",
         );
     }
     if let Some(trend) = status
@@ -231,7 +232,7 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
         ),
         "container_not_found" => (
             "the container does not exist",
-            "Create it, or set storage.azure.container. If it was deleted, restore it before anything else: with soft delete \
+            "Create it, or set storage.azure.container, storage.s3.bucket or storage.gcs.bucket. If it was deleted, restore it before anything else: with soft delete \
              for containers it can be for some days.",
         ),
         "bytes_missing" => (

@@ -8,8 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::azure::{AzureConfig, AzureStorage, open_signed_url};
+use super::gcs::{self, GcsConfig};
 use super::local::{LocalConfig, LocalStorage};
 use super::memory::MemoryStorage;
+use super::s3::{S3Storage, S3StoreConfig};
 use super::{Moving, Storage};
 use crate::config::key::Section as _;
 use crate::config::load::{Faults, read_text};
@@ -23,7 +25,7 @@ section! {
     /// `[storage]`: which backend, and the sections of all of them.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct StorageSections in "storage" {
-        /// "local", "azure" or "memory".
+        /// "local", "azure", "s3", "gcs" or "memory".
         backend: Backend = Backend::Local => Backend::WORDS,
         /// The store whose bytes `attache move` brings here: a section of the same form, such as [storage.moving_from] with backend = "local"
         /// and [storage.moving_from.local]. What has not been moved is read from it, and nothing is written into it.
@@ -35,6 +37,10 @@ section! {
         local: LocalConfig,
         /// `[storage.azure]`
         azure: AzureConfig,
+        /// `[storage.s3]`
+        s3: S3StoreConfig,
+        /// `[storage.gcs]`
+        gcs: GcsConfig,
     }
 }
 
@@ -54,6 +60,10 @@ pub enum Backend {
     Local,
     /// Azure Blob Storage.
     Azure,
+    /// Amazon S3, and what is compatible with it.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
     /// The memory of the process.
     Memory,
 }
@@ -65,6 +75,10 @@ pub enum StorageConfig {
     Local(LocalConfig),
     /// Azure Blob Storage, and how its connections behave.
     Azure(Box<(AzureConfig, ClientConfig)>),
+    /// Amazon S3, and how its connections behave.
+    S3(Box<(S3StoreConfig, ClientConfig)>),
+    /// Google Cloud Storage, and how its connections behave.
+    Gcs(Box<(GcsConfig, ClientConfig)>),
     /// The memory of the process.
     Memory,
     /// The first, into which the second one is emptied.
@@ -81,6 +95,8 @@ impl StorageConfig {
         Ok(match self {
             Self::Local(local) => Arc::new(LocalStorage::open(local)?),
             Self::Azure(azure) => Arc::new(AzureStorage::new(&azure.0, &azure.1)?),
+            Self::S3(s3) => Arc::new(S3Storage::new(&s3.0, &s3.1)?),
+            Self::Gcs(gcs) => Arc::new(gcs::open(&gcs.0, &gcs.1)?),
             Self::Memory => Arc::new(MemoryStorage::new()),
             Self::Moving(both) => {
                 let from = both.1.open().map_err(|error| error.about(MOVING_FROM))?;
@@ -100,6 +116,8 @@ impl StorageConfig {
             Self::Azure(azure) => open_signed_url(&azure.0, &azure.1, url, most)
                 .await
                 .map(Some),
+            Self::S3(s3) => s3.0.open_signed_url(&s3.1, url, most).await.map(Some),
+            Self::Gcs(gcs) => gcs.0.open_signed_url(&gcs.1, url, most).await.map(Some),
             Self::Local(_) | Self::Memory => Ok(None),
             // What was stored just now is in the new one.
             Self::Moving(both) => Box::pin(both.0.open_signed_url(url, most)).await,
@@ -114,6 +132,12 @@ impl StorageConfig {
             }
             (Self::Azure(old), Self::Azure(new)) => (old.0.place() != new.0.place())
                 .then_some("the account, container or endpoint of storage.azure"),
+            (Self::S3(old), Self::S3(new)) => {
+                (old.0.place() != new.0.place()).then_some("the bucket or endpoint of storage.s3")
+            }
+            (Self::Gcs(old), Self::Gcs(new)) => {
+                (old.0.place() != new.0.place()).then_some("the bucket or endpoint of storage.gcs")
+            }
             (Self::Memory, Self::Memory) => None,
             // Where bytes are now, they are looked for then.
             (Self::Moving(old), Self::Moving(new)) => {
@@ -150,6 +174,22 @@ impl StorageSections {
                 };
                 StorageConfig::Azure(Box::new((azure, client)))
             }
+            Backend::S3 => {
+                let s3 = S3StoreConfig {
+                    secret_access_key_file: None,
+                    ca_file: None,
+                    ..self.s3.clone()
+                };
+                StorageConfig::S3(Box::new((s3, client)))
+            }
+            Backend::Gcs => {
+                let gcs = GcsConfig {
+                    service_account_file: None,
+                    ca_file: None,
+                    ..self.gcs.clone()
+                };
+                StorageConfig::Gcs(Box::new((gcs, client)))
+            }
             Backend::Memory => StorageConfig::Memory,
         }
     }
@@ -174,10 +214,14 @@ impl StorageSections {
     }
 
     fn check_one(&self, section: &str, faults: &mut Faults) {
-        if self.backend == Backend::Azure {
-            for (key, what) in self.azure.faults() {
-                faults.add(format!("{section}.azure.{key} {what}"));
-            }
+        let (name, found) = match self.backend {
+            Backend::Azure => ("azure", self.azure.faults()),
+            Backend::S3 => ("s3", self.s3.faults()),
+            Backend::Gcs => ("gcs", self.gcs.faults()),
+            Backend::Local | Backend::Memory => return,
+        };
+        for (key, what) in found {
+            faults.add(format!("{section}.{name}.{key} {what}"));
         }
     }
 }
@@ -279,11 +323,17 @@ fn inside(path: &str) -> &str {
     path.strip_prefix("storage.").unwrap_or(path)
 }
 
+/// A quarter of seven eighths of it ([`largest_block`](crate::transfer::budget::Budget::largest_block)) must hold two of the smallest parts
+/// that S3 takes, of 5 MiB each.
+const LEAST_S3_MEMORY: u64 = 48 * 1024 * 1024;
+
 impl Backend {
     /// The backends by their words in the configuration.
     pub const WORDS: Words<Self> = Words(&[
         ("local", Self::Local),
         ("azure", Self::Azure),
+        ("s3", Self::S3),
+        ("gcs", Self::Gcs),
         ("memory", Self::Memory),
     ]);
 
@@ -294,7 +344,7 @@ impl Backend {
 
     /// Whether it makes URLs that work without us, so that `redirect` is the default.
     pub fn signs_urls(self) -> bool {
-        matches!(self, Self::Azure)
+        self.is_remote()
     }
 
     /// Whether a web server in front can get at its bytes, for `delegate`.
@@ -304,7 +354,15 @@ impl Backend {
 
     /// Whether it is reached over a network, and so through a proxy that other programs go by.
     pub fn is_remote(self) -> bool {
-        matches!(self, Self::Azure)
+        matches!(self, Self::Azure | Self::S3 | Self::Gcs)
+    }
+
+    /// The least memory for transfers with which it can take uploads; 0 where any will do.
+    pub(crate) fn least_memory(self) -> u64 {
+        match self {
+            Self::S3 | Self::Gcs => LEAST_S3_MEMORY,
+            Self::Local | Self::Azure | Self::Memory => 0,
+        }
     }
 }
 

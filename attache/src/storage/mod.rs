@@ -28,12 +28,16 @@ pub use offer::{Grant, Offer, PutGrant, PutOffer};
 pub mod azure;
 pub mod bucket;
 pub mod config;
+mod download;
 mod file;
+pub mod gcs;
 pub mod local;
 pub mod memory;
 pub(crate) mod moving;
 pub mod multipart;
 mod offer;
+pub mod s3;
+mod vitals;
 
 /// A place that keeps objects: immutable sequences of bytes under an [`ObjectKey`].
 ///
@@ -433,7 +437,7 @@ pub struct Vitals {
 /// One lease, seen from outside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaseVitals {
-    /// `entra_token` or `delegation_key`.
+    /// `entra_token`, `delegation_key`, `s3_credential` or `gcs_token`.
     pub name: &'static str,
     /// Where the value comes from, for people.
     pub source: String,

@@ -11,6 +11,8 @@ use attache::attachment::AttachmentId;
 use attache::http::ClientConfig;
 use attache::secret::Secret;
 use attache::storage::azure::{AzureConfig, AzureStorage, CredentialKind};
+use attache::storage::gcs::{self, GcsConfig};
+use attache::storage::s3::{S3Storage, S3StoreConfig};
 #[allow(unused_imports, reason = "each suite uses its own part of this")]
 pub(crate) use attache::testing::objects::{
     BLOCK, Store, Whole, body, content, eventually, facts, failing_body, fresh_key, get,
@@ -18,7 +20,8 @@ pub(crate) use attache::testing::objects::{
 };
 use bytes::Bytes;
 use fake_azure::FakeAzure;
-use test_support::Azurite;
+use fake_s3::{Dialect, FakeS3};
+use test_support::{Azurite, Moto};
 
 /// The only secret that a fresh [`FakeAzure`] takes.
 pub(crate) const SECRET: &str = "s3cret";
@@ -108,6 +111,73 @@ pub(crate) fn open_with(
     AzureStorage::new(config, &client).expect("a complete configuration")
 }
 
+// Stores that speak S3.
+
+/// The smallest part but the last of stores that speak S3: as small as a block, so that small objects have many.
+pub(crate) const PART: u64 = BLOCK;
+
+/// A bucket of its own on the moto of this test binary.
+pub(crate) async fn s3_on_moto() -> Option<S3StoreConfig> {
+    let moto = Moto::shared(PART).await?;
+    let bucket = format!("b-{}", AttachmentId::generate());
+    let made = ask("PUT", &format!("{}/{bucket}", moto.endpoint()), None).await;
+    assert_eq!(made.status, 200, "a bucket");
+    Some(S3StoreConfig {
+        bucket: Some(bucket),
+        endpoint: Some(moto.endpoint()),
+        access_key_id: Some("AKIAIOSFODNN7EXAMPLE".to_owned()),
+        secret_access_key: Some(Secret::new(SECRET)),
+        ..S3StoreConfig::default()
+    })
+}
+
+/// A fake S3 with one bucket, and a configuration for it.
+pub(crate) async fn fake_s3() -> FakeS3 {
+    started(FakeS3::builder()).await
+}
+
+/// The same with a fake Google Cloud Storage.
+pub(crate) async fn fake_gcs() -> FakeS3 {
+    started(FakeS3::builder().dialect(Dialect::Gcs)).await
+}
+
+pub(crate) async fn started(builder: fake_s3::Builder) -> FakeS3 {
+    let builder = builder.bucket(CONTAINER).min_part_bytes(PART);
+    builder.start().await.expect("a free port")
+}
+
+pub(crate) fn on_s3(fake: &FakeS3) -> S3StoreConfig {
+    S3StoreConfig {
+        bucket: Some(CONTAINER.to_owned()),
+        region: Some(fake.region().to_owned()),
+        endpoint: Some(fake.endpoint()),
+        access_key_id: Some(fake.access_key_id().to_owned()),
+        secret_access_key: Some(Secret::new(fake.secret_access_key())),
+        ca_pem: Some(fake.ca_pem().to_owned()),
+        ..S3StoreConfig::default()
+    }
+}
+
+pub(crate) fn on_gcs(fake: &FakeS3) -> GcsConfig {
+    GcsConfig {
+        bucket: Some(CONTAINER.to_owned()),
+        endpoint: Some(fake.endpoint()),
+        service_account: Some(Secret::new(fake.service_account_json())),
+        ca_pem: Some(fake.ca_pem().to_owned()),
+        ..GcsConfig::default()
+    }
+}
+
+pub(crate) fn open_gcs(config: &GcsConfig) -> S3Storage {
+    gcs::open_with_parts_from(config, &ClientConfig::default(), PART)
+        .expect("a complete configuration")
+}
+
+pub(crate) fn open_s3(config: &S3StoreConfig) -> S3Storage {
+    S3Storage::with_parts_from(config, &ClientConfig::default(), PART)
+        .expect("a complete configuration")
+}
+
 // The world outside.
 
 /// Whether a test may be left out for want of `what`. Says so, and panics where CI forbids it.
@@ -138,7 +208,25 @@ impl Reply {
 
 /// Asks for `url` as anybody could: no credential, no library of ours.
 pub(crate) async fn ask(method: &str, url: &str, ca_pem: Option<&str>) -> Reply {
-    use http_body_util::{BodyExt as _, Empty};
+    send(
+        method,
+        url,
+        &[("x-ms-blob-type", "BlockBlob".to_owned())],
+        Bytes::new(),
+        ca_pem,
+    )
+    .await
+}
+
+/// The same with a body and these headers.
+pub(crate) async fn send(
+    method: &str,
+    url: &str,
+    headers: &[(&'static str, String)],
+    body: Bytes,
+    ca_pem: Option<&str>,
+) -> Reply {
+    use http_body_util::{BodyExt as _, Full};
     use hyper_util::client::legacy::Client;
     use hyper_util::rt::TokioExecutor;
     use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -158,12 +246,11 @@ pub(crate) async fn ask(method: &str, url: &str, ca_pem: Option<&str>) -> Reply 
         .https_or_http()
         .enable_http1()
         .build();
-    let request = http::Request::builder()
-        .method(method)
-        .uri(url)
-        .header("x-ms-blob-type", "BlockBlob")
-        .body(Empty::<Bytes>::new())
-        .expect("a request");
+    let mut request = http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Full::new(body)).expect("a request");
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let (head, body) = client
         .request(request)

@@ -1,9 +1,10 @@
 //! Conditional headers: <https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations>.
 
+use stand_in::answer::Fail;
+use stand_in::wire::{http_date, parse_http_date};
+
 use crate::blob::Call;
-use crate::respond::Fail;
 use crate::state::Blob;
-use crate::wire::{http_date, parse_http_date};
 
 /// Checks the conditions of a call that changes or makes a blob.
 pub(crate) fn for_write(call: &Call, existing: Option<&Blob>) -> Result<(), Fail> {

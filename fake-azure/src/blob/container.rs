@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Incoming;
+use stand_in::answer::{Answer, Fail, Stop, set, status, xml_document};
+use stand_in::wire::{base64_encode, http_date, iso_seconds, parse_iso};
+use stand_in::xml;
 
 use crate::blob::{Call, container_not_found, guards, props, receive};
 use crate::core::{Core, KeyFields};
-use crate::respond::{Answer, Fail, Stop, set, status, xml_document};
 use crate::state::{Container, Store};
-use crate::wire::{base64_encode, http_date, iso_seconds, parse_iso};
-use crate::xml;
 
 /// Makes an empty container; `None` if the name is taken.
 pub(crate) fn insert(
@@ -26,7 +26,7 @@ pub(crate) fn insert(
     let etag = store.next_etag();
     let container = Container {
         etag: etag.clone(),
-        modified: core.now(),
+        modified: core.scene.now(),
         metadata,
         guard: None,
         entries: BTreeMap::new(),
@@ -63,7 +63,7 @@ pub(crate) fn create(core: &Core, call: &Call) -> Result<Answer, Fail> {
         })?;
     let mut answer = status(StatusCode::CREATED);
     set(&mut answer, "etag", &etag);
-    set(&mut answer, "last-modified", &http_date(core.now()));
+    set(&mut answer, "last-modified", &http_date(core.scene.now()));
     Ok(answer)
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn user_delegation_key(
         let text = leaves.iter().find(|(leaf, _)| leaf == name);
         text.and_then(|(_, text)| parse_iso(text))
     };
-    let now = core.now();
+    let now = core.scene.now();
     let invalid = |why: &str| {
         Fail::new(
             400,
@@ -133,7 +133,7 @@ pub(crate) async fn user_delegation_key(
     if asked <= start || asked <= now || asked - start > week || asked > now + week {
         return Err(invalid("Expiry must be within 7 days from now, and after Start.").into());
     }
-    let longest = core.faults(|f| f.delegation_key_lifetime);
+    let longest = core.scene.faults(|f| f.delegation_key_lifetime);
     let expiry = asked.min(now + longest);
     let (start, expiry) = (iso_seconds(start), iso_seconds(expiry));
     let fields = KeyFields {

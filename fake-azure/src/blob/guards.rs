@@ -1,8 +1,9 @@
 //! What keeps a blob from being changed, deleted or read although the caller has the right to: leases, retention, legal
 //! holds, customer-provided keys, and the archive tier.
 
+use stand_in::answer::Fail;
+
 use crate::blob::Call;
-use crate::respond::Fail;
 use crate::state::{Blob, Container, Guard};
 
 /// Checks a read: what is archived, or encrypted with a key that the call does not bring, cannot be read.

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::ops::Bound;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use stand_in::answer::{Answer, Fail, set, xml_document};
+use stand_in::wire::{base64_decode, base64_encode, http_date};
+use stand_in::xml::{self, element};
 
 use crate::blob::{Call, blob_not_found, container_not_found};
 use crate::core::Core;
-use crate::respond::{Answer, Fail, set, xml_document};
 use crate::state::{Blob, Entry, Guard};
-use crate::wire::{base64_decode, base64_encode, http_date};
-use crate::xml::{self, element};
 
 /// <https://learn.microsoft.com/rest/api/storageservices/list-blobs>
 pub(crate) fn blobs(core: &Core, call: &Call) -> Result<Answer, Fail> {

@@ -15,15 +15,17 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request};
 use hyper::body::Incoming;
+use stand_in::answer::{Answer, Fail, Stop, set};
+use stand_in::faults::Stage;
+use stand_in::incoming::swallow;
+use stand_in::wire::{Query, header, http_date, percent_decode};
 
 use crate::auth;
 use crate::core::Core;
 use crate::counts::CallInfo;
-use crate::faults::{Action, Stage};
 use crate::op::Op;
-use crate::respond::{Answer, Fail, Stop, set};
+use crate::respond::render;
 use crate::state::Store;
-use crate::wire::{Query, header, http_date, percent_decode};
 
 /// The head of a request, taken apart.
 #[derive(Debug)]
@@ -117,7 +119,10 @@ pub(crate) async fn serve(
     let call = Call::new(head, secure, peer);
     core.tally
         .note(|c| *c.operations.entry(call.op.name()).or_default() += 1);
-    let request_id = core.tally.next_request_id();
+    let request_id = format!(
+        "{:08x}-0000-4000-8000-0000000fa4e0",
+        core.scene.traffic.next_request()
+    );
     let mut info = call.info(&request_id);
     let outcome = match answer(&core, &call, body).await {
         Ok(answer) => Some(answer),
@@ -126,7 +131,7 @@ pub(crate) async fn serve(
                 .note(|c| *c.errors.entry(fail.code.clone()).or_default() += 1);
             info.code = Some(fail.code.clone());
             let with_body = call.method != Method::HEAD;
-            Some(fail.into_answer(&request_id, &core.now_text(), with_body))
+            Some(render(*fail, &request_id, &core.now_text(), with_body))
         }
         Err(Stop::Disconnect) => None,
     };
@@ -141,7 +146,7 @@ pub(crate) async fn serve(
         "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0",
     );
     set(&mut answer, "x-ms-request-id", &request_id);
-    set(&mut answer, "date", &http_date(core.now()));
+    set(&mut answer, "date", &http_date(core.scene.now()));
     set(
         &mut answer,
         "x-ms-version",
@@ -154,44 +159,17 @@ pub(crate) async fn serve(
 }
 
 async fn answer(core: &Arc<Core>, call: &Call, body: Incoming) -> Result<Answer, Stop> {
-    let (latency, fault) = core.desk(|desk| (desk.latency(call.op), desk.answer(call.op)));
-    if !latency.is_zero() {
-        tokio::time::sleep(latency).await;
-    }
-    match fault {
-        Some((Stage::Before, action)) => spoil(core, action).await,
+    match core.scene.admit(call.op).await {
+        Some((Stage::Before, action)) => core.scene.spoil(action).await,
         Some((Stage::AfterBody, action)) => {
             receive::drain(core, call, body).await?;
-            spoil(core, action).await
+            core.scene.spoil(action).await
         }
         Some((Stage::AfterCommit, action)) => {
             carry_out(core, call, body).await?;
-            spoil(core, action).await
+            core.scene.spoil(action).await
         }
         None => carry_out(core, call, body).await,
-    }
-}
-
-/// Does what a fault rule says instead of answering.
-pub(crate) async fn spoil(core: &Core, action: Action) -> Result<Answer, Stop> {
-    core.tally.note(|c| c.faults_fired += 1);
-    match action {
-        Action::Answer {
-            status,
-            code,
-            retry_after_seconds,
-        } => {
-            let mut fail = Fail::new(status, &code, "This answer was ordered by a test.");
-            if let Some(seconds) = retry_after_seconds {
-                fail = fail.header("retry-after", seconds.to_string());
-            }
-            Err(fail.into())
-        }
-        Action::Disconnect => Err(Stop::Disconnect),
-        Action::Hang => {
-            core.silence_over().await;
-            Err(Stop::Disconnect)
-        }
     }
 }
 
@@ -205,7 +183,7 @@ async fn carry_out(core: &Arc<Core>, call: &Call, body: Incoming) -> Result<Answ
         .into());
     }
     if let Err(fail) = auth::authorise(core, call) {
-        receive::swallow(body).await;
+        swallow(body).await;
         return Err(fail.into());
     }
     match call.op {

@@ -10,9 +10,9 @@ pub(crate) use crate::state::Properties;
 use crate::blob::{Call, blob_not_found, conditions, container_not_found, guards, invalid_header};
 use crate::core::Core;
 use crate::op::Op;
-use crate::respond::{Answer, Fail, set, status};
 use crate::state::{Blob, Entry, Guard};
-use crate::wire::{http_date, snapshot_time};
+use stand_in::answer::{Answer, Fail, set, status};
+use stand_in::wire::{http_date, snapshot_time};
 
 /// The stored headers that a request carries. Only Put Blob reads `Content-Type` for them.
 pub(crate) fn headers_of(call: &Call, put_blob: bool) -> Properties {
@@ -78,7 +78,7 @@ pub(crate) fn set_tier(core: &Core, call: &Call) -> Result<Answer, Fail> {
 }
 
 fn change(core: &Core, call: &Call, with: impl FnOnce(&mut Blob)) -> Result<Answer, Fail> {
-    let now = core.now();
+    let now = core.scene.now();
     core.store(|store| {
         let etag = store.next_etag();
         let container = store
@@ -109,7 +109,7 @@ fn change(core: &Core, call: &Call, with: impl FnOnce(&mut Blob)) -> Result<Answ
 /// <https://learn.microsoft.com/rest/api/storageservices/snapshot-blob>
 pub(crate) fn snapshot(core: &Core, call: &Call) -> Result<Answer, Fail> {
     let metadata = metadata_of(call)?;
-    let now = core.now();
+    let now = core.scene.now();
     core.store(|store| {
         let name = snapshot_time(store.next_snapshot_time(now));
         let container = store

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use http::{Response, StatusCode};
 use md5::{Digest as _, Md5};
+use stand_in::answer::{Answer, Fail, set, set_length, status};
+use stand_in::content::Content;
+use stand_in::outgoing::object;
+use stand_in::wire::{self, base64_encode, crc64_text, http_date};
 
 use crate::blob::{Call, blob_not_found, conditions, container_not_found, guards, invalid_header};
 use crate::core::Core;
-use crate::respond::{Answer, AnswerBody, BlobBody, Fail, set, set_length, status};
-use crate::state::{Blob, Content, Guard};
-use crate::wire::{self, base64_encode, crc64_text, http_date};
+use crate::state::{Blob, Guard};
 
 /// <https://learn.microsoft.com/rest/api/storageservices/get-blob>
 pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
@@ -21,12 +23,8 @@ pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
     let range = requested_range(call, len)?;
     let (start, end) = range.unwrap_or((0, len));
     let checks = range_checks(call, &blob.content, range)?;
-    let fault = core.desk(|desk| desk.response(call.op));
-    if fault.is_some() {
-        core.tally.note(|c| c.faults_fired += 1);
-    }
-    let body = BlobBody::new(Arc::clone(core), Arc::clone(&blob), start, end, fault);
-    let mut answer = Response::new(AnswerBody::Blob(Box::new(body)));
+    let body = object(&core.scene, call.op, blob.content.clone(), (start, end));
+    let mut answer = Response::new(body);
     describe(&mut answer, call, &blob, is_snapshot);
     set_length(&mut answer, end - start);
     let md5 = blob.properties.content_md5.as_deref();

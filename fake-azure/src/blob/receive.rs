@@ -1,21 +1,18 @@
-//! Bodies on their way in: read frame by frame, checked, and spoilt on order.
+//! Bodies on their way in, and what their headers promise of them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use md5::{Digest as _, Md5};
+use stand_in::answer::{Fail, Stop};
+use stand_in::content::{Piece, Retention};
+use stand_in::incoming::frames;
+use stand_in::wire::{base64_decode, base64_encode, crc64_text};
 
 use crate::blob::{Call, invalid_header};
 use crate::core::Core;
-use crate::faults::BodyFaultKind;
-use crate::respond::{Fail, Stop, time_for};
-use crate::state::{Piece, Retention};
-use crate::wire::{base64_decode, base64_encode, crc64_text};
 
 /// Reads the body of a blob or block of at most `limit` bytes and verifies what the headers promise.
 pub(crate) async fn content(
@@ -39,7 +36,7 @@ pub(crate) async fn content(
     let mut data = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
     let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
     let mut md5 = (with_md5 || call.headers.contains_key("content-md5")).then(Md5::new);
-    let len = frames(core, call, body, |frame| {
+    let len = frames(&core.scene, call.op, body, |frame| {
         crc.update(frame);
         if let Some(md5) = &mut md5 {
             md5.update(frame);
@@ -63,7 +60,10 @@ pub(crate) async fn document(
     body: Incoming,
 ) -> Result<(String, u64), Stop> {
     let mut data = Vec::new();
-    frames(core, call, body, |frame| data.extend_from_slice(frame)).await?;
+    frames(&core.scene, call.op, body, |frame| {
+        data.extend_from_slice(frame)
+    })
+    .await?;
     let crc = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &data);
     let md5 = call
         .headers
@@ -77,77 +77,7 @@ pub(crate) async fn document(
 
 /// Reads the body and forgets it.
 pub(crate) async fn drain(core: &Arc<Core>, call: &Call, body: Incoming) -> Result<(), Stop> {
-    frames(core, call, body, |_| ()).await.map(drop)
-}
-
-/// Reads what a refused client is still sending, within reason, so that it gets to read the refusal
-/// instead of a broken pipe.
-pub(crate) async fn swallow(mut body: Incoming) {
-    let mut left = SWALLOWED_BYTES;
-    let _ = tokio::time::timeout(SWALLOW_TIME, async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                break;
-            }
-        }
-    })
-    .await;
-}
-
-/// Reads frame by frame, as the client sends them, at the speed and to the point that the faults allow.
-async fn frames(
-    core: &Arc<Core>,
-    call: &Call,
-    mut body: Incoming,
-    mut take: impl FnMut(&[u8]),
-) -> Result<u64, Stop> {
-    let _open = OpenWrite::new(core);
-    let mut fault = core.desk(|desk| desk.request(call.op));
-    let mut len = 0;
-    loop {
-        if let Some((kind, after)) = fault {
-            match kind {
-                BodyFaultKind::Cut if len >= after => {
-                    core.tally.note(|c| c.faults_fired += 1);
-                    return Err(Stop::Disconnect);
-                }
-                BodyFaultKind::Silence if len >= after => {
-                    core.tally.note(|c| c.faults_fired += 1);
-                    core.silence_over().await;
-                    return Err(Stop::Disconnect);
-                }
-                _ => {}
-            }
-        }
-        let Some(frame) = body.frame().await else {
-            return Ok(len);
-        };
-        // A client that left in mid-body gets no answer, and nothing of its body is used.
-        let frame = frame.map_err(|_| Stop::Disconnect)?;
-        let Ok(bytes) = frame.into_data() else {
-            continue;
-        };
-        core.tally
-            .bytes_in
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let end = len + bytes.len() as u64;
-        match fault {
-            Some((BodyFaultKind::Corrupt, at)) if (len..end).contains(&at) => {
-                let mut spoilt = bytes.to_vec();
-                let index = usize::try_from(at - len).expect("an index into a frame");
-                spoilt[index] ^= 1;
-                take(&spoilt);
-                core.tally.note(|c| c.faults_fired += 1);
-                fault = None;
-            }
-            _ => take(&bytes),
-        }
-        len = end;
-        if let Some(speed) = core.faults(|f| f.upload_bytes_per_second) {
-            tokio::time::sleep(time_for(bytes.len() as u64, speed)).await;
-        }
-    }
+    frames(&core.scene, call.op, body, |_| ()).await.map(drop)
 }
 
 fn declared_length(call: &Call) -> Result<u64, Fail> {
@@ -193,25 +123,6 @@ fn verify(call: &Call, crc: u64, md5: Option<[u8; 16]>) -> Result<(), Fail> {
     }
     Ok(())
 }
-
-/// Counts a body while it is read, however the reading ends.
-struct OpenWrite<'a>(&'a Core);
-
-impl<'a> OpenWrite<'a> {
-    fn new(core: &'a Core) -> Self {
-        core.tally.writes.open();
-        Self(core)
-    }
-}
-
-impl Drop for OpenWrite<'_> {
-    fn drop(&mut self) {
-        self.0.tally.writes.close();
-    }
-}
-
-const SWALLOWED_BYTES: usize = 64 * 1024 * 1024;
-const SWALLOW_TIME: Duration = Duration::from_secs(2);
 
 /// Most memory set aside for a body before its bytes are there.
 const RESERVED_BYTES: u64 = 64 * 1024 * 1024;

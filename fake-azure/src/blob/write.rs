@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use hyper::body::Incoming;
+use stand_in::answer::{Answer, Fail, Stop, set, status};
+use stand_in::content::{Content, Piece};
+use stand_in::wire::{base64_decode, base64_encode, crc64_text, http_date};
+use stand_in::xml;
 
 use crate::blob::props::{self, headers_of};
 use crate::blob::{Call, conditions, container_not_found, guards, invalid_header, receive};
 use crate::core::Core;
-use crate::respond::{Answer, Fail, Stop, set, status};
 use crate::sas;
-use crate::state::{Blob, Content, Entry, Piece, Store};
-use crate::wire::{base64_decode, base64_encode, crc64_text, http_date};
-use crate::xml;
+use crate::state::{Blob, Entry, Store};
 
 /// <https://learn.microsoft.com/rest/api/storageservices/put-blob>
 pub(crate) async fn put_blob(
@@ -231,7 +232,7 @@ fn replace(
     }
     conditions::for_write(call, existing)?;
     guards::for_write(call, container.guard, entry.guard, existing)?;
-    let now = core.now();
+    let now = core.scene.now();
     let mut blob = Blob {
         content: content(entry)?,
         etag,

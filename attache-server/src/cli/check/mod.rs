@@ -9,6 +9,8 @@ use attache::service::open_database;
 use attache::storage::Vitals;
 use attache::storage::azure::CredentialKind;
 use attache::storage::config::Backend;
+use attache::storage::gcs::GcsCredentialKind;
+use attache::storage::s3::S3CredentialKind;
 use attache::{Attache, Config, Error, ErrorKind};
 use clap::Args;
 use time::OffsetDateTime;
@@ -27,7 +29,8 @@ use trial::try_a_file;
 
 /// Test the configuration: credential, clock, storage, catalog; then write, read, sign, open and delete a small file.
 ///
-/// For Azure also reports what soft delete, versioning and CORS of the account mean, if it has permission to read them.
+/// For Azure also reports what soft delete, versioning and CORS of the account mean, for S3 and Google Cloud Storage versioning, CORS,
+/// object lock and whether the store creates without replacing, if it has permission to read them.
 ///
 /// Prints a line for each, and what to do about a failure. What depends on something that failed is skipped.
 /// Never prints a secret.
@@ -236,29 +239,42 @@ fn credential(
     vitals: &Vitals,
     probed: &attache::Result<attache::storage::Probe>,
 ) -> Result<bool, CommandError> {
-    if config.storage.backend != Backend::Azure {
-        let backend = config.storage.backend.as_str();
-        sheet.ok(
-            "credential",
-            format!("none is needed for {backend} storage"),
-        )?;
-        return Ok(true);
-    }
-    let Some(token) = vitals.leases.iter().find(|l| l.name == "entra_token") else {
-        let which = match config.storage.azure.credential_in_use() {
-            CredentialKind::ConnectionString => "connection_string",
-            _ => "account_key",
-        };
-        sheet.ok("credential", format!("{which}; it does not expire"))?;
+    let storage = &config.storage;
+    // The lease of what expires, the credential that does not, and whether "default" chose it.
+    let (lease, lasting, chosen) = match storage.backend {
+        Backend::Local | Backend::Memory => {
+            let backend = storage.backend.as_str();
+            let text = format!("none is needed for {backend} storage");
+            sheet.ok("credential", text)?;
+            return Ok(true);
+        }
+        Backend::Azure => (
+            "entra_token",
+            storage.azure.credential_in_use().as_str(),
+            storage.azure.credential == CredentialKind::Default,
+        ),
+        Backend::S3 => (
+            "s3_credential",
+            storage.s3.credential_in_use().as_str(),
+            storage.s3.credential == S3CredentialKind::Default,
+        ),
+        Backend::Gcs => (
+            "gcs_token",
+            storage.gcs.credential_in_use().as_str(),
+            storage.gcs.credential == GcsCredentialKind::Default,
+        ),
+    };
+    let Some(token) = vitals.leases.iter().find(|held| held.name == lease) else {
+        sheet.ok("credential", format!("{lasting}; it does not expire"))?;
         return Ok(true);
     };
-    let asked = config.storage.azure.credential;
+    let chosen = if chosen {
+        ", chosen by \"default\""
+    } else {
+        ""
+    };
     match (token.remaining_s, probed) {
         (Some(left), _) => {
-            let chosen = match asked {
-                CredentialKind::Default => ", chosen by \"default\"",
-                _ => "",
-            };
             let left = Duration::from_secs(
                 Duration::try_from_secs_f64(left)
                     .unwrap_or_default()

@@ -142,7 +142,7 @@ impl Line {
 fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::UpstreamTimeout => {
-            Some("check the network and the firewall, and storage.azure.endpoint")
+            Some("check the network and the firewall, and the endpoint of the store")
         }
         ErrorKind::StorageFull => Some("free some space, or set storage.local.root"),
         ErrorKind::QuotaExceeded => Some("delete something, or raise upload.total_bytes"),

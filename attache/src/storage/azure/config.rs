@@ -86,6 +86,9 @@ section! {
     }
 }
 
+/// The setting for an extra root certificate.
+pub(super) const CA_FILE: &str = "storage.azure.ca_file";
+
 /// Which credential to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CredentialKind {

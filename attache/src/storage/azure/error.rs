@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use azure_core::error::ErrorKind as AzureErrorKind;
 
-use super::config::{CredentialKind, Target};
-use super::reach::{find, proxy_hint, timed_out, tls_hint};
+use super::config::{CA_FILE, CredentialKind, Target};
+use super::reach::timed_out;
 use super::refusal::{ABSENT, NO_ACCOUNT, keeper, patience};
 use crate::error::{Error, ErrorKind};
+use crate::http::reach::{find, proxy_hint, tls_hint};
 
 /// An error of the blob service.
 pub(super) fn service_error(
@@ -136,7 +137,7 @@ pub(super) fn service_error(
                         None => format!(
                             "azure: {host} cannot be reached; check the network, storage.azure.account and \
                              storage.azure.endpoint{}",
-                            tls_hint(&error)
+                            tls_hint(&error, CA_FILE)
                         ),
                     },
                 )

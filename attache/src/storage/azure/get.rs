@@ -1,17 +1,14 @@
 //! An object, or a part of it, as one stream whose first bytes are at hand.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use futures::stream::{self, StreamExt};
-
-use super::download::Download;
+use super::download::Blob;
 use super::inner::{Inner, bare};
 use super::metadata::object_info;
 use super::open::Opened;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, Result};
-use crate::storage::{Object, ObjectInfo, resolve_range};
+use crate::storage::{Object, ObjectInfo, download, resolve_range};
 use crate::transfer::body::Body;
 
 pub(super) async fn get(
@@ -78,15 +75,11 @@ async fn ask(inner: &Arc<Inner>, key: &ObjectKey, range: Option<ByteRange>) -> R
 impl Asked {
     /// Its bytes, the first of which are at hand.
     async fn body(self, inner: &Arc<Inner>, key: &ObjectKey) -> Result<Body> {
-        let resumed = Arc::new(AtomicBool::new(false));
-        let mut download = Download::new(
-            inner.clone(),
-            key.as_str().to_owned(),
-            self.range,
-            self.opened,
-            resumed.clone(),
-        );
-        let first = download.next().await.transpose()?;
-        Ok(Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed))
+        let blob = Blob {
+            version: self.opened.version(),
+            inner: inner.clone(),
+            name: key.as_str().to_owned(),
+        };
+        download::body(blob, self.range, self.opened.body).await
     }
 }

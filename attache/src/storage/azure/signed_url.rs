@@ -4,11 +4,11 @@ use azure_core::http::{HttpClient as _, Request};
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use super::config::AzureConfig;
-use super::reach::reach_hint;
+use super::config::{AzureConfig, CA_FILE};
 use super::transport::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::ClientConfig;
+use crate::http::reach::hint;
 use crate::secret::SignedUrl;
 use crate::transfer::body::Body;
 
@@ -33,7 +33,7 @@ pub async fn open_signed_url(
         .execute_request(&request)
         .await
         .map_err(|error| {
-            let hint = reach_hint(&error);
+            let hint = hint(&error, CA_FILE);
             Error::new(
                 ErrorKind::UpstreamUnavailable,
                 format!(

@@ -4,12 +4,13 @@ use std::error::Error as _;
 
 use azure_core::error::ErrorKind as AzureErrorKind;
 
-use super::config::CredentialKind;
+use super::config::{CA_FILE, CredentialKind};
 use super::error::RETRY_AFTER;
-use super::reach::{find, find_azure, find_response, http_status, proxy_hint, tls_hint};
+use super::reach::{find_azure, find_response, http_status};
 use super::refusal::patience;
 use crate::error::{Error, ErrorKind};
 use crate::http::NoAnswer;
+use crate::http::reach::{find, proxy_hint, tls_hint};
 
 /// A failure to get a token.
 pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) -> Error {
@@ -40,7 +41,7 @@ pub(super) fn credential_error(error: &azure_core::Error, kind: CredentialKind) 
                 Some(hint) => format!("Entra ID cannot be reached {hint}"),
                 None => format!(
                     "Entra ID cannot be reached; check the network and storage.azure.authority_host{}",
-                    tls_hint(error)
+                    tls_hint(error, CA_FILE)
                 ),
             };
             return Error::new(

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::Full;
 
+use super::config::CA_FILE;
 use crate::error::Result;
 use crate::http::network::Proxy;
 use crate::http::{Answer, Broken, Client, ClientConfig, Counts, NoAnswer, Trust};
@@ -34,7 +35,7 @@ impl Transport {
     /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if the extra certificates cannot be read.
     pub(super) fn new(ca_pem: Option<&str>, client: &ClientConfig) -> Result<Arc<Self>> {
         let trust = match ca_pem {
-            Some(pem) => Trust::roots_and(pem, "storage.azure.ca_file")?,
+            Some(pem) => Trust::roots_and(pem, CA_FILE)?,
             None => Trust::roots()?,
         };
         Ok(Arc::new(Self(Client::new(client, trust))))

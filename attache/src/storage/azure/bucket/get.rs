@@ -1,13 +1,11 @@
 //! An object, or a part of it, as one stream of one version.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use azure_storage_blob::models::{BlobClientSetMetadataOptions, BlobClientSetPropertiesOptions};
-use futures::stream::{self, StreamExt};
 use http::HeaderValue;
 
-use super::super::download::Download;
+use super::super::download::Blob;
 use super::super::inner::Inner;
 use super::super::refusal::is_unmet;
 use super::kept::{Facts, Seen, Written, look};
@@ -17,8 +15,7 @@ use super::put::quoted;
 use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::bucket::{Entry, Key, Opened, Properties, Version, absent, unfulfilled};
-use crate::storage::resolve_range;
-use crate::transfer::body::Body;
+use crate::storage::{download, resolve_range};
 
 pub(super) async fn get(
     inner: &Arc<Inner>,
@@ -58,14 +55,15 @@ pub(super) async fn get(
         seen = looked;
     }
     let entry = seen.entry(key);
-    let resumed = Arc::new(AtomicBool::new(false));
-    let mut download = Download::new(inner.clone(), name, wanted, opened, resumed.clone());
-    // The first bytes are at hand when this returns.
-    let first = download.next().await.transpose()?;
+    let blob = Blob {
+        version: opened.version(),
+        inner: inner.clone(),
+        name,
+    };
     Ok(Opened {
         entry,
         range: wanted,
-        body: Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed),
+        body: download::body(blob, wanted, opened.body).await?,
     })
 }
 

@@ -12,11 +12,11 @@ use time::macros::format_description;
 
 /// A decoded query string, in the order in which it came.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads a URL's query or a form body. A `+` is a space in both, so a signature must travel as `%2B`.
-    pub(crate) fn parse(raw: &str) -> Self {
+    pub fn parse(raw: &str) -> Self {
         let decode = |text: &str| percent_decode(&text.replace('+', " "));
         Self(
             raw.split('&')
@@ -30,7 +30,7 @@ impl Query {
     }
 
     /// The first value of `name`.
-    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+    pub fn value(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
@@ -38,39 +38,43 @@ impl Query {
     }
 
     /// The value of `name`, or nothing: the way an absent field is signed.
-    pub(crate) fn or_empty(&self, name: &str) -> &str {
+    pub fn or_empty(&self, name: &str) -> &str {
         self.value(name).unwrap_or_default()
     }
 
     /// Every pair.
-    pub(crate) fn pairs(&self) -> &[(String, String)] {
+    pub fn pairs(&self) -> &[(String, String)] {
         &self.0
     }
 }
 
 /// A path segment or blob name, decoded.
-pub(crate) fn percent_decode(raw: &str) -> String {
+pub fn percent_decode(raw: &str) -> String {
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
-pub(crate) fn base64_encode(bytes: impl AsRef<[u8]>) -> String {
+/// Base64 with padding.
+pub fn base64_encode(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
-pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
+/// Reads what [`base64_encode`] writes.
+pub fn base64_decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-pub(crate) fn base64url_encode(bytes: impl AsRef<[u8]>) -> String {
+/// Base64 for URLs, without padding.
+pub fn base64url_encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(crate) fn base64url_decode(text: &str) -> Option<Vec<u8>> {
+/// Reads what [`base64url_encode`] writes, padded or not.
+pub fn base64url_decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()
 }
 
 /// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes
         .as_ref()
         .iter()
@@ -79,7 +83,7 @@ pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// HMAC-SHA256.
-pub(crate) fn hmac_sha256(key: &[u8], message: &str) -> Vec<u8> {
+pub fn hmac_sha256(key: &[u8], message: &str) -> Vec<u8> {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(key).expect("HMAC-SHA256 takes a key of any length");
     mac.update(message.as_bytes());
@@ -87,7 +91,7 @@ pub(crate) fn hmac_sha256(key: &[u8], message: &str) -> Vec<u8> {
 }
 
 /// A CRC-64 as `x-ms-content-crc64` carries it: little endian, base64.
-pub(crate) fn crc64_text(crc: u64) -> String {
+pub fn crc64_text(crc: u64) -> String {
     base64_encode(crc.to_le_bytes())
 }
 
@@ -107,31 +111,31 @@ const SAS_MINUTES: &[BorrowedFormatItem<'_>] =
 const SAS_DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub(crate) fn http_date(at: OffsetDateTime) -> String {
+pub fn http_date(at: OffsetDateTime) -> String {
     at.format(HTTP_DATE)
         .expect("every UTC time has an HTTP date")
 }
 
 /// Reads what [`http_date`] writes.
-pub(crate) fn parse_http_date(text: &str) -> Option<OffsetDateTime> {
+pub fn parse_http_date(text: &str) -> Option<OffsetDateTime> {
     time::PrimitiveDateTime::parse(text, HTTP_DATE)
         .ok()
         .map(time::PrimitiveDateTime::assume_utc)
 }
 
 /// The seven digits after the second that name a snapshot.
-pub(crate) fn snapshot_time(at: OffsetDateTime) -> String {
+pub fn snapshot_time(at: OffsetDateTime) -> String {
     at.format(SNAPSHOT_TIME)
         .expect("every UTC time has a snapshot name")
 }
 
 /// `2026-11-24T08:00:00Z`.
-pub(crate) fn iso_seconds(at: OffsetDateTime) -> String {
+pub fn iso_seconds(at: OffsetDateTime) -> String {
     at.format(SAS_SECONDS).expect("every UTC time has seconds")
 }
 
 /// A time of a SAS or of a key request: a day, minutes, seconds or fractions of them.
-pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
+pub fn parse_iso(text: &str) -> Option<OffsetDateTime> {
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
         return Some(at.to_offset(time::UtcOffset::UTC));
     }
@@ -144,7 +148,7 @@ pub(crate) fn parse_iso(text: &str) -> Option<OffsetDateTime> {
 }
 
 /// A header value as text; what is not visible ASCII is read byte by byte.
-pub(crate) fn header<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
+pub fn header<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -1,7 +1,7 @@
 //! The little XML that the service speaks: text escaped on the way out, flat elements on the way in.
 
 /// Text with the five reserved characters escaped.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -17,12 +17,12 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// `<name>text</name>`, escaped.
-pub(crate) fn element(name: &str, text: &str) -> String {
+pub fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escape(text))
 }
 
 /// Whether XML 1.0 can hold `text` at all; names that it cannot are listed percent-encoded.
-pub(crate) fn is_representable(text: &str) -> bool {
+pub fn is_representable(text: &str) -> bool {
     text.chars().all(|c| {
         matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
     })
@@ -30,7 +30,7 @@ pub(crate) fn is_representable(text: &str) -> bool {
 
 /// Every leaf element in document order, as (name, text). Enough for the two documents that a
 /// client sends (a block list, a key request), and no more.
-pub(crate) fn leaves(document: &str) -> Vec<(String, String)> {
+pub fn leaves(document: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut rest = document;
     while let Some(open) = rest.find('<') {

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::faults::{Action, BodyFault, BodyFaultKind, Faults, Stage};
-use crate::op::Op;
+use crate::faults::{Action, BodyFault, BodyFaultKind, Faults, Service, Stage};
+use crate::operation::Operation;
 
 /// The faults with the dice, behind the lock that the caller holds.
 #[derive(Debug)]
-pub(crate) struct Desk {
-    faults: Faults,
+pub struct Desk<O: Operation, S: Service> {
+    faults: Faults<O, S>,
     dice: u64,
     changed: watch::Sender<bool>,
 }
 
-impl Desk {
-    pub(crate) fn new() -> Self {
+impl<O: Operation, S: Service> Desk<O, S> {
+    pub fn new() -> Self {
         let faults = Faults::default();
         Self {
             dice: faults.seed,
@@ -25,11 +25,11 @@ impl Desk {
         }
     }
 
-    pub(crate) fn faults(&self) -> &Faults {
+    pub fn faults(&self) -> &Faults<O, S> {
         &self.faults
     }
 
-    pub(crate) fn change<T>(&mut self, change: impl FnOnce(&mut Faults) -> T) -> T {
+    pub fn change<T>(&mut self, change: impl FnOnce(&mut Faults<O, S>) -> T) -> T {
         let seed = self.faults.seed;
         let result = change(&mut self.faults);
         if self.faults.seed != seed {
@@ -40,11 +40,11 @@ impl Desk {
     }
 
     /// Tells whether anything is silenced; a silenced party waits for `false`.
-    pub(crate) fn silence(&self) -> watch::Receiver<bool> {
+    pub fn silence(&self) -> watch::Receiver<bool> {
         self.changed.subscribe()
     }
 
-    pub(crate) fn answer(&mut self, op: Op) -> Option<(Stage, Action)> {
+    pub fn answer(&mut self, op: O) -> Option<(Stage, Action)> {
         for rule in &mut self.faults.answers {
             if rule.op.is_some_and(|wanted| wanted != op) || rule.remaining == Some(0) {
                 continue;
@@ -61,15 +61,15 @@ impl Desk {
         None
     }
 
-    pub(crate) fn response(&mut self, op: Op) -> Option<(BodyFaultKind, u64)> {
+    pub fn response(&mut self, op: O) -> Option<(BodyFaultKind, u64)> {
         body(&mut self.faults.responses, &mut self.dice, op)
     }
 
-    pub(crate) fn request(&mut self, op: Op) -> Option<(BodyFaultKind, u64)> {
+    pub fn request(&mut self, op: O) -> Option<(BodyFaultKind, u64)> {
         body(&mut self.faults.requests, &mut self.dice, op)
     }
 
-    pub(crate) fn latency(&self, op: Op) -> Duration {
+    pub fn latency(&self, op: O) -> Duration {
         self.faults
             .latency_of_ms
             .get(&op)
@@ -77,7 +77,11 @@ impl Desk {
     }
 }
 
-fn body(rules: &mut [BodyFault], dice: &mut u64, op: Op) -> Option<(BodyFaultKind, u64)> {
+fn body<O: Operation>(
+    rules: &mut [BodyFault<O>],
+    dice: &mut u64,
+    op: O,
+) -> Option<(BodyFaultKind, u64)> {
     for rule in rules {
         let matches = rule.op.is_none_or(|wanted| wanted == op) && rule.remaining != Some(0);
         if matches && roll(dice, rule.rate) {
@@ -112,19 +116,38 @@ pub(crate) const fn mix(seed: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "what the macro makes is public")]
 mod tests {
     use super::*;
+
+    crate::operations! {
+        /// Two are enough.
+        busy = "Busy";
+        /// One.
+        Get,
+        /// Another.
+        Put,
+    }
+
+    #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+    struct Nothing {}
+
+    impl Service for Nothing {
+        fn silences(&self) -> bool {
+            false
+        }
+    }
 
     #[test]
     fn a_seed_replays_the_same_failures() {
         let run = || {
-            let mut desk = Desk::new();
+            let mut desk = Desk::<Op, Nothing>::new();
             desk.change(|f| {
                 f.seed = 7;
-                f.fail(Op::GetBlob, 0.3, 500, "InternalError");
+                f.fail(Op::Get, 0.3, 500, "InternalError");
             });
             (0..100)
-                .map(|_| desk.answer(Op::GetBlob).is_some())
+                .map(|_| desk.answer(Op::Get).is_some())
                 .collect::<Vec<_>>()
         };
         let first = run();
@@ -135,11 +158,11 @@ mod tests {
 
     #[test]
     fn a_rule_is_spent_after_its_last_call() {
-        let mut desk = Desk::new();
-        desk.change(|f| f.fail_next(Op::PutBlob, 2, 500, "InternalError"));
-        assert!(desk.answer(Op::GetBlob).is_none());
-        assert!(desk.answer(Op::PutBlob).is_some());
-        assert!(desk.answer(Op::PutBlob).is_some());
-        assert!(desk.answer(Op::PutBlob).is_none());
+        let mut desk = Desk::<Op, Nothing>::new();
+        desk.change(|f| f.fail_next(Op::Put, 2, 500, "InternalError"));
+        assert!(desk.answer(Op::Get).is_none());
+        assert!(desk.answer(Op::Put).is_some());
+        assert!(desk.answer(Op::Put).is_some());
+        assert!(desk.answer(Op::Put).is_none());
     }
 }

@@ -1,0 +1,127 @@
+//! An object, or a part of it, as one stream whose first bytes are at hand.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use futures::future::{BoxFuture, FutureExt as _};
+
+use super::dialect::Version;
+use super::inner::Inner;
+use super::metadata::object_info;
+use super::open::Opened;
+use super::refusal::Fault;
+use crate::attachment::{ByteRange, ObjectKey};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Answer;
+use crate::storage::download::{self, Interrupted};
+use crate::storage::{Object, resolve_range};
+use crate::transfer::body::Body;
+
+pub(super) async fn get(
+    inner: &Arc<Inner>,
+    key: &ObjectKey,
+    range: Option<ByteRange>,
+) -> Result<Object> {
+    let asked = ask(inner, key, range).await?;
+    let dialect = inner.place.dialect;
+    Ok(Object {
+        info: object_info(dialect, key, asked.size, &asked.opened.headers),
+        range: asked.range,
+        body: asked.body(inner, key).await?,
+    })
+}
+
+/// As [`get`], and what else the answer says is not read.
+pub(super) async fn open(
+    inner: &Arc<Inner>,
+    key: &ObjectKey,
+    range: Option<ByteRange>,
+) -> Result<crate::storage::Opened> {
+    let asked = ask(inner, key, range).await?;
+    Ok(crate::storage::Opened::Bytes {
+        size: asked.size,
+        body: Box::new(asked.body(inner, key).await?),
+    })
+}
+
+/// An answer that has what was asked for.
+struct Asked {
+    opened: Opened,
+    size: u64,
+    range: ByteRange,
+}
+
+async fn ask(inner: &Arc<Inner>, key: &ObjectKey, range: Option<ByteRange>) -> Result<Asked> {
+    let opened = inner
+        .open(key.as_str(), range, None)
+        .await
+        .map_err(|fault| inner.fail(fault, "get", key.as_str()))?;
+    let size = opened.size().ok_or_else(|| other(inner, "no length"))?;
+    // Some stores serve nothing, as if it had been asked for, where a part begins at the end.
+    let wanted = resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
+    if opened.range() != Some(wanted) {
+        return Err(other(inner, "another range"));
+    }
+    Ok(Asked {
+        opened,
+        size,
+        range: wanted,
+    })
+}
+
+fn other(inner: &Inner, what: &str) -> Error {
+    let store = inner.place.dialect.name();
+    Error::internal(format!("{store}: the response has {what}"))
+}
+
+impl Asked {
+    /// Its bytes, the first of which are at hand.
+    async fn body(self, inner: &Arc<Inner>, key: &ObjectKey) -> Result<Body> {
+        let of_version = OfVersion {
+            version: inner.place.dialect.version(&self.opened.headers),
+            inner: inner.clone(),
+            key: key.as_str().to_owned(),
+        };
+        download::body(of_version, self.range, self.opened.body).await
+    }
+}
+
+/// One version of an object.
+struct OfVersion {
+    inner: Arc<Inner>,
+    key: String,
+    version: Option<Version>,
+}
+
+impl download::Version for OfVersion {
+    fn open(&self, rest: ByteRange) -> BoxFuture<'static, Result<Answer>> {
+        let (inner, key, version) = (self.inner.clone(), self.key.clone(), self.version.clone());
+        let opened = async move {
+            match inner.open(&key, Some(rest), version.as_ref()).await {
+                Ok(opened) if opened.range() == Some(rest) => Ok(opened.body),
+                Ok(_) => Err(other(&inner, "another range")),
+                Err(fault) => Err(inner.fail(fault, "get", &key)),
+            }
+        };
+        opened.boxed()
+    }
+
+    fn fail(&self, why: Interrupted) -> Error {
+        match why {
+            Interrupted::Broken(why) => self.inner.fail(Fault::Broken(why), "get", &self.key),
+            Interrupted::TooShort => Error::new(
+                ErrorKind::UpstreamUnavailable,
+                "the response ended before its last byte",
+            )
+            .during("get", &self.key),
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.key
+    }
+
+    fn resumes(&self) -> &AtomicU64 {
+        &self.inner.retries.resumed
+    }
+}

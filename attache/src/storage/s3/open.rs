@@ -1,0 +1,77 @@
+//! GetObject (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>), the one request that every relay makes.
+
+use http::Method;
+use http::header::{CONTENT_RANGE, HeaderMap, RANGE};
+
+use super::ask::{Ask, header};
+use super::dialect::Version;
+use super::inner::Inner;
+use super::metadata::length;
+use super::refusal::Fault;
+use crate::attachment::ByteRange;
+use crate::http::Answer;
+
+/// An answer whose body is to be read.
+pub(super) struct Opened {
+    pub(super) headers: HeaderMap,
+    partial: bool,
+    pub(super) body: Answer,
+}
+
+impl Inner {
+    /// Asks for an object, or for a part of it; of one version, if that is told.
+    ///
+    /// # Errors
+    ///
+    /// What the store said, or why it could not be asked, after the retries that every request gets. Dropped before its end, it asks for
+    /// nothing more.
+    pub(super) async fn open(
+        &self,
+        key: &str,
+        range: Option<ByteRange>,
+        version: Option<&Version>,
+    ) -> Result<Opened, Fault> {
+        let mut ask = Ask::new(Method::GET, key);
+        if let Some(range) = range {
+            let last = range.end.saturating_sub(1);
+            ask = ask.header(header(RANGE, format!("bytes={}-{last}", range.start))?);
+        }
+        if let Some(version) = version {
+            ask = ask.header(version.condition.clone());
+        }
+        let answered = self.ask(&ask).await?;
+        Ok(Opened {
+            headers: answered.headers,
+            partial: answered.partial,
+            body: answered.body,
+        })
+    }
+}
+
+impl Opened {
+    /// The length of the whole object: what follows the slash in `Content-Range: bytes 0-9/100`, or all that comes.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self.partial {
+            true => self.content_range()?.split_once('/')?.1.parse().ok(),
+            false => length(&self.headers),
+        }
+    }
+
+    /// Which part of the object this is.
+    pub(super) fn range(&self) -> Option<ByteRange> {
+        if !self.partial {
+            let end = self.size()?;
+            return Some(ByteRange { start: 0, end });
+        }
+        let (range, _) = self.content_range()?.split_once('/')?;
+        let (first, last) = range.strip_prefix("bytes ")?.split_once('-')?;
+        Some(ByteRange {
+            start: first.parse().ok()?,
+            end: last.parse::<u64>().ok()?.checked_add(1)?,
+        })
+    }
+
+    fn content_range(&self) -> Option<&str> {
+        self.headers.get(CONTENT_RANGE)?.to_str().ok()
+    }
+}

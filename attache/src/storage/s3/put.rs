@@ -1,0 +1,280 @@
+//! An object is stored: by one request, or in pieces of which the store makes it. One attempt, which nobody sees before its end.
+
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+
+use super::ask::{Ask, header};
+use super::compose::{MAX_PARTS, Whole};
+use super::echo::{Echo, echo, md5};
+use super::inner::{Inner, Whose};
+use super::metadata::to_headers;
+use super::refusal::Fault;
+use super::staging::{Piece, folder_for, name_in};
+use crate::attachment::ObjectKey;
+use crate::error::Result;
+use crate::storage::{Content, Stored, conflict};
+use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
+use crate::transfer::body::{Body, Digests, crc64};
+
+/// Most bytes of one request (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
+pub(super) const MAX_PUT_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+
+/// How often an object is made again of the same pieces, where nothing of the try before is there.
+const TRIES: usize = 3;
+
+pub(super) async fn put(
+    inner: &Inner,
+    key: &ObjectKey,
+    content: &Content,
+    body: Body,
+) -> Result<Stored> {
+    let attempt = uuid::Uuid::now_v7().simple().to_string();
+    let put = Put {
+        inner,
+        key,
+        content,
+        folder: folder_for(key, &attempt),
+        attempt,
+        tag: OnceLock::new(),
+    };
+    let digests = blocks::upload(&put, body, content.size, &content.blocks).await?;
+    Ok(Stored {
+        store_tag: put.tag.into_inner(),
+        ..digests.into()
+    })
+}
+
+/// One attempt at one upload.
+struct Put<'a> {
+    inner: &'a Inner,
+    key: &'a ObjectKey,
+    content: &'a Content,
+    /// Stored with the object, so that a repeated call that finds it there can tell its own work from somebody else's.
+    attempt: String,
+    /// Where its pieces are.
+    folder: String,
+    /// The tag of what was put.
+    tag: OnceLock<String>,
+}
+
+impl Put<'_> {
+    fn note(&self, tag: Option<String>) {
+        if let Some(tag) = tag {
+            let _ = self.tag.set(tag);
+        }
+    }
+}
+
+#[async_trait]
+impl BlockTarget for Put<'_> {
+    type Receipt = Piece;
+
+    fn limits(&self) -> BlockLimits {
+        self.inner.block_limits()
+    }
+
+    async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
+        let object = NewObject {
+            key: self.key,
+            content: self.content,
+            stored: &(*digests).into(),
+            attempt: &self.attempt,
+        };
+        self.note(self.inner.put_object(&object, bytes).await?);
+        Ok(())
+    }
+
+    async fn put_block(&self, number: u32, bytes: Bytes) -> Result<Piece> {
+        self.inner
+            .put_piece(name_in(&self.folder, number), bytes)
+            .await
+    }
+
+    async fn commit(&self, pieces: &[Piece], digests: &Digests) -> Result<()> {
+        let object = NewObject {
+            key: self.key,
+            content: self.content,
+            stored: &(*digests).into(),
+            attempt: &self.attempt,
+        };
+        let tag = self
+            .inner
+            .make_object(&object, pieces.to_vec(), &self.folder)
+            .await?;
+        self.note(tag);
+        self.inner.remove_pieces(&self.folder).await;
+        Ok(())
+    }
+
+    async fn abort(&self) {
+        self.inner.remove_pieces(&self.folder).await;
+    }
+}
+
+/// An object that is to be created, and of which everything is known.
+pub(super) struct NewObject<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) content: &'a Content,
+    pub(super) stored: &'a Stored,
+    pub(super) attempt: &'a str,
+}
+
+impl NewObject<'_> {
+    fn headers(&self, inner: &Inner) -> Result<HeaderMap> {
+        let settled = self.content.settled(self.stored.utf8);
+        to_headers(
+            inner.place.dialect,
+            &settled,
+            self.stored,
+            Some(self.attempt),
+        )
+    }
+}
+
+impl Inner {
+    /// What pieces may be.
+    pub(super) fn block_limits(&self) -> BlockLimits {
+        BlockLimits {
+            min_bytes: self.min_part,
+            max_bytes: MAX_PUT_BYTES,
+            max_blocks: MAX_PARTS,
+            alike: false,
+        }
+    }
+
+    /// Creates an object of bytes in memory; its tag.
+    pub(super) async fn put_object(
+        &self,
+        object: &NewObject<'_>,
+        bytes: Bytes,
+    ) -> Result<Option<String>> {
+        let (key, dialect) = (object.key.as_str(), self.place.dialect);
+        let crc = object.stored.crc64.unwrap_or_else(|| crc64(&bytes));
+        let known_md5 = object.stored.md5;
+        let (checksum, value) =
+            dialect.checksum(|| crc, || known_md5.unwrap_or_else(|| md5(&bytes)));
+        let mut ask = Ask::new(Method::PUT, key).body(bytes.clone());
+        ask.headers = object.headers(self)?;
+        ask = ask.header(header(checksum, value)?);
+        if self.place.conditional_writes {
+            ask = ask.header(dialect.create_only());
+        }
+        self.look_for(object.key).await?;
+        let mut tries = 0;
+        let outcome = loop {
+            tries += 1;
+            let outcome = self.ask(&ask).await;
+            match self.settle(object, outcome.as_ref().err()).await? {
+                Settled::Anew if tries < TRIES => {}
+                Settled::Anew => break outcome,
+                Settled::Ours(tag) => {
+                    self.see(key, Echo::Silent, bytes.len() as u64).await?;
+                    return Ok(tag);
+                }
+                Settled::AsTold => break outcome,
+            }
+        };
+        let answered = outcome.map_err(|fault| self.fail(fault, "put", key))?;
+        let heard: Echo = echo(dialect, &answered.headers, &bytes, crc);
+        let seen = self.see(key, heard, bytes.len() as u64).await;
+        if seen.is_err()
+            && let Err(fault) = self.delete(key).await
+        {
+            tracing::warn!(key, %fault, "an object with damaged bytes is left; a sweep removes it");
+        }
+        seen?;
+        self.read_back(object).await?;
+        Ok(dialect
+            .version(&answered.headers)
+            .map(|version| version.tag))
+    }
+
+    /// Creates an object of pieces, which stay; its tag.
+    pub(super) async fn make_object(
+        &self,
+        object: &NewObject<'_>,
+        pieces: Vec<Piece>,
+        folder: &str,
+    ) -> Result<Option<String>> {
+        let key = object.key.as_str();
+        let headers = object.headers(self)?;
+        let condition = self.place.dialect.create_only();
+        let whole = Whole {
+            key,
+            headers: &headers,
+            condition: self.place.conditional_writes.then_some(&condition),
+            crc64: object.stored.crc64,
+            folder,
+        };
+        self.look_for(object.key).await?;
+        let budget = &object.content.blocks.budget;
+        let mut tries = 0;
+        let outcome = loop {
+            tries += 1;
+            let outcome = self.compose(&whole, pieces.clone(), budget).await;
+            match self.settle(object, outcome.as_ref().err()).await? {
+                Settled::Anew if tries < TRIES => {}
+                Settled::Anew | Settled::AsTold => break outcome,
+                Settled::Ours(tag) => return Ok(tag),
+            }
+        };
+        let tag = outcome.map_err(|fault| self.fail(fault, "put", key))?;
+        self.read_back(object).await?;
+        Ok(tag)
+    }
+
+    /// What the outcome of a write means, where that takes a look: something is there, or nobody knows.
+    async fn settle(&self, object: &NewObject<'_>, fault: Option<&Fault>) -> Result<Settled> {
+        let unknown =
+            |fault: &&Fault| fault.is_taken() || fault.is_upload_missing() || fault.is_transient();
+        let Some(fault) = fault.filter(unknown) else {
+            return Ok(Settled::AsTold);
+        };
+        match self.whose(object.key.as_str(), object.attempt).await {
+            Ok(Whose::Ours(tag)) => Ok(Settled::Ours(tag)),
+            Ok(Whose::Theirs) => Err(conflict(object.key)),
+            // Another write lost, too, or was deleted meanwhile.
+            Ok(Whose::Nobodys) if fault.is_taken() => Ok(Settled::Anew),
+            Ok(Whose::Nobodys) => Ok(Settled::AsTold),
+            // Not to be told is not "somebody else's": our caller would leave our own work behind.
+            Err(fault) => Err(self.fail(fault, "put", object.key.as_str())),
+        }
+    }
+
+    /// Of a store that replaces whatever it is told to: whether the name is free.
+    async fn look_for(&self, key: &ObjectKey) -> Result<()> {
+        if self.place.conditional_writes {
+            return Ok(());
+        }
+        let found = self.head(key.as_str()).await;
+        match found.map_err(|fault| self.fail(fault, "put", key.as_str()))? {
+            Some(_) => Err(conflict(key)),
+            None => Ok(()),
+        }
+    }
+
+    /// Of such a store: whether what is there now is ours.
+    async fn read_back(&self, object: &NewObject<'_>) -> Result<()> {
+        if self.place.conditional_writes {
+            return Ok(());
+        }
+        let whose = self.whose(object.key.as_str(), object.attempt).await;
+        match whose.map_err(|fault| self.fail(fault, "put", object.key.as_str()))? {
+            Whose::Ours(_) => Ok(()),
+            _ => Err(conflict(object.key)),
+        }
+    }
+}
+
+/// What the outcome of a write means.
+enum Settled {
+    /// What the answer says.
+    AsTold,
+    /// Our own work is there.
+    Ours(Option<String>),
+    /// Nothing is there: once more.
+    Anew,
+}
