@@ -19,8 +19,9 @@ const ARROWS: &str = "
     access/tokens -> access base64 error secret
     attachment -> attachment/filename
     attachment/digest -> error
+    attachment/disposition -> attachment/filename
     attachment/filename -> attachment/key error
-    attachment/key -> attachment/text error
+    attachment/key -> attachment/digest attachment/text error
     attachment/media -> attachment/filename
     attachment/owner -> attachment/text error
     attachment/text ->

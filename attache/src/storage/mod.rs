@@ -21,6 +21,7 @@ use crate::transfer::budget::Budget;
 
 pub use bucket::{Bucket, BucketPlace};
 pub use file::{FileVersion, ObjectFile};
+pub use listed::{ListedObject, Unfit};
 pub use multipart::Multipart;
 pub use offer::{Grant, Offer, PutGrant, PutOffer};
 
@@ -28,6 +29,7 @@ pub mod azure;
 pub mod bucket;
 pub mod config;
 mod file;
+mod listed;
 pub mod local;
 pub mod memory;
 pub mod multipart;
@@ -116,6 +118,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// All objects whose key follows `after`, in ascending order of their keys, each once. Streams: memory
     /// does not grow with the number of objects. Objects that are not attachments are left out.
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>>;
+
+    /// All objects whose name begins with `prefix`, whoever put them there and whatever they are called, in ascending order of their
+    /// names, each once. What the store keeps for itself is left out. Streams: memory does not grow with the number of objects.
+    /// `None` if the store cannot list what others put there.
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        let _ = prefix;
+        None
+    }
 
     /// Another way to hand an object to a client than through us, if there is one. Does not check that the object exists.
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {
