@@ -13,6 +13,7 @@ use crate::config::Settings;
 use crate::reload::Source;
 use crate::{otlp, serve, telemetry};
 
+mod adopt;
 mod backup;
 mod catalog;
 mod check;
@@ -89,6 +90,7 @@ SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or
     Health(health::Health),
     Sweep(remove::Sweep),
     Verify(verify::Verify),
+    Adopt(adopt::Adopt),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Token(token::TokenCommand),
@@ -198,6 +200,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Catalog(catalog) => catalog.run(&Settings::load(file, &[])?),
         Command::Key(key) => key.run(&Settings::load(file, &[])?),
         Command::Token(token) => token.run(Settings::load(file, &[])?),
+        Command::Adopt(adopt) => read_store(file, async |store| adopt.run(store).await),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
     }
 }
