@@ -97,7 +97,7 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
     let created_at_ms: i64 = row.get(8)?;
     Ok(Attachment {
         id: text(0)?.parse()?,
-        key: ObjectKey::recorded(&text(1)?)?,
+        key: ObjectKey::recorded(text(1)?)?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
         filename: text(3)?.to_owned().into(),
         content_type: text(4)?.to_owned(),
