@@ -1,6 +1,8 @@
 //! The command line, as it is typed: the real binary in a folder of its own, with an environment of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "cli/adopt.rs"]
+mod adopt;
 #[path = "cli/resume.rs"]
 mod resume;
 mod support;

@@ -17,7 +17,8 @@ const ARROWS: &str = "
     auth/session ->
     auth/tokens -> auth/caller auth/known auth/session
     backup ->
-    cli -> cli/backup cli/catalog cli/check cli/get cli/health cli/key cli/list cli/moving cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
+    cli -> cli/adopt cli/backup cli/catalog cli/check cli/get cli/health cli/key cli/list cli/moving cli/out cli/outcome cli/put cli/remove cli/store cli/token cli/url cli/verify config otlp reload serve telemetry
+    cli/adopt -> cli/out cli/outcome cli/progress cli/stop
     cli/backup -> backup cli/out cli/outcome cli/progress cli/store
     cli/catalog -> cli/out cli/outcome cli/progress cli/stop cli/store config
     cli/check -> cli/out cli/outcome cli/progress cli/store config config/s3

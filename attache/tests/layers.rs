@@ -19,8 +19,9 @@ const ARROWS: &str = "
     access/tokens -> access base64 error secret
     attachment -> attachment/filename
     attachment/digest -> error
+    attachment/disposition -> attachment/filename
     attachment/filename -> attachment/key error
-    attachment/key -> attachment/text error
+    attachment/key -> attachment/digest attachment/text error
     attachment/media -> attachment/filename
     attachment/owner -> attachment/text error
     attachment/text ->
@@ -78,7 +79,7 @@ const ARROWS: &str = "
     service/finding -> attachment
     service/moving -> attachment catalog error service storage storage/moving transfer/body transfer/budget
     service/verify -> attachment catalog error service/finding storage transfer/budget
-    storage -> attachment attachment/filename attachment/media error observe/latency transfer/body transfer/budget
+    storage -> attachment attachment/filename attachment/media error transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
     storage/config -> config/key config/load config/value error http secret storage storage/azure storage/gcs storage/local storage/memory storage/s3
@@ -90,7 +91,7 @@ const ARROWS: &str = "
     storage/moving -> attachment bounded error storage transfer/body
     storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
-    storage/vitals -> lease storage
+    storage/vitals -> lease observe/latency
     storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/download storage/multipart transfer/blocks transfer/body transfer/budget transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->

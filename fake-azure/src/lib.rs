@@ -49,7 +49,7 @@ pub use crate::counts::{CallInfo, Counts, SecretUse};
 pub use crate::faults::{AnswerFault, BodyFault, Entra, Faults, Service};
 pub use crate::inventory::BlobInfo;
 pub use crate::op::Op;
-pub use crate::state::Guard;
+pub use crate::state::{BlobKind, Guard};
 pub use stand_in::content::{Retention, fill_pattern};
 pub use stand_in::faults::{Action, BodyFaultKind, Stage};
 
@@ -258,6 +258,7 @@ impl FakeAzure {
                 metadata: BTreeMap::new(),
                 properties: state::Properties::default(),
                 tier: None,
+                kind: BlobKind::Block,
                 of_blocks: false,
             };
             let container = store.containers.get_mut(container);
@@ -298,6 +299,33 @@ impl FakeAzure {
         self.change_entry(container, name, |entry| {
             let blob = entry.current.as_mut().expect("the blob exists");
             Arc::make_mut(blob).tier = Some(tier.to_owned());
+        });
+    }
+
+    /// Makes a blob one of another kind, as if it had been written so.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such blob.
+    pub fn set_kind(&self, container: &str, name: &str, kind: BlobKind) {
+        self.change_entry(container, name, |entry| {
+            let blob = entry.current.as_mut().expect("the blob exists");
+            Arc::make_mut(blob).kind = kind;
+        });
+    }
+
+    /// Sets the stored headers of a blob, as another tool would: `Content-Type`, `Content-Disposition`, `Content-Encoding`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such blob.
+    pub fn set_headers(&self, container: &str, name: &str, headers: [Option<&str>; 3]) {
+        let [content_type, disposition, encoding] = headers.map(|value| value.map(str::to_owned));
+        self.change_entry(container, name, |entry| {
+            let blob = Arc::make_mut(entry.current.as_mut().expect("the blob exists"));
+            blob.properties.content_type = content_type;
+            blob.properties.content_disposition = disposition;
+            blob.properties.content_encoding = encoding;
         });
     }
 

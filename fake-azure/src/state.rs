@@ -20,6 +20,29 @@ pub enum Guard {
     CustomerKey,
 }
 
+/// What a blob is made of, by how it may be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlobKind {
+    /// Blocks, put together once.
+    #[default]
+    Block,
+    /// Blocks that are added to its end.
+    Append,
+    /// Pages that are written in place: a disk.
+    Page,
+}
+
+impl BlobKind {
+    /// As headers and listings have it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "BlockBlob",
+            Self::Append => "AppendBlob",
+            Self::Page => "PageBlob",
+        }
+    }
+}
+
 /// All containers of the account.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -96,6 +119,7 @@ pub(crate) struct Blob {
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) properties: Properties,
     pub(crate) tier: Option<String>,
+    pub(crate) kind: BlobKind,
     /// Whether it was made of a block list; its blocks then have names.
     pub(crate) of_blocks: bool,
 }

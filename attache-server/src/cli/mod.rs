@@ -13,6 +13,7 @@ use crate::config::Settings;
 use crate::reload::Source;
 use crate::{otlp, serve, telemetry};
 
+mod adopt;
 mod backup;
 mod catalog;
 mod check;
@@ -91,6 +92,7 @@ SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or
     Sweep(remove::Sweep),
     Verify(verify::Verify),
     Move(moving::Move),
+    Adopt(adopt::Adopt),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Token(token::TokenCommand),
@@ -200,6 +202,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Catalog(catalog) => catalog.run(&Settings::load(file, &[])?),
         Command::Key(key) => key.run(&Settings::load(file, &[])?),
         Command::Token(token) => token.run(Settings::load(file, &[])?),
+        Command::Adopt(adopt) => read_store(file, async |store| adopt.run(store).await),
         Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
         Command::Move(moving) => read_store(file, async |store| moving.run(store).await),
     }

@@ -104,7 +104,7 @@ impl Verify {
     fn show(&self, verified: &Verified, finding: &Finding) -> Result<(), CommandError> {
         if self.json {
             return print_json(&FindingJson {
-                id: &verified.key.id(),
+                id: &verified.id,
                 key: verified.key.as_str(),
                 size: verified.size,
                 finding,
@@ -126,7 +126,8 @@ fn words(finding: &Finding) -> String {
             "unknown: the store has it, the catalog does not; `attache verify --repair` restores its row".to_owned()
         }
         Finding::Unknown { restorable: false } => {
-            "unknown: the store has it, the catalog does not, and it has no metadata; remove it by hand if it is not needed"
+            "unknown: the store has it, the catalog does not, and it has no metadata; `attache adopt` makes it an attachment, or remove it by \
+             hand if it is not needed"
                 .to_owned()
         }
         Finding::Interrupted => "interrupted: its bytes are whole, but the process that stored them ended before it could say so; \

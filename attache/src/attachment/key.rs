@@ -4,9 +4,11 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
+use super::digest::Hex;
 use super::text::text_like;
 use crate::error::{Error, Result};
 
@@ -34,6 +36,15 @@ impl AttachmentId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id of an object that another program stored, where its name has none: the same for the same name, whoever asks and
+    /// whenever.
+    pub fn derived(name: &str) -> Self {
+        let digest = Sha256::digest(name.as_bytes());
+        let mut half = Hex([0; 16]);
+        half.0.copy_from_slice(&digest[..16]);
+        Self(half.to_string())
     }
 
     /// When it was generated; `None` for an imported one.
@@ -67,11 +78,10 @@ fn is_id(text: &str) -> bool {
 }
 
 /// Where the bytes of an attachment lie in the store: `attachment/<id><.ext>`, or `user/<id><.ext>`
-/// for one without an owner.
+/// for one without an owner. An object that another program stored keeps its [name](Self::adopted).
 ///
-/// A key has exactly one folder and one name, and the name never starts with a dot, so that a key can
-/// neither leave a folder on disk nor turn into a request on the container (a blob named `..` would:
-/// URL parsers drop such a segment).
+/// No part of a key starts with a dot, so that a key can neither leave a folder on disk nor turn into a request on the
+/// container (a blob named `..` would: URL parsers drop such a segment). Text is parsed as a key of attache's own alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectKey(String);
@@ -91,12 +101,57 @@ impl ObjectKey {
         &self.0
     }
 
-    /// The id of the attachment that is stored under this key.
+    /// The key of an object that another program stored under this name, as it is: folders of any depth, and a name.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRequest`](crate::ErrorKind::BadRequest), saying what of the name no way of delivery could carry.
+    pub fn adopted(name: &str) -> Result<Self> {
+        let reject = |what: &str| Err(Error::bad_request(format!("the name {what}")));
+        if name.is_empty() || name.len() > MAX_ADOPTED_BYTES {
+            return reject("is empty, or longer than 1,024 bytes");
+        }
+        if name.chars().any(|c| c.is_control() || c == '\\') {
+            return reject("holds a control character or a backslash");
+        }
+        if name
+            .split('/')
+            .any(|part| part.is_empty() || part.starts_with('.'))
+        {
+            return reject("has a part that is empty, or begins with a dot");
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The key of a row: one of attache's own, or an adopted one.
+    pub(crate) fn recorded(text: &str) -> Result<Self> {
+        text.parse().or_else(|_| Self::adopted(text))
+    }
+
+    /// The id of the attachment that is stored under this key: the last part up to the extension, or [one that is derived
+    /// from all of it](AttachmentId::derived) if that is no id. Of two objects of other programs whose names say the same
+    /// id, one has a derived id all the same.
     pub fn id(&self) -> AttachmentId {
         let name = self.0.rsplit('/').next().unwrap_or(&self.0);
-        AttachmentId(name.split('.').next().unwrap_or(name).to_owned())
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        stem.parse()
+            .unwrap_or_else(|_| AttachmentId::derived(&self.0))
+    }
+
+    /// Whether attache made it, and no other program.
+    pub fn is_own(&self) -> bool {
+        self.0.parse::<Self>().is_ok()
+    }
+
+    /// Whether an object under this key may be the attachment of this id.
+    pub(crate) fn names(&self, id: &AttachmentId) -> bool {
+        self.id() == *id || AttachmentId::derived(&self.0) == *id
     }
 }
+
+/// Longest name of an object in any store (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>); Azure counts
+/// 1,024 characters.
+const MAX_ADOPTED_BYTES: usize = 1024;
 
 impl FromStr for ObjectKey {
     type Err = Error;
@@ -157,5 +212,35 @@ mod tests {
             key
         );
         assert_eq!(key.id(), id);
+    }
+
+    #[test]
+    fn names_of_other_programs_are_kept_unless_they_could_lead_elsewhere() {
+        let adopted = |name: &str| ObjectKey::adopted(name);
+        for (name, id) in [
+            ("attachment/0123456789abcdef.PNG", Some("0123456789abcdef")),
+            ("attachment/null/c0ffee.jpeg", Some("c0ffee")),
+            ("years/2019/Übersicht 日本.tar.gz", None),
+            ("readme", Some("readme")),
+        ] {
+            let key = adopted(name).expect("a name");
+            assert_eq!(key.as_str(), name);
+            let derived = AttachmentId::derived(name);
+            assert_eq!(key.id().as_str(), id.unwrap_or(derived.as_str()), "{name}");
+            assert_eq!(ObjectKey::recorded(name).expect("a key"), key);
+            assert!(name.parse::<ObjectKey>().is_err(), "{name}");
+            assert!(key.names(&AttachmentId::derived(name)));
+        }
+        for bad in [
+            "", "/a", "a/", "a//b", "a/../b", ".tmp/a", "a/.b", "a\\b", "a\nb",
+        ] {
+            assert!(adopted(bad).is_err(), "{bad:?}");
+        }
+        assert!(adopted(&"x".repeat(1025)).is_err());
+        // What was derived once is a promise to URLs.
+        assert_eq!(
+            AttachmentId::derived("a b").as_str(),
+            "c8687a08aa5d6ed2044328fa6a697ab8"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! Everything here is checked when it is made, so that the rest of the crate need not.
 
 mod digest;
+pub mod disposition;
 pub mod filename;
 mod key;
 pub mod media;

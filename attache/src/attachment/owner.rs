@@ -59,6 +59,14 @@ impl Author {
     }
 }
 
+impl Author {
+    /// Who `attache adopt` is: the attachment's bytes were put into the store by another program, and nothing of attache's lies
+    /// with them.
+    pub fn adoption() -> Self {
+        Self("attache adopt".to_owned())
+    }
+}
+
 impl FromStr for Author {
     type Err = Error;
 

@@ -11,6 +11,7 @@ mod request;
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 
 use plan::{Elsewhere, Sending};
@@ -93,7 +94,8 @@ impl Delivery {
 /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) if the store signs what is not a URL.
 pub fn internal_path(prefix: &str, offer: Offer) -> Result<SignedUrl> {
     Ok(SignedUrl::new(match offer {
-        Offer::InternalPath(path) => format!("{prefix}{path}"),
+        // Names of other programs may hold anything. nginx decodes the path once, and reads what follows a "?" as a query.
+        Offer::InternalPath(path) => format!("{prefix}{}", utf8_percent_encode(&path, IN_PATH)),
         Offer::SignedUrl { url, .. } => {
             let uri: http::Uri = url
                 .expose()
@@ -104,6 +106,14 @@ pub fn internal_path(prefix: &str, offer: Offer) -> Result<SignedUrl> {
         }
     }))
 }
+
+/// What stands in a path as it is.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// How long a redirect to a URL that expires at `expires_at` may be kept, by a client that needs the URL for `need` when it
 /// follows it.

@@ -137,17 +137,37 @@ where
         }))
     }
 
-    /// Keeps a connection that is ready for another request, unless there are enough.
+    /// Keeps a connection that is ready for another request.
     fn keep(self: &Arc<Self>, link: Box<Link<B>>) {
         if self.idle_count.fetch_add(1, Ordering::Relaxed) >= MAX_IDLE {
-            self.idle_count.fetch_sub(1, Ordering::Relaxed);
-            return;
+            self.make_room();
         }
         let since = Instant::now();
         self.idle(link.group).push(Idle { link, since });
         if !self.swept.swap(true, Ordering::AcqRel) {
             tokio::spawn(close_idle(Arc::downgrade(self)));
         }
+    }
+
+    /// Lets go of what the other side has closed, or else of the connection that nobody has used for longest, whichever thread made it:
+    /// the one that was used last is needed most, and a thread must not have to do without because others had many.
+    fn make_room(&self) {
+        let mut gone = Vec::new();
+        let mut oldest: Option<(Instant, usize)> = None;
+        for group in 0..GROUPS {
+            let mut idle = self.idle(group);
+            gone.extend(idle.extract_if(.., |idle| idle.link.sender.is_closed()));
+            let first = idle.first().map(|idle| (idle.since, group));
+            oldest = oldest.into_iter().chain(first).min();
+        }
+        if gone.is_empty()
+            && let Some((_, group)) = oldest
+        {
+            let mut idle = self.idle(group);
+            let first = (!idle.is_empty()).then(|| idle.remove(0));
+            gone.extend(first);
+        }
+        self.idle_count.fetch_sub(gone.len(), Ordering::Relaxed);
     }
 
     fn idle(&self, group: usize) -> MutexGuard<'_, Vec<Idle<B>>> {
@@ -350,6 +370,35 @@ mod tests {
         );
         ask(&client, address, "/").await;
         assert_eq!(next(&mut heard).await, Some(true));
+    }
+
+    #[tokio::test]
+    async fn a_thread_keeps_its_connection_when_others_have_as_many_as_are_kept() {
+        let (address, mut heard) = server().await;
+        let client = client(LONG);
+        keep_connections_apart(1);
+        let many = (0..MAX_IDLE).map(|_| client.send(request(address, "/"), Duration::ZERO));
+        let many = futures::future::join_all(many).await;
+        for answer in many {
+            let body = answer.expect("an answer").into_body().whole(100).await;
+            body.expect("whole");
+        }
+        for _ in 0..MAX_IDLE {
+            assert_eq!(next(&mut heard).await, Some(true));
+        }
+        keep_connections_apart(2);
+        ask(&client, address, "/").await;
+        let mut said = [next(&mut heard).await, next(&mut heard).await];
+        said.sort_unstable();
+        assert_eq!(
+            said,
+            [Some(false), Some(true)],
+            "one of its own, for the oldest of the others"
+        );
+        ask(&client, address, "/").await;
+        ask(&client, address, "/").await;
+        assert!(heard.try_recv().is_err(), "the same one");
+        keep_connections_apart(0);
     }
 
     #[tokio::test]

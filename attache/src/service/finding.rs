@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::attachment::{Hex, ObjectKey};
+use crate::attachment::{AttachmentId, Hex, ObjectKey};
 
 /// How thorough a verification is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct VerifyOptions {
 /// What was looked at: an attachment, an object, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
+    /// Of which attachment, as the row says, or else the name of the object.
+    pub id: AttachmentId,
     /// Under which key.
     pub key: ObjectKey,
     /// Its length in bytes, as the store has it, or the catalog if the store has nothing.

@@ -3,6 +3,7 @@
 //!
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
 
+pub mod adopt;
 mod beginning;
 mod bucket;
 mod checked;
@@ -44,6 +45,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adopt::{AdoptOptions, Adopted};
 use arc_swap::ArcSwap;
 use futures::stream::BoxStream;
 use time::OffsetDateTime;
@@ -275,6 +277,27 @@ impl Attache {
             parts.config.delivery.inline_types.clone(),
             options,
         )
+    }
+
+    /// Makes attachments of what other programs put into the store: an item for every object, in the order of their names, each
+    /// when it is done. Nothing in the store is moved or changed. May be repeated, and dropped at any time: what was done is found to be known.
+    /// Reads all bytes once, because an attachment has a digest; memory grows with neither bytes nor objects.
+    ///
+    /// # Errors
+    ///
+    /// Those of storage and catalog end the stream. What cannot be an attachment is an item that says why, and it goes on.
+    pub async fn adopt(
+        &self,
+        options: AdoptOptions,
+    ) -> Result<BoxStream<'static, Result<Adopted>>> {
+        let parts = self.parts();
+        self.in_place(&parts).await?;
+        Ok(adopt::run(
+            self.0.catalog.clone(),
+            parts.storage.clone(),
+            parts.budget.clone(),
+            options,
+        ))
     }
 
     /// Waits for uploads and deletions that run, at most `grace`; then cuts uploads, waits until they are cleaned up, and

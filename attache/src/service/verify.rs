@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::finding::wrong_digest;
 pub use super::finding::{Finding, Verified, VerifyOptions};
-use crate::attachment::{Attachment, Hex, ObjectKey};
+use crate::attachment::{Attachment, AttachmentId, Author, Hex, ObjectKey};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
@@ -136,7 +136,9 @@ impl Walk<'_> {
                 .or_else(|| object.archived.then_some(Finding::Archived))
         };
         let replaced = is_replaced(row, object);
-        let lost_facts = restorable(object).is_none() || object.sha256.is_none();
+        // Nothing was ever written beside what another program stored.
+        let lost_facts = (restorable(object).is_none() || object.sha256.is_none())
+            && row.created_by != Some(Author::adoption());
         // Facts are written beside bytes that are known to be right, and to nothing else.
         let repair = self.options.repair && (lost_facts || replaced);
         let mut read = false;
@@ -174,6 +176,7 @@ impl Walk<'_> {
             };
         }
         Ok(Some(Verified {
+            id: row.id.clone(),
             key: row.key.clone(),
             size: object.size,
             finding,
@@ -232,6 +235,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         Ok(Some(Verified {
+            id: row.id.clone(),
             key: row.key.clone(),
             size: row.size,
             finding: Some(Finding::Missing),
@@ -243,10 +247,13 @@ impl Walk<'_> {
         // Bytes come after their row and go before it, so the row is looked for first: if there is none and the bytes are
         // there even afterwards, nothing names them.
         if self.catalog.is_referenced(&object.key).await? {
-            return match self.catalog.find_uncached(&object.key.id()).await {
+            let id = object.key.id();
+            return match self.catalog.find_uncached(&id).await {
                 Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
                 Ok(_) => Ok(None),
-                Err(error) if error.kind() == ErrorKind::NotFound => self.unfinished(object).await,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    self.unfinished(id, object).await
+                }
                 Err(error) => Err(error),
             };
         }
@@ -257,6 +264,7 @@ impl Walk<'_> {
             Err(error) => {
                 let code = self.goes_on_after(&error, &object.key)?;
                 return Ok(Some(Verified {
+                    id: object.key.id(),
                     key: object.key.clone(),
                     size: object.size,
                     finding: Some(Finding::Unreadable { code }),
@@ -271,6 +279,7 @@ impl Walk<'_> {
             }),
         };
         Ok(finding.map(|finding| Verified {
+            id: object.key.id(),
             key: object.key,
             size: object.size,
             finding: Some(finding),
@@ -279,8 +288,7 @@ impl Walk<'_> {
 
     /// An object whose row is not ready. An upload or a deletion that runs, or a deletion that a sweep will finish, is not a
     /// finding; an upload that nobody works on is, because its sender may have been told that it is there.
-    async fn unfinished(&self, object: &ObjectInfo) -> Result<Option<Verified>> {
-        let id = object.key.id();
+    async fn unfinished(&self, id: AttachmentId, object: &ObjectInfo) -> Result<Option<Verified>> {
         // The longest proper prefix is the nearest id before it that can be named; few share it.
         let text = id.as_str();
         let mut after = text
@@ -306,6 +314,7 @@ impl Walk<'_> {
             Ok(row) if row.key == object.key => Box::pin(self.compare(&row, object)).await,
             Ok(_) => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Verified {
+                id,
                 key: object.key.clone(),
                 size: object.size,
                 // A sweep leaves one alone that is not as long as its metadata say.
@@ -450,7 +459,7 @@ enum Bytes {
 /// The facts, if they are those of this very object, and no copy's.
 fn restorable(object: &ObjectInfo) -> Option<&crate::storage::Facts> {
     let facts = object.facts.as_ref();
-    facts.filter(|facts| facts.id == object.key.id())
+    facts.filter(|facts| object.key.names(&facts.id))
 }
 
 /// Whether the object is another version than the one that was committed. Tools that copy a whole store keep the MD5 and

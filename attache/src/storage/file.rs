@@ -55,6 +55,14 @@ impl FileVersion {
     }
 }
 
+impl FileVersion {
+    /// Whether somebody has written to the file since it was `before`. What became of its name and its rights, as when it is deleted, is not
+    /// asked.
+    fn was_written_after(self, before: Self) -> bool {
+        self.0[..5] != before.0[..5]
+    }
+}
+
 impl ObjectFile {
     /// `file`, which `about` was asked of.
     pub fn new(file: File, about: &Metadata) -> Self {
@@ -82,11 +90,21 @@ impl ObjectFile {
 
     /// As [`bytes`](Self::bytes), where chunks [stand for](Handover) what the system has in its cache, which is not read.
     ///
+    /// A file that somebody has changed ends in an error instead of its next chunk, as its digest was checked before and is not again. What is
+    /// on its way by then leaves as it is in the file: the chunk before, and what the kernel holds for the client, which it sends from the
+    /// file's pages.
+    ///
     /// The last byte of a chunk is looked for in the cache. Where what is in front of it was dropped alone, the thread that sends waits for
     /// the disk, as those of web servers do.
     pub fn handed_over(&self, range: ByteRange, handover: Arc<Handover>) -> Body {
+        let version = self.version;
         let state = (self.file.clone(), handover, range.start);
         let chunks = stream::try_unfold(state, move |(file, handover, at)| async move {
+            let changed = |about: Metadata| FileVersion::of(&about).was_written_after(version);
+            // It was opened just now.
+            if at > range.start && file.metadata().map_or(true, changed) {
+                return Err(Error::internal("the file was changed while it was sent"));
+            }
             let left = usize::try_from(range.end - at).unwrap_or(CHUNK);
             if left == 0 {
                 return Ok(None);
@@ -220,6 +238,43 @@ mod tests {
                 .expect("read");
             assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
             assert!(pieces.concat() == bytes[3..bytes.len() - 1], "{cached}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_changed_while_it_is_sent_ends_in_an_error_and_one_that_is_deleted_does_not()
+     {
+        use std::os::unix::fs::FileExt as _;
+
+        let (_, bytes) = file();
+        let folder = tempfile::tempdir().expect("a folder");
+        for (change, ends_well) in [("delete", true), ("write", false), ("shorten", false)] {
+            let path = folder.path().join(change);
+            std::fs::write(&path, bytes.repeat(8)).expect("written");
+            let made = std::fs::File::open(&path).expect("there");
+            let about = made.metadata().expect("its length");
+            let range = ByteRange {
+                start: 0,
+                end: about.len(),
+            };
+            assert!(about.len() > 2 * CHUNK as u64, "several chunks");
+            // The clock of files has steps.
+            let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+            made.set_modified(earlier).expect("set");
+            let about = made.metadata().expect("its length");
+            let mut body = ObjectFile::new(made, &about).handed_over(range, Arc::default());
+            body.next().await.expect("a chunk").expect("as it was");
+            let writer = std::fs::File::options()
+                .write(true)
+                .open(&path)
+                .expect("there");
+            match change {
+                "delete" => std::fs::remove_file(&path).expect("gone"),
+                "write" => writer.write_all_at(b"x", 5).expect("written"),
+                _ => writer.set_len(CHUNK as u64 + 1).expect("shorter"),
+            }
+            let rest: Result<Vec<Bytes>> = body.try_collect().await;
+            assert_eq!(rest.is_ok(), ends_well, "{change}: {rest:?}");
         }
     }
 

@@ -13,7 +13,8 @@ use super::multipart::{
     Multipart, Part, PartLimits, PartReceipt, UploadRef, no_upload, receipt, receipt_of, whole,
 };
 use super::{
-    Blocks, Content, Object, ObjectInfo, Probe, Storage, Stored, absent, conflict, resolve_range,
+    Blocks, Content, ListedObject, Object, ObjectInfo, Probe, Storage, Stored, absent, conflict,
+    resolve_range,
 };
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
@@ -173,12 +174,36 @@ impl Storage for MemoryStorage {
             let info = self
                 .objects()
                 .range((start, Bound::Unbounded))
-                .next()
+                .find(|(key, _)| key.is_own())
                 .map(|(_, kept)| kept.info.clone())?;
             let key = info.key.clone();
             Some((Ok(info), Some(key)))
         })
         .boxed()
+    }
+
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        let prefix = prefix.to_owned();
+        let all = stream::unfold(None::<ObjectKey>, move |after| {
+            let prefix = prefix.clone();
+            async move {
+                let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+                let objects = self.objects();
+                let mut rest = objects.range((start, Bound::Unbounded));
+                let (key, kept) = rest.find(|(key, _)| key.as_str().starts_with(&prefix))?;
+                let listed = ListedObject {
+                    name: key.to_string(),
+                    size: kept.info.size,
+                    modified_at: None,
+                    content_type: None,
+                    disposition: None,
+                    has_facts: kept.info.facts.is_some(),
+                    unfit: None,
+                };
+                Some((Ok(listed), Some(key.clone())))
+            }
+        });
+        Some(all.boxed())
     }
 
     fn multipart(&self) -> Option<&dyn Multipart> {

@@ -15,15 +15,16 @@ use crate::attachment::filename::{Disposition, Filename};
 use crate::attachment::media;
 use crate::attachment::{Attachment, AttachmentId, Author, ByteRange, Hex, ObjectKey, Owner};
 use crate::error::{Error, Result};
-use crate::observe::latency::LatencyCounts;
 use crate::transfer::body::{Body, Digests};
 use crate::transfer::budget::Budget;
 
 pub use bucket::{Bucket, BucketPlace};
 pub use file::{FileVersion, ObjectFile};
+pub use listed::{ListedObject, Unfit};
 pub use moving::Moving;
 pub use multipart::Multipart;
 pub use offer::{Grant, Offer, PutGrant, PutOffer};
+pub use vitals::{LeaseVitals, Vitals};
 
 pub mod azure;
 pub mod bucket;
@@ -31,6 +32,7 @@ pub mod config;
 mod download;
 mod file;
 pub mod gcs;
+mod listed;
 pub mod local;
 pub mod memory;
 pub(crate) mod moving;
@@ -128,6 +130,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// All objects whose key follows `after`, in ascending order of their keys, each once. Streams: memory
     /// does not grow with the number of objects. Objects that are not attachments are left out.
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>>;
+
+    /// All objects whose name begins with `prefix`, whoever put them there and whatever they are called, in ascending order of their
+    /// names, each once. What the store keeps for itself is left out. Streams: memory does not grow with the number of objects.
+    /// `None` if the store cannot list what others put there.
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        let _ = prefix;
+        None
+    }
 
     /// Another way to hand an object to a client than through us, if there is one. Does not check that the object exists.
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {
@@ -415,46 +425,6 @@ impl Remark {
             known: false,
         }
     }
-}
-
-/// What a store's parts say about themselves.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Vitals {
-    /// Tokens and keys that are renewed ahead of time.
-    pub leases: Vec<LeaseVitals>,
-    /// Connections that are open to the store.
-    pub connections_open: u64,
-    /// Of these, how many serve no request.
-    pub connections_idle: u64,
-    /// Requests that were sent again, by reason.
-    pub retries: Vec<(&'static str, u64)>,
-    /// How far the store's clock is ahead of ours, in seconds, if it told.
-    pub clock_skew_s: Option<f64>,
-    /// How long requests to the store waited for the first byte of their answer; `None` for a store without a network.
-    pub first_byte: Option<LatencyCounts>,
-}
-
-/// One lease, seen from outside.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeaseVitals {
-    /// `entra_token`, `delegation_key`, `s3_credential` or `gcs_token`.
-    pub name: &'static str,
-    /// Where the value comes from, for people.
-    pub source: String,
-    /// How long the value at hand is good for, in seconds.
-    pub remaining_s: Option<f64>,
-    /// Why the last fetch failed, until one succeeds.
-    pub last_error: Option<String>,
-    /// Answers from the value at hand.
-    pub hits: u64,
-    /// Answers that waited for a fetch.
-    pub waited: u64,
-    /// Callers that got an error.
-    pub failed: u64,
-    /// Fetches that brought a value.
-    pub fetches_ok: u64,
-    /// Fetches that failed.
-    pub fetches_failed: u64,
 }
 
 /// Resolves what a reader asked for against the size of the object, as [`Storage::get`] promises it.

@@ -1,9 +1,49 @@
-//! A lease, as the status page shows it.
+//! What a store's own parts say of themselves, as the status page shows it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::LeaseVitals;
 use crate::lease::Lease;
+use crate::observe::latency::LatencyCounts;
+
+/// What a store's parts say about themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Vitals {
+    /// Tokens and keys that are renewed ahead of time.
+    pub leases: Vec<LeaseVitals>,
+    /// Connections that are open to the store.
+    pub connections_open: u64,
+    /// Of these, how many serve no request.
+    pub connections_idle: u64,
+    /// Requests that were sent again, by reason.
+    pub retries: Vec<(&'static str, u64)>,
+    /// How far the store's clock is ahead of ours, in seconds, if it told.
+    pub clock_skew_s: Option<f64>,
+    /// How long requests to the store waited for the first byte of their answer; `None` for a store without a network.
+    pub first_byte: Option<LatencyCounts>,
+}
+
+/// One lease, seen from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseVitals {
+    /// `entra_token`, `delegation_key`, `s3_credential` or `gcs_token`.
+    pub name: &'static str,
+    /// Where the value comes from, for people.
+    pub source: String,
+    /// How long the value at hand is good for, in seconds.
+    pub remaining_s: Option<f64>,
+    /// Why the last fetch failed, until one succeeds.
+    pub last_error: Option<String>,
+    /// Answers from the value at hand.
+    pub hits: u64,
+    /// Answers that waited for a fetch.
+    pub waited: u64,
+    /// Callers that got an error.
+    pub failed: u64,
+    /// Fetches that brought a value.
+    pub fetches_ok: u64,
+    /// Fetches that failed.
+    pub fetches_failed: u64,
+}
 
 impl LeaseVitals {
     /// Of a lease whose value comes from `source`.

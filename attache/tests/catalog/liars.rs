@@ -61,6 +61,7 @@ enum Lie {
     NamesWhatIsReadyAlone,
     CountsNothingRestored,
     RestoresSilently,
+    RenamesWhatItRestores,
     KeepsTheFirstTag,
     NotAtAll,
 }
@@ -325,6 +326,13 @@ impl Catalog for Liar {
 
     async fn restore(&self, attachment: &Attachment) -> Result<()> {
         self.seen().restored.insert(attachment.id.clone());
+        if self.lies(Lie::RenamesWhatItRestores) {
+            let renamed = Attachment {
+                key: ObjectKey::new(&attachment.id, attachment.owner.is_some(), None),
+                ..attachment.clone()
+            };
+            return self.honest.restore(&renamed).await;
+        }
         match self.honest.restore(attachment).await {
             Err(error)
                 if error.kind() == ErrorKind::Conflict && self.lies(Lie::RestoresSilently) =>
@@ -434,6 +442,7 @@ caught! {
     IsNobody by deletions::nobody_takes_over_what_is_worked_on;
     NamesWhatIsReadyAlone by deletions::names_knows_the_objects_of_rows_in_every_state;
     CountsNothingRestored by repair::what_is_restored_is_as_it_was_and_counts;
+    RenamesWhatItRestores by repair::a_row_may_name_an_object_that_another_program_named;
     RestoresSilently by repair::restore_refuses_an_id_or_a_key_that_is_taken;
     KeepsTheFirstTag by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use attache::attachment::{ByteRange, ObjectKey};
 use attache::storage::memory::MemoryStorage;
-use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::storage::{Content, ListedObject, Object, ObjectInfo, Probe, Storage, Stored};
 use attache::testing::objects::Store;
 use attache::testing::storage::{get, list, metadata, put};
 use attache::transfer::body::Body;
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 /// One way to lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +36,9 @@ enum Lie {
     ListsBackwards,
     ListsTwice,
     ListsFromTheStart,
+    ListsStrangers,
+    ForgetsStrangers,
+    ListsAllWhateverThePrefix,
     ForgetsFacts,
     ManglesNames,
     ForgetsDigests,
@@ -53,6 +56,17 @@ struct Liar {
 impl Liar {
     fn lies(&self, lie: Lie) -> bool {
         self.lie == lie
+    }
+
+    /// Every object, as if all were attachments.
+    async fn everything(&self) -> Vec<Result<ObjectInfo>> {
+        let all = self.honest.list_all("").expect("it can list all");
+        let infos = all.and_then(async |object| {
+            let key = ObjectKey::adopted(&object.name)?;
+            let info = self.honest.head(&key).await?;
+            info.ok_or_else(|| Error::internal("it is gone"))
+        });
+        infos.collect().await
     }
 
     fn color(&self, info: &mut ObjectInfo) {
@@ -179,11 +193,28 @@ impl Storage for Liar {
         self.honest.delete(key).await
     }
 
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        let prefix = if self.lies(Lie::ListsAllWhateverThePrefix) {
+            ""
+        } else {
+            prefix
+        };
+        let forgets = self.lies(Lie::ForgetsStrangers);
+        let honest = self.honest.list_all(prefix)?.try_filter(move |object| {
+            let is_own = object.name.parse::<ObjectKey>().is_ok();
+            std::future::ready(is_own || !forgets)
+        });
+        Some(honest.boxed())
+    }
+
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         let after = after.filter(|_| !self.lies(Lie::ListsFromTheStart));
         let honest = self.honest.list(after);
         futures::stream::once(async move {
             let mut infos: Vec<_> = honest.collect().await;
+            if self.lies(Lie::ListsStrangers) {
+                infos = self.everything().await;
+            }
             for info in infos.iter_mut().flatten() {
                 self.color(info);
             }
@@ -246,6 +277,9 @@ caught! {
     ListsBackwards by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
     ListsTwice by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
     ListsFromTheStart by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
+    ListsStrangers by list::what_other_programs_stored_is_listed_apart_in_order_each_once;
+    ForgetsStrangers by list::what_other_programs_stored_is_listed_apart_in_order_each_once;
+    ListsAllWhateverThePrefix by list::what_other_programs_stored_is_listed_apart_in_order_each_once;
     ForgetsFacts by metadata::facts_digests_and_unusual_names_travel_with_the_object;
     ManglesNames by metadata::facts_digests_and_unusual_names_travel_with_the_object;
     ForgetsDigests by metadata::facts_digests_and_unusual_names_travel_with_the_object;

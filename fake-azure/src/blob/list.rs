@@ -103,6 +103,9 @@ fn row(
         Some(blob) => text.push_str(&properties(blob)),
         None => text.push_str("<Content-Length>0</Content-Length><BlobType>BlockBlob</BlobType>"),
     }
+    if guard == Some(Guard::CustomerKey) {
+        text.push_str(&element("CustomerProvidedKeySha256", CUSTOMER_KEY_SHA256));
+    }
     text.push_str("</Properties>");
     if include.contains("metadata") && guard == Some(Guard::CustomerKey) {
         text.push_str("<Metadata Encrypted=\"true\" />");
@@ -139,7 +142,7 @@ fn properties(blob: &Blob) -> String {
             "Content-Disposition",
             or_default(&p.content_disposition, ""),
         ),
-        ("BlobType", "BlockBlob".to_owned()),
+        ("BlobType", blob.kind.as_str().to_owned()),
         ("AccessTier", or_default(&blob.tier, "Hot")),
         ("LeaseStatus", "unlocked".to_owned()),
         ("LeaseState", "available".to_owned()),
@@ -290,3 +293,6 @@ fn read_marker(marker: &str) -> Option<String> {
 
 /// The service gives at most 5,000 at once.
 const MOST_RESULTS: usize = 5000;
+
+/// Of a key that nobody has.
+const CUSTOMER_KEY_SHA256: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";

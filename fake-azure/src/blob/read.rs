@@ -121,7 +121,7 @@ fn describe(answer: &mut Answer, call: &Call, blob: &Blob, is_snapshot: bool) {
     set(answer, "last-modified", &http_date(blob.modified));
     set(answer, "x-ms-creation-time", &http_date(blob.created));
     set(answer, "accept-ranges", "bytes");
-    set(answer, "x-ms-blob-type", "BlockBlob");
+    set(answer, "x-ms-blob-type", blob.kind.as_str());
     set(answer, "x-ms-server-encrypted", "true");
     if !is_snapshot {
         set(answer, "x-ms-lease-status", "unlocked");

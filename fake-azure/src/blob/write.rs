@@ -241,6 +241,7 @@ fn replace(
         metadata: BTreeMap::new(),
         properties: props::Properties::default(),
         tier: None,
+        kind: crate::state::BlobKind::Block,
         of_blocks: false,
     };
     fill(&mut blob);

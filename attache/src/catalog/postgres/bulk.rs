@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::rows::{array, each, get};
 use super::shared::Shared;
 use super::{PostgresCatalog, uploads, worker};
-use crate::attachment::{AttachmentId, Hex, media};
+use crate::attachment::{AttachmentId, Hex, ObjectKey, media};
 use crate::catalog::bulk::{Bulk, COPIED, Row, State};
 use crate::catalog::{instant, millis, refusal, signed, unsigned};
 use crate::error::Result;
@@ -126,7 +126,7 @@ fn understood(row: &tokio_postgres::Row) -> Result<Row, Failure> {
     let content_type: String = get(row, 4)?;
     Ok(Row {
         id: get::<String>(row, 0)?.parse()?,
-        key: get::<String>(row, 1)?.parse()?,
+        key: ObjectKey::recorded(&get::<String>(row, 1)?)?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
         filename: get::<String>(row, 3)?.into(),
         content_type: media::settled(&content_type, get(row, 5)?),

@@ -61,7 +61,7 @@ impl Write for Retire {
         .text(database.me());
         let mut keys: HashMap<String, ObjectKey> = HashMap::new();
         for row in &database.pool.ask_until(&ask, end).await?.rows {
-            keys.insert(get(row, 0)?, get::<String>(row, 1)?.parse()?);
+            keys.insert(get(row, 0)?, ObjectKey::recorded(&get::<String>(row, 1)?)?);
         }
         let outcomes = writes.iter().map(|write| Ok(keys.remove(write.0.as_str())));
         Ok(outcomes.collect())
@@ -112,7 +112,7 @@ pub(super) async fn abandon(database: &Shared, id: &AttachmentId) -> Result<Aban
         return Ok(Abandoned::Gone);
     };
     Ok(match get(row, 1)? {
-        true => Abandoned::Retired(get::<String>(row, 0)?.parse()?),
+        true => Abandoned::Retired(ObjectKey::recorded(&get::<String>(row, 0)?)?),
         false => Abandoned::Kept,
     })
 }

@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::failure::Failure;
-use crate::attachment::{Attachment, Hex, media};
+use crate::attachment::{Attachment, Hex, ObjectKey, media};
 use crate::catalog::{instant, unsigned};
 use crate::error::{Error, Result};
 
@@ -24,7 +24,7 @@ pub(super) fn attachment(row: &Row) -> Result<Attachment, Failure> {
     let utf8: Option<bool> = get(row, 5)?;
     Ok(Attachment {
         id: get::<String>(row, 0)?.parse()?,
-        key: get::<String>(row, 1)?.parse()?,
+        key: ObjectKey::recorded(&get::<String>(row, 1)?)?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
         filename: get::<String>(row, 3)?.into(),
         content_type: media::settled(&decided, utf8),

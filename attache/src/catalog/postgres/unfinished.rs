@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::rows::get;
 use super::shared::Shared;
 use super::worker::DEAD_AFTER;
-use crate::attachment::AttachmentId;
+use crate::attachment::{AttachmentId, ObjectKey};
 use crate::catalog::workers::Replica;
 use crate::catalog::{Unfinished, millis};
 
@@ -41,7 +41,7 @@ pub(super) async fn unfinished(
     let each = rows.iter().map(|row| {
         Ok(Unfinished {
             id: get::<String>(row, 0)?.parse()?,
-            key: get::<String>(row, 1)?.parse()?,
+            key: ObjectKey::recorded(&get::<String>(row, 1)?)?,
             upload: get::<&str>(row, 2)? == "pending",
             is_ours: get::<&str>(row, 3)? == database.me(),
         })

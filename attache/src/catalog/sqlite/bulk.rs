@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::failure::Failure;
 use super::{SqliteCatalog, uploads};
-use crate::attachment::{AttachmentId, Hex};
+use crate::attachment::{AttachmentId, Hex, ObjectKey};
 use crate::catalog::bulk::{Bulk, COPIED, Row, State};
 use crate::catalog::{instant, millis, refusal, signed, unsigned};
 use crate::error::Result;
@@ -115,7 +115,7 @@ fn understood(row: &rusqlite::Row<'_>) -> Result<Row, Failure> {
     let charged = unsigned(row.get(9)?);
     Ok(Row {
         id: row.get::<_, String>(0)?.parse()?,
-        key: row.get::<_, String>(1)?.parse()?,
+        key: ObjectKey::recorded(&row.get::<_, String>(1)?)?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
         filename: row.get::<_, String>(3)?.into(),
         content_type: row.get(4)?,

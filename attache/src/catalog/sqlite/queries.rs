@@ -143,7 +143,7 @@ pub(super) fn retire(
              WHERE id = ?1",
         )?
         .execute(params![id.as_str(), worker])?;
-    Ok(Some(key.parse()?))
+    Ok(Some(ObjectKey::recorded(&key)?))
 }
 
 /// Retires what this process may give up.
@@ -239,7 +239,7 @@ pub(super) fn unfinished(
         }
         found.push(Unfinished {
             id: row.get::<_, String>(0)?.parse()?,
-            key: row.get::<_, String>(1)?.parse()?,
+            key: ObjectKey::recorded(&row.get::<_, String>(1)?)?,
             upload,
             is_ours: ours,
         });

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::failure::Failure;
-use crate::attachment::{Attachment, AttachmentId, Hex};
+use crate::attachment::{Attachment, AttachmentId, Hex, ObjectKey};
 use crate::catalog::{Begun, Draft, instant, refusal, signed, unsigned};
 use crate::error::Error;
 
@@ -97,7 +97,7 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment, Failure> {
     let created_at_ms: i64 = row.get(8)?;
     Ok(Attachment {
         id: text(0)?.parse()?,
-        key: text(1)?.parse()?,
+        key: ObjectKey::recorded(text(1)?)?,
         owner: optional(2)?.map(|text| text.parse()).transpose()?,
         filename: text(3)?.to_owned().into(),
         content_type: text(4)?.to_owned(),

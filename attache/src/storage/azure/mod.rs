@@ -20,8 +20,8 @@ use http::HeaderValue;
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{
-    Content, Grant, Object, ObjectInfo, Offer, Opened, Probe, PutGrant, PutOffer, Remark, Storage,
-    Stored, Vitals,
+    Content, Grant, ListedObject, Object, ObjectInfo, Offer, Opened, Probe, PutGrant, PutOffer,
+    Remark, Storage, Stored, Vitals,
 };
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
@@ -267,6 +267,10 @@ impl Storage for AzureStorage {
 
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         list::list(&self.0, after)
+    }
+
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        Some(list::list_all(&self.0, prefix))
     }
 
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {

@@ -1,24 +1,17 @@
-//! All objects of a folder, in the order of their keys.
-//!
-//! A file system tells names in no order. They are sorted in runs of bounded size, the runs are written to unnamed temporary
-//! files, and read back merged: each folder is read once, and memory does not grow with it.
+//! All objects of a folder, in the order of their keys: each folder is read once, and memory does not grow with it.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::place::{FACTS, FOLDERS, Place, TEMP, blocking, read_error};
 use super::sidecar::{info, read_sidecar};
+use super::sorted::{Sorted, Sorting};
 use crate::attachment::ObjectKey;
 use crate::error::Result;
 use crate::storage::ObjectInfo;
-
-/// Keys of one run: 8 MiB or so in memory.
-const RUN: usize = 64 * 1024;
 
 pub(super) fn list(
     place: &Place,
@@ -59,8 +52,8 @@ async fn next_piece(
     root: PathBuf,
     folder: &'static str,
     after: Option<ObjectKey>,
-    keys: Option<Keys>,
-) -> Result<Option<(Vec<ObjectInfo>, Option<Keys>)>> {
+    keys: Option<Sorted<ObjectKey>>,
+) -> Result<Option<(Vec<ObjectInfo>, Option<Sorted<ObjectKey>>)>> {
     blocking(move || {
         let mut keys = match keys {
             Some(keys) => keys,
@@ -96,9 +89,8 @@ fn read_keys(
     folder: &str,
     after: Option<&ObjectKey>,
     temp: &Path,
-) -> io::Result<Keys> {
-    let mut runs = Vec::new();
-    let mut run = Vec::new();
+) -> io::Result<Sorted<ObjectKey>> {
+    let mut sorting = Sorting::new(temp);
     for entry in fs::read_dir(root.join(folder))? {
         let name = entry?.file_name();
         let key = name
@@ -107,88 +99,14 @@ fn read_keys(
         let Some(key) = key.filter(|key| after.is_none_or(|after| key > after)) else {
             continue;
         };
-        run.push(key);
-        if run.len() == RUN {
-            runs.push(Run::spill(&mut run, temp)?);
-        }
+        sorting.push(key)?;
     }
-    run.sort_unstable();
-    runs.push(Run::Held(run.into_iter()));
-    let mut keys = Keys {
-        next: BinaryHeap::with_capacity(runs.len()),
-        runs,
-    };
-    for run in 0..keys.runs.len() {
-        keys.refill(run)?;
-    }
-    Ok(keys)
-}
-
-/// Runs that are merged.
-struct Keys {
-    runs: Vec<Run>,
-    /// The next key of each run that has one.
-    next: BinaryHeap<Reverse<(ObjectKey, usize)>>,
-}
-
-enum Run {
-    Held(std::vec::IntoIter<ObjectKey>),
-    Spilled(BufReader<File>),
-}
-
-impl Keys {
-    /// The next `limit` keys, or fewer at the end.
-    fn take(&mut self, limit: usize) -> io::Result<Vec<ObjectKey>> {
-        let mut keys = Vec::with_capacity(limit.min(RUN));
-        while keys.len() < limit {
-            let Some(Reverse((key, run))) = self.next.pop() else {
-                break;
-            };
-            keys.push(key);
-            self.refill(run)?;
-        }
-        Ok(keys)
-    }
-
-    fn refill(&mut self, run: usize) -> io::Result<()> {
-        if let Some(key) = self.runs[run].next()? {
-            self.next.push(Reverse((key, run)));
-        }
-        Ok(())
-    }
-}
-
-impl Run {
-    /// Writes a run that is full; `run` is empty after it.
-    fn spill(run: &mut Vec<ObjectKey>, temp: &Path) -> io::Result<Self> {
-        run.sort_unstable();
-        // Without a name: gone when it is closed, however that happens.
-        let mut file = BufWriter::new(tempfile::tempfile_in(temp)?);
-        for key in run.drain(..) {
-            // A key holds no line end.
-            writeln!(file, "{key}")?;
-        }
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.rewind()?;
-        Ok(Self::Spilled(BufReader::new(file)))
-    }
-
-    fn next(&mut self) -> io::Result<Option<ObjectKey>> {
-        match self {
-            Self::Held(keys) => Ok(keys.next()),
-            Self::Spilled(file) => {
-                let mut line = String::new();
-                if file.read_line(&mut line)? == 0 {
-                    return Ok(None);
-                }
-                line.trim_end().parse().map(Some).map_err(io::Error::other)
-            }
-        }
-    }
+    sorting.sorted()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sorted::RUN;
     use super::*;
 
     #[test]
@@ -200,9 +118,9 @@ mod tests {
         for n in 0..count {
             // In no order.
             let name = format!("k{:06}", (n * 7919) % count);
-            File::create(folder.join(name)).expect("made");
+            fs::File::create(folder.join(name)).expect("made");
         }
-        File::create(folder.join("not a key")).expect("made");
+        fs::File::create(folder.join("not a key")).expect("made");
         let all = |after: Option<&str>| {
             let after = after.map(|key| key.parse().expect("a key"));
             let mut keys =

@@ -14,7 +14,8 @@ use futures::stream::BoxStream;
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{
-    Content, Grant, Object, ObjectInfo, Offer, Opened, Probe, Storage, Stored, resolve_range,
+    Content, Grant, ListedObject, Object, ObjectInfo, Offer, Opened, Probe, Storage, Stored,
+    resolve_range,
 };
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::config::value::FilePath;
@@ -28,8 +29,10 @@ mod multipart;
 mod place;
 mod read;
 mod sidecar;
+mod sorted;
 mod spool;
 mod tidy;
+mod walk;
 mod write;
 
 use bucket::LocalBucket;
@@ -120,6 +123,10 @@ impl Storage for LocalStorage {
 
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         list::list(&self.place, after)
+    }
+
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        Some(walk::list_all(&self.place, prefix))
     }
 
     async fn offer(&self, key: &ObjectKey, _grant: &Grant) -> Result<Option<Offer>> {

@@ -28,7 +28,7 @@ pub(super) const FOLDERS: [&str; 2] = ["attachment", "user"];
 pub(super) struct Place(pub(super) PathBuf);
 
 impl Place {
-    /// The file of a key. A key has one of two folders and one plain name, so this cannot leave the root.
+    /// The file of a key. No part of a key is empty or begins with a dot, so this cannot leave the root.
     pub(super) fn path(&self, key: &ObjectKey) -> PathBuf {
         self.0.join(key.as_str())
     }

@@ -93,6 +93,7 @@ macro_rules! __catalog_suite {
                 }
                 repair {
                     what_is_restored_is_as_it_was_and_counts
+                    a_row_may_name_an_object_that_another_program_named
                     restore_refuses_an_id_or_a_key_that_is_taken
                     what_the_store_calls_a_version_is_kept_until_another_is_noted
                 }

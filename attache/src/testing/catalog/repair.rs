@@ -1,6 +1,6 @@
 //! What `verify` brings back and corrects.
 
-use crate::attachment::{Attachment, Hex};
+use crate::attachment::{Attachment, Hex, ObjectKey};
 use crate::error::ErrorKind;
 use crate::storage::Stored;
 use crate::testing::rows::{Shared, draft, stored, totals};
@@ -30,6 +30,31 @@ pub async fn what_is_restored_is_as_it_was_and_counts(catalog: &Shared) {
         catalog.forget(&draft.id).await.expect("forget");
         assert_eq!(totals(catalog).await, (0, 0, 0));
     }
+}
+
+pub async fn a_row_may_name_an_object_that_another_program_named(catalog: &Shared) {
+    let draft = draft();
+    catalog.begin(&draft).await.expect("begin");
+    let own = catalog.commit(&draft.id, &stored(5)).await.expect("commit");
+    let key = ObjectKey::adopted("years/2019/Übersicht 1.TAR.gz").expect("a name");
+    let adopted = Attachment {
+        id: key.id(),
+        key: key.clone(),
+        ..own
+    };
+    catalog.restore(&adopted).await.expect("restore");
+    assert_eq!(catalog.find(&adopted.id).await.expect("find"), adopted);
+    assert!(catalog.is_referenced(&key).await.expect("referenced"));
+    let listed = catalog.list_by_key(None, 10).await.expect("listed");
+    assert!(listed.contains(&adopted));
+    let after = catalog.list_by_key(Some(&key), 10).await.expect("listed");
+    assert!(!after.contains(&adopted));
+    let retired = catalog.retire(&adopted.id).await.expect("retire");
+    assert_eq!(retired, Some(key.clone()));
+    let unfinished = catalog.unfinished(None, 10).await.expect("unfinished");
+    assert!(unfinished.iter().any(|row| row.key == key));
+    catalog.forget(&adopted.id).await.expect("forget");
+    assert!(!catalog.is_referenced(&key).await.expect("referenced"));
 }
 
 pub async fn restore_refuses_an_id_or_a_key_that_is_taken(catalog: &Shared) {

@@ -103,6 +103,7 @@ macro_rules! __storage_suite {
             }
             list {
                 list_is_ascending_complete_each_once_and_resumes_after_a_key
+                what_other_programs_stored_is_listed_apart_in_order_each_once
             }
             metadata {
                 probe_succeeds
