@@ -295,6 +295,29 @@ async fn an_old_store_that_is_down_is_named_and_what_has_moved_is_read_without_i
 }
 
 #[tokio::test]
+async fn a_new_store_whose_disk_is_gone_is_not_begun_again() {
+    let world = World::new().await;
+    let first = world.open(Backend::Azure, None).await;
+    upload(&first, pattern(100, 1)).await;
+    first.close(Duration::ZERO).await;
+    let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
+    upload(&attache, pattern(100, 2)).await;
+    attache.close(Duration::ZERO).await;
+    // As the mount point of a disk that is not mounted.
+    std::fs::remove_dir_all(world.folder.path().join("objects")).expect("gone");
+    let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
+    let body = futures::stream::iter([Ok(pattern(10, 3))]);
+    let refused = attache.upload(NewAttachment::default(), body).await;
+    let error = refused.expect_err("it would be lost");
+    assert!(error.detail().contains("is its disk mounted"), "{error}");
+    let moved: Result<Vec<Moved>, _> = attache
+        .move_objects(MoveOptions::default())
+        .try_collect()
+        .await;
+    moved.expect_err("nor is anything moved there");
+}
+
+#[tokio::test]
 async fn a_move_without_an_old_store_says_which_key_names_it() {
     let world = World::new().await;
     let attache = world.open(Backend::Local, None).await;
@@ -350,6 +373,15 @@ fn the_old_store_is_a_section_of_the_same_form_in_the_file_and_in_the_environmen
     let config: Config = load::from_parts(None, environment).expect("valid");
     let from = config.storage.moving_from.as_ref().expect("set");
     assert_eq!(from.local.root, std::path::Path::new("/srv/older"));
+}
+
+#[test]
+fn a_delegation_to_one_cloud_is_refused_while_bytes_are_in_another() {
+    let file = "[storage]\nbackend = \"local\"\n[delivery]\nmode = \"delegate\"\n[storage.moving_from]\nbackend = \"azure\"\n\
+                azure = { account = \"a\", container = \"old\", account_key = \"a2V5\" }\n";
+    let config: attache::Result<Config> = load::from_parts(Some(file), []);
+    let error = config.expect_err("the web server would ask the wrong host");
+    assert!(error.to_string().contains("delivery.mode"), "{error}");
 }
 
 #[test]

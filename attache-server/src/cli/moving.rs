@@ -75,6 +75,8 @@ struct Tally {
     there: u64,
     deleted: u64,
     left: u64,
+    /// Of uploads that are in progress.
+    uploading_bytes: u64,
 }
 
 impl Move {
@@ -106,12 +108,15 @@ impl Move {
             }
         }
         spinner.finish_and_clear();
+        if self.finish {
+            tally.uploading_bytes = store.uploading_bytes().await?;
+        }
         if self.json {
             print_json(&tally)?;
         }
         note(self.summary(&tally));
-        Ok(match tally.left {
-            0 => Exit::Done,
+        Ok(match (tally.left, tally.uploading_bytes) {
+            (0, 0) => Exit::Done,
             _ => Exit::Failed,
         })
     }
@@ -134,6 +139,11 @@ impl Move {
     fn summary(&self, tally: &Tally) -> String {
         let so_far = tally.so_far();
         match (tally.left, self.finish) {
+            (0, true) if tally.uploading_bytes > 0 => format!(
+                "{so_far}: all are in the new store, but uploads are in progress ({}), and one that began before its server was reloaded \
+                 goes to the old one; look again when they have ended",
+                HumanBytes(tally.uploading_bytes)
+            ),
             (0, true) => format!(
                 "{so_far}: all are in the new store; take storage.moving_from out of the configuration and reload every server. \
                  The old store is not needed any more"

@@ -116,6 +116,12 @@ impl Configuration for Config {
                  reach the memory of this process",
             );
         }
+        if self.delivery.mode == Some(DeliveryMode::Delegate) && self.storage.moves_from_afar() {
+            faults.add(
+                "delivery.mode \"delegate\" cannot be used while storage.moving_from is a store in a cloud: the web server in front knows one \
+                 host; set \"redirect\" or \"relay\" until storage.moving_from is out",
+            );
+        }
         let least = self.storage.backend.least_memory();
         if self.memory.transfer_bytes < least {
             let backend = self.storage.backend;

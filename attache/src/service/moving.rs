@@ -23,10 +23,7 @@ use crate::transfer::budget::{Budget, RELAY_BYTES};
 /// Objects that are on their way at a time: of small ones most of the time is waiting.
 const AT_ONCE: usize = 4;
 
-/// What all of them may hold: a block that fills and one on its way, and what is read ahead. S3 takes no less.
-const MEMORY: u64 = 48 * 1024 * 1024;
-
-/// The size of a block.
+/// The size of a block, where the store does not need larger ones. An object holds one that fills and one on its way.
 const BLOCK: u64 = 4 * 1024 * 1024;
 
 /// Rows that are read at a time.
@@ -77,19 +74,31 @@ impl MoveOutcome {
 }
 
 impl Attache {
+    /// The bytes of uploads that are in progress, in this process or another one. One that began under an earlier configuration goes to the
+    /// store of that.
+    ///
+    /// # Errors
+    ///
+    /// Those of the catalog.
+    pub async fn uploading_bytes(&self) -> Result<u64> {
+        Ok(self.0.catalog.totals().await?.reserved_bytes)
+    }
+
     /// Brings the bytes of all attachments from `storage.moving_from` to `storage`: one item for each attachment, in no order. Each
     /// is read to its end and hashed on its way; what is not what was uploaded is not stored. Safe at any time and from several
-    /// processes; it holds 48 MiB at most. Dropping the stream ends it, and leaves every object where it was, or in both stores.
+    /// processes. It holds 40 MiB, more where a store takes no more than a number of blocks and the file has more than 40 GB, and never more
+    /// than `memory.transfer_bytes`. Dropping the stream ends it, and leaves every object where it was, or in both stores.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Misconfigured`] if nothing is moved; those of the catalog, and of a store that cannot be used, end the stream.
     /// What is wrong with one object is its outcome.
     pub fn move_objects(&self, options: MoveOptions) -> BoxStream<'static, Result<Moved>> {
+        let parts = self.parts();
         let mover = Mover {
-            parts: self.parts(),
+            parts: parts.clone(),
             catalog: self.0.catalog.clone(),
-            budget: Budget::new(MEMORY),
+            budget: Budget::new(parts.config.memory.transfer_bytes),
             rate: options.rate.map(Rate::new).map(Arc::new),
             only_look: options.only_look,
         };
@@ -101,8 +110,15 @@ impl Attache {
             return stream::once(std::future::ready(Err(error))).boxed();
         }
         let mover = Arc::new(mover);
-        rows(mover.clone())
-            .map_ok(move |row| mover.clone().one(row))
+        let this = self.clone();
+        let in_place = async move { this.in_place(&parts).await };
+        let rows = stream::once(in_place)
+            .map_ok({
+                let mover = mover.clone();
+                move |()| rows(mover.clone())
+            })
+            .try_flatten();
+        rows.map_ok(move |row| mover.clone().one(row))
             .try_buffer_unordered(AT_ONCE)
             .boxed()
     }
@@ -203,21 +219,19 @@ impl Mover {
                 },
             });
         }
-        let outcome = match self.bring(attachment).await {
-            Ok(outcome) => outcome,
-            Err(error) => self.goes_on_after(error, attachment).await?,
-        };
-        // A deletion takes away what it finds: what came behind it goes, too.
+        let brought = self.bring(attachment).await;
+        // A deletion takes away what it finds: what came behind it goes, too, however that ended.
         if !self.is_ready(attachment).await? {
-            if outcome == MoveOutcome::Moved {
-                self.stores().to().discard(key).await?;
-            }
+            self.stores().to().delete(key).await?;
             return Ok(MoveOutcome::Deleted);
         }
-        Ok(outcome)
+        match brought {
+            Ok(()) => Ok(MoveOutcome::Moved),
+            Err(error) => self.goes_on_after(error, attachment).await,
+        }
     }
 
-    async fn bring(&self, attachment: &Attachment) -> Result<MoveOutcome> {
+    async fn bring(&self, attachment: &Attachment) -> Result<()> {
         let _permit = self.budget.acquire(RELAY_BYTES).await?;
         let from = self.stores().from();
         let object = from.get(&attachment.key, None).await.map_err(of_the_old)?;
@@ -249,8 +263,7 @@ impl Mover {
         let to = self.stores().to();
         let stored = to.put(&attachment.key, &content, body).await?;
         let tag = stored.store_tag.as_deref();
-        self.catalog.note_store_tag(&attachment.id, tag).await?;
-        Ok(MoveOutcome::Moved)
+        self.catalog.note_store_tag(&attachment.id, tag).await
     }
 
     /// As it was stored with the bytes when they were uploaded.

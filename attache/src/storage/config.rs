@@ -205,12 +205,25 @@ impl StorageSections {
                 "{MOVING_FROM}: what is in the memory of a process cannot be moved"
             ));
         }
-        let one = |sections: &Self| sections.one(ClientConfig::default());
+        let one = |sections: &Self| {
+            let mut sections = sections.clone();
+            // However it is written.
+            if let Ok(root) = sections.local.root.canonicalize() {
+                sections.local.root = root;
+            }
+            sections.one(ClientConfig::default())
+        };
         if one(self).moved(&one(from)).is_none() {
             faults.add(format!(
                 "{MOVING_FROM} is the same place as storage; name the one where the bytes have been until now"
             ));
         }
+    }
+
+    /// Whether the store that is moved from is reached over a network.
+    pub(crate) fn moves_from_afar(&self) -> bool {
+        let from = self.moving_from.as_ref();
+        from.is_some_and(|from| from.backend.is_remote())
     }
 
     fn check_one(&self, section: &str, faults: &mut Faults) {

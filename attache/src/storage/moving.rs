@@ -58,7 +58,9 @@ impl Moving {
         if self.seen().get(key).is_some() {
             return Ok(true);
         }
-        let moved = self.to.head(key).await?.is_some();
+        // What is there for a moment, while an upload is taken back, is not what was moved.
+        let found = self.to.head(key).await?;
+        let moved = found.is_some_and(|object| object.facts_size == Some(object.size));
         if moved {
             self.seen().insert(key.clone(), ());
         }
@@ -181,10 +183,9 @@ impl Storage for Moving {
         Ok(probe)
     }
 
-    /// A new store is begun while the old one is there.
+    /// Both. The new one has to be begun first, which is done once: an empty folder of a disk that is not mounted must not be taken for it.
     async fn is_in_place(&self, begin: bool) -> Result<bool> {
-        let _ = begin;
-        Ok(self.from.is_in_place(false).await? && self.to.is_in_place(true).await?)
+        Ok(self.from.is_in_place(false).await? && self.to.is_in_place(begin).await?)
     }
 
     fn multipart(&self) -> Option<&dyn Multipart> {

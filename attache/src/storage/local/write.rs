@@ -125,7 +125,10 @@ pub(super) fn publish(
     }
     write_sidecar(temp, sidecar, facts_path)?;
     if let Err(error) = bytes.persist_noclobber(path) {
-        let _ = fs::remove_file(facts_path);
+        // Another process that moves was first: the facts are those of its bytes, too.
+        if error.error.kind() != io::ErrorKind::AlreadyExists {
+            let _ = fs::remove_file(facts_path);
+        }
         return Err(error.error);
     }
     if let Err(error) = sync_parent(path) {
@@ -138,7 +141,7 @@ pub(super) fn publish(
 }
 
 /// Keys that are being written by this process, so that two writers cannot mix bytes and facts. Ids are unique in the
-/// catalog, so other processes never write the same key.
+/// catalog, so other processes never write the same key, unless several move, which write the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims(Arc<Mutex<HashSet<ObjectKey>>>);
 
