@@ -1021,7 +1021,7 @@ async fn spans_of_a_request_and_of_what_it_asks_the_store_reach_a_collector() {
             holds(&trace_id) && holds(&[0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]),
             "below its caller"
         );
-        let blob = format!("/acme/files/user%2F{id}.txt");
+        let blob = format!("/acme/files/user/{id}.txt");
         for words in [
             "attache",
             "request",
