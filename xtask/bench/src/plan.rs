@@ -1,6 +1,7 @@
 //! What a run does: as it was asked for, or all of it.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::Outcome;
 use crate::cases::{Case, MIB};
@@ -59,6 +60,8 @@ pub struct Plan {
     parts: Vec<Part>,
     /// Another attache, measured beside this one: a change is judged in one run.
     pub before: Option<PathBuf>,
+    /// Whether that one has access keys, and so buckets.
+    before_has_keys: bool,
     /// As it was asked for, to be repeated.
     pub command: String,
 }
@@ -72,6 +75,7 @@ impl Plan {
             peers: Vec::new(),
             parts: Part::ALL.to_vec(),
             before: None,
+            before_has_keys: false,
             command: ["cargo xtask bench"]
                 .iter()
                 .chain(flags)
@@ -91,6 +95,8 @@ impl Plan {
             match *flag {
                 "--rounds" => plan.rounds = value.parse()?,
                 "--before" => {
+                    let help = Command::new(value).args(["key", "--help"]).output()?;
+                    plan.before_has_keys = help.status.success();
                     plan.before = Some(value.into());
                 }
                 "--peers" => plan.peers = value.split(',').map(str::to_owned).collect(),
@@ -151,6 +157,7 @@ impl Plan {
     pub fn takes_part(&self, peer: Peer) -> bool {
         match peer {
             Peer::Attache | Peer::AttacheLocal | Peer::AttacheS3 | Peer::AttacheS3Azure => true,
+            Peer::AttacheS3Before => self.before_has_keys,
             _ if peer.is_before() => self.before.is_some(),
             _ => {
                 self.peers.is_empty()
