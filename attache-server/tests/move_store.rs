@@ -68,7 +68,7 @@ fn mover(folder: &Path, variables: &[(String, String)], arguments: &[&str]) -> C
     command
 }
 
-/// Reads attachments one after another until it is told to stop, and uploads one now and then; how many reads there were.
+/// Reads attachments one after another until it is told to stop, and uploads some meanwhile, which it returns.
 fn load(server: &Server, kept: &[Kept], stop: &AtomicBool, reads: &AtomicU64) -> Vec<Kept> {
     let mut added = Vec::new();
     let mut at = 0_usize;
@@ -78,7 +78,7 @@ fn load(server: &Server, kept: &[Kept], stop: &AtomicBool, reads: &AtomicU64) ->
         let answer = server.get(&format!("/attachment/{}", one.id));
         assert_eq!(answer.status, 200, "{}: {}", one.id, answer.text());
         assert!(answer.body == one.bytes, "{} has other bytes", one.id);
-        if reads.fetch_add(1, Ordering::Relaxed) % 20 == 19 {
+        if reads.fetch_add(1, Ordering::Relaxed) % 20 == 19 && added.len() < 30 {
             added.push(stored(server, noise(3000 + at % 1000)));
         }
     }
