@@ -80,7 +80,7 @@ const ARROWS: &str = "
     service/moving -> attachment catalog error service storage storage/moving transfer/body transfer/budget
     service/verify -> attachment catalog error service/finding storage transfer/budget
     storage -> attachment attachment/filename attachment/media error transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart transfer/blocks transfer/body transfer/checksum transfer/digests
+    storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum
     storage/config -> config/key config/load config/value error http secret storage storage/azure storage/gcs storage/local storage/memory storage/s3
     storage/download -> attachment error http transfer/body
@@ -91,8 +91,8 @@ const ARROWS: &str = "
     storage/moving -> attachment bounded error storage transfer/body
     storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
-    storage/vitals -> lease observe/latency
-    storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/download storage/multipart transfer/blocks transfer/body transfer/budget transfer/digests
+    storage/vitals -> http lease observe/latency
+    storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/budget transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage

@@ -30,6 +30,7 @@ pub mod azure;
 pub mod bucket;
 pub mod config;
 mod download;
+mod facts;
 mod file;
 pub mod gcs;
 mod listed;
@@ -39,6 +40,7 @@ pub(crate) mod moving;
 pub mod multipart;
 mod offer;
 pub mod s3;
+mod served;
 mod vitals;
 
 /// A place that keeps objects: immutable sequences of bytes under an [`ObjectKey`].

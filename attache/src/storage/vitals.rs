@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::http::Counts;
 use crate::lease::Lease;
 use crate::observe::latency::LatencyCounts;
 
@@ -60,6 +61,36 @@ impl LeaseVitals {
             failed: count(&counts.failed),
             fetches_ok: count(&counts.fetches_ok),
             fetches_failed: count(&counts.fetches_failed),
+        }
+    }
+}
+
+/// Attempts of requests to a store that failed in a way that is tried again, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    pub(super) throttled: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) disconnected: AtomicU64,
+    pub(super) resumed: AtomicU64,
+}
+
+impl Vitals {
+    /// Of a store on a network.
+    pub(super) fn of(leases: Vec<LeaseVitals>, counts: &Counts, retries: &Retries) -> Self {
+        let open = counts.open.load(Ordering::Relaxed);
+        let busy = counts.in_flight.load(Ordering::Relaxed);
+        Self {
+            leases,
+            connections_open: open,
+            connections_idle: open.saturating_sub(busy),
+            retries: vec![
+                ("throttled", retries.throttled.load(Ordering::Relaxed)),
+                ("server_error", retries.failed.load(Ordering::Relaxed)),
+                ("disconnected", retries.disconnected.load(Ordering::Relaxed)),
+                ("resumed", retries.resumed.load(Ordering::Relaxed)),
+            ],
+            clock_skew_s: counts.skew().map(|skew| skew.as_seconds_f64()),
+            first_byte: Some(counts.first_byte.counts()),
         }
     }
 }

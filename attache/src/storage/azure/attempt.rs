@@ -1,7 +1,7 @@
 //! Every attempt at every request: whom it is for, how it went, and whether it is tried again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span};
 use super::refusal::{asked_patience, is_transient, patience};
 use crate::http::retry::Backoff;
 use crate::observe::trace;
+use crate::storage::vitals::Retries;
 
 /// When a request is tried again.
 const BACKOFF: Backoff = Backoff {
@@ -44,15 +45,6 @@ pub(super) fn wait_before_retry(
         true => BACKOFF.wait(retries, elapsed, patience(error).unwrap_or_default()),
         false => None,
     }
-}
-
-/// Attempts that failed in a way that is tried again, by reason.
-#[derive(Debug, Default)]
-pub(super) struct Retries {
-    pub(super) throttled: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) disconnected: AtomicU64,
-    pub(super) resumed: AtomicU64,
 }
 
 impl Retries {

@@ -25,7 +25,7 @@ impl Version for Blob {
         let (inner, name, version) = (self.inner.clone(), self.name.clone(), self.version.clone());
         let opened = async move {
             match inner.open(&name, Some(rest), version.as_ref()).await {
-                Ok(opened) if opened.range() == Some(rest) => Ok(opened.body),
+                Ok(opened) if opened.served().range() == Some(rest) => Ok(opened.body),
                 Ok(_) => Err(Error::internal(
                     "azure: the resumed response has another range",
                 )),

@@ -7,8 +7,8 @@ use super::inner::{Inner, bare};
 use super::metadata::object_info;
 use super::open::Opened;
 use crate::attachment::{ByteRange, ObjectKey};
-use crate::error::{Error, Result};
-use crate::storage::{Object, ObjectInfo, download, resolve_range};
+use crate::error::Result;
+use crate::storage::{Object, ObjectInfo, download};
 use crate::transfer::body::Body;
 
 pub(super) async fn get(
@@ -57,18 +57,11 @@ async fn ask(inner: &Arc<Inner>, key: &ObjectKey, range: Option<ByteRange>) -> R
         .open(key.as_str(), range, None)
         .await
         .map_err(|error| inner.fail(error, "get", key.as_str()))?;
-    let size = opened
-        .size()
-        .ok_or_else(|| Error::internal("azure: the response has no length"))?;
-    // Azurite serves nothing, as if it had been asked for, where a part begins at the end ("bytes 0--1/0").
-    let wanted = resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
-    if opened.range() != Some(wanted) {
-        return Err(Error::internal("azure: the response has another range"));
-    }
+    let (size, range) = opened.served().of(range, "azure", key.as_str())?;
     Ok(Asked {
         opened,
         size,
-        range: wanted,
+        range,
     })
 }
 

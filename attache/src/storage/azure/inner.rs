@@ -8,7 +8,6 @@ use azure_storage_blob::models::{BlobClientDeleteOptions, DeleteSnapshotsOptionT
 use azure_storage_blob::{BlobClient, BlobServiceClient};
 use http::HeaderValue;
 
-use super::attempt::Retries;
 use super::authority::Authority;
 use super::config::Target;
 use super::error::service_error;
@@ -17,6 +16,7 @@ use super::retention::Retention;
 use super::sign::Signer;
 use super::transport::Transport;
 use crate::error::Error;
+use crate::storage::vitals::Retries;
 
 /// One credential, one connection pool, one token and one signing key, for all containers of the account that are used.
 pub(super) struct Shared {

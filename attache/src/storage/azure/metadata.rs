@@ -4,15 +4,14 @@ use std::collections::HashMap;
 
 use azure_core::http::headers::HeaderName;
 use azure_storage_blob::models::BlobClientSetPropertiesOptions;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use time::OffsetDateTime;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use time::format_description::well_known::Rfc3339;
 
 use super::inner::{ETAG, Inner, bare};
 use super::refusal::is_absent;
 use crate::attachment::{Hex, ObjectKey};
 use crate::error::{Error, Result};
-use crate::storage::{Content, Facts, ObjectInfo, Stored};
+use crate::storage::{Content, Facts, ObjectInfo, Stored, facts};
 
 /// What names of metadata begin with on the wire.
 pub(super) const METADATA: &str = "x-ms-meta-";
@@ -65,7 +64,7 @@ pub(super) async fn write_facts(
 /// Metadata names are C identifiers, values are ASCII
 /// (<https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources>).
 pub(super) fn to_metadata(facts: &Facts, stored: &Stored) -> HashMap<String, String> {
-    let encode = |text: &str| utf8_percent_encode(text, METADATA_VALUE).to_string();
+    let encode = |text: &str| utf8_percent_encode(text, facts::VALUE).to_string();
     let created_at = facts.created_at.format(&Rfc3339).unwrap_or_default();
     let fields = [
         ("id", Some(facts.id.to_string())),
@@ -98,14 +97,6 @@ pub(super) fn md5_of(text: &str) -> Option<Hex<16>> {
     Some(Hex(crate::base64::decode(text)?.try_into().ok()?))
 }
 
-/// What may stand in a header value as it is; `%` and space are encoded.
-const METADATA_VALUE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b':')
-    .remove(b'/');
-
 pub(super) fn object_info<'a>(
     key: ObjectKey,
     size: u64,
@@ -118,25 +109,13 @@ pub(super) fn object_info<'a>(
             .ok()
             .map(String::from)
     };
-    let facts = || {
-        Some(Facts {
-            id: text("id")?.parse().ok()?,
-            owner: text("owner").and_then(|owner| owner.parse().ok()),
-            filename: text("filename")?.into(),
-            content_type: text("content_type")?,
-            created_at: OffsetDateTime::parse(&text("created_at")?, &Rfc3339).ok()?,
-            created_by: text("created_by").and_then(|by| by.parse().ok()),
-        })
-    };
     ObjectInfo {
-        facts: facts(),
+        facts: Facts::read(text),
         key,
         size,
         sha256: text("sha256").and_then(|hex| hex.parse().ok()),
         md5,
-        crc64: text("crc64")
-            .and_then(|hex| hex.parse::<Hex<8>>().ok())
-            .map(|hex| u64::from_be_bytes(hex.0)),
+        crc64: text("crc64").and_then(|hex| facts::crc64(&hex)),
         facts_size: text("size").and_then(|size| size.parse().ok()),
         store_tag: None,
         archived: false,

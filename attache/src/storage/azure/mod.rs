@@ -29,6 +29,7 @@ use crate::http::ClientConfig;
 use crate::http::Counts;
 use crate::lease::Lease;
 use crate::secret::Secret;
+use crate::storage::vitals::Retries;
 use crate::transfer::body::Body;
 
 mod account;
@@ -63,7 +64,7 @@ mod transport;
 mod vitals;
 mod whole;
 
-use attempt::{Impatience, Retries, Watch};
+use attempt::{Impatience, Watch};
 use authority::Authority;
 use bucket::AzureBucket;
 use config::Target;

@@ -5,8 +5,7 @@
 //! does, to be refused and ask once more. Retries, the token and errors are those of every other request.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue};
-use http::header::{IF_MATCH, RANGE};
+use http::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, RANGE};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 
@@ -15,6 +14,7 @@ use super::inner::Inner;
 use super::metadata::{METADATA, md5_of};
 use crate::attachment::{ByteRange, Hex};
 use crate::http::Answer;
+use crate::storage::served::Served;
 
 /// An answer whose body is to be read.
 pub(super) struct Opened {
@@ -66,27 +66,12 @@ impl Inner {
 }
 
 impl Opened {
-    /// The length of the whole blob: what follows the slash in `Content-Range: bytes 0-9/100`, or all that comes.
-    pub(super) fn size(&self) -> Option<u64> {
-        let text = match self.partial {
-            true => self.text(CONTENT_RANGE)?.split_once('/')?.1,
-            false => self.text(CONTENT_LENGTH)?,
-        };
-        text.parse().ok()
-    }
-
-    /// Which part of the blob this is.
-    pub(super) fn range(&self) -> Option<ByteRange> {
-        if !self.partial {
-            let end = self.size()?;
-            return Some(ByteRange { start: 0, end });
+    /// What it brings.
+    pub(super) fn served(&self) -> Served<'_> {
+        Served {
+            headers: &self.headers,
+            partial: self.partial,
         }
-        let (range, _) = self.text(CONTENT_RANGE)?.split_once('/')?;
-        let (first, last) = range.strip_prefix("bytes ")?.split_once('-')?;
-        Some(ByteRange {
-            start: first.parse().ok()?,
-            end: last.parse::<u64>().ok()?.checked_add(1)?,
-        })
     }
 
     /// The entity tag: what another request for the same version asks for. A copy, since a clone would keep the whole buffer
@@ -111,9 +96,5 @@ impl Opened {
         let own = self.headers.get("content-md5");
         let text = whole.or(own.filter(|_| !self.partial))?;
         md5_of(text.to_str().ok()?)
-    }
-
-    fn text(&self, name: HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
     }
 }

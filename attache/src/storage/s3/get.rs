@@ -13,8 +13,8 @@ use super::refusal::Fault;
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Answer;
+use crate::storage::Object;
 use crate::storage::download::{self, Interrupted};
-use crate::storage::{Object, resolve_range};
 use crate::transfer::body::Body;
 
 pub(super) async fn get(
@@ -56,16 +56,13 @@ async fn ask(inner: &Arc<Inner>, key: &ObjectKey, range: Option<ByteRange>) -> R
         .open(key.as_str(), range, None)
         .await
         .map_err(|fault| inner.fail(fault, "get", key.as_str()))?;
-    let size = opened.size().ok_or_else(|| other(inner, "no length"))?;
-    // Some stores serve nothing, as if it had been asked for, where a part begins at the end.
-    let wanted = resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
-    if opened.range() != Some(wanted) {
-        return Err(other(inner, "another range"));
-    }
+    let (size, range) = opened
+        .served()
+        .of(range, inner.place.dialect.name(), key.as_str())?;
     Ok(Asked {
         opened,
         size,
-        range: wanted,
+        range,
     })
 }
 
@@ -98,7 +95,7 @@ impl download::Version for OfVersion {
         let (inner, key, version) = (self.inner.clone(), self.key.clone(), self.version.clone());
         let opened = async move {
             match inner.open(&key, Some(rest), version.as_ref()).await {
-                Ok(opened) if opened.range() == Some(rest) => Ok(opened.body),
+                Ok(opened) if opened.served().range() == Some(rest) => Ok(opened.body),
                 Ok(_) => Err(other(&inner, "another range")),
                 Err(fault) => Err(inner.fail(fault, "get", &key)),
             }

@@ -2,7 +2,6 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use http::{HeaderMap, Method};
 
@@ -15,6 +14,7 @@ use super::signer::Signer;
 use super::versioning::Versioning;
 use crate::error::{Error, Result};
 use crate::http::Client;
+use crate::storage::vitals::Retries;
 
 /// One credential and one connection pool, for all buckets that are used.
 pub(super) struct Shared {
@@ -22,15 +22,6 @@ pub(super) struct Shared {
     pub(super) authority: Authority,
     pub(super) signer: Signer,
     pub(super) retries: Retries,
-}
-
-/// Attempts that failed in a way that is tried again, by reason.
-#[derive(Debug, Default)]
-pub(super) struct Retries {
-    pub(super) throttled: AtomicU64,
-    pub(super) failed: AtomicU64,
-    pub(super) disconnected: AtomicU64,
-    pub(super) resumed: AtomicU64,
 }
 
 /// A bucket, and the way to it.

@@ -5,15 +5,14 @@
 //! which proxies drop headers for.
 
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use time::OffsetDateTime;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use time::format_description::well_known::Rfc3339;
 
 use super::ask::header;
 use super::dialect::Dialect;
 use crate::attachment::{Hex, ObjectKey};
 use crate::error::{Error, Result};
-use crate::storage::{Content, Facts, ObjectInfo, Stored};
+use crate::storage::{Content, Facts, ObjectInfo, Stored, facts};
 
 /// The headers that an object gets. `content` is settled; `attempt` tells our own work from somebody else's.
 pub(super) fn to_headers(
@@ -87,21 +86,13 @@ const BASE64: &str = "-base64";
 
 /// The shorter form of a text, and the name that says which.
 fn encoded(name: &str, text: &str) -> (String, String) {
-    let percent = utf8_percent_encode(text, METADATA_VALUE).to_string();
+    let percent = utf8_percent_encode(text, facts::VALUE).to_string();
     let base64 = crate::base64::encode_url(text);
     match percent.len() <= base64.len() + BASE64.len() {
         true => (name.to_owned(), percent),
         false => (format!("{name}{BASE64}"), base64),
     }
 }
-
-/// What may stand in a header value as it is; `%` and space are encoded.
-const METADATA_VALUE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b':')
-    .remove(b'/');
 
 /// What the headers of an object say of it. `size` is that of the whole.
 pub(super) fn object_info(
@@ -122,25 +113,13 @@ pub(super) fn object_info(
             String::from_utf8(crate::base64::decode_url(base64)?).ok()
         }
     };
-    let facts = || {
-        Some(Facts {
-            id: text("id")?.parse().ok()?,
-            owner: text("owner").and_then(|owner| owner.parse().ok()),
-            filename: text("filename")?.into(),
-            content_type: text("content-type")?,
-            created_at: OffsetDateTime::parse(&text("created-at")?, &Rfc3339).ok()?,
-            created_by: text("created-by").and_then(|by| by.parse().ok()),
-        })
-    };
     ObjectInfo {
-        facts: facts(),
+        facts: Facts::read(|name| text(&name.replace('_', "-"))),
         key: key.clone(),
         size,
         sha256: plain("sha256").and_then(|hex| hex.parse().ok()),
         md5: plain("md5").and_then(|hex| hex.parse().ok()),
-        crc64: plain("crc64")
-            .and_then(|hex| hex.parse::<Hex<8>>().ok())
-            .map(|hex| u64::from_be_bytes(hex.0)),
+        crc64: plain("crc64").and_then(facts::crc64),
         facts_size: plain("size").and_then(|size| size.parse().ok()),
         store_tag: dialect.version(headers).map(|version| version.tag),
         archived: is_archived(dialect, headers),
@@ -184,6 +163,8 @@ fn is_archived(dialect: Dialect, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+
+    use time::OffsetDateTime;
 
     use super::*;
 

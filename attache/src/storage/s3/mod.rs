@@ -23,6 +23,7 @@ use super::{
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::Result;
 use crate::http::{Client, ClientConfig, Trust};
+use crate::storage::vitals::Retries;
 use crate::transfer::body::Body;
 
 mod account;
@@ -61,7 +62,7 @@ mod xml;
 
 use authority::{AccessKey, Authority};
 pub use config::{S3CredentialKind, S3StoreConfig};
-use inner::{Inner, Retries, Shared};
+use inner::{Inner, Shared};
 use multipart::Uploads;
 use place::Place;
 pub(super) use signed_url::open_signed_url;

@@ -1,15 +1,15 @@
 //! GetObject (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>), the one request that every relay makes.
 
 use http::Method;
-use http::header::{CONTENT_RANGE, HeaderMap, RANGE};
+use http::header::{HeaderMap, RANGE};
 
 use super::ask::{Ask, header};
 use super::dialect::Version;
 use super::inner::Inner;
-use super::metadata::length;
 use super::refusal::Fault;
 use crate::attachment::ByteRange;
 use crate::http::Answer;
+use crate::storage::served::Served;
 
 /// An answer whose body is to be read.
 pub(super) struct Opened {
@@ -49,29 +49,11 @@ impl Inner {
 }
 
 impl Opened {
-    /// The length of the whole object: what follows the slash in `Content-Range: bytes 0-9/100`, or all that comes.
-    pub(super) fn size(&self) -> Option<u64> {
-        match self.partial {
-            true => self.content_range()?.split_once('/')?.1.parse().ok(),
-            false => length(&self.headers),
+    /// What it brings.
+    pub(super) fn served(&self) -> Served<'_> {
+        Served {
+            headers: &self.headers,
+            partial: self.partial,
         }
-    }
-
-    /// Which part of the object this is.
-    pub(super) fn range(&self) -> Option<ByteRange> {
-        if !self.partial {
-            let end = self.size()?;
-            return Some(ByteRange { start: 0, end });
-        }
-        let (range, _) = self.content_range()?.split_once('/')?;
-        let (first, last) = range.strip_prefix("bytes ")?.split_once('-')?;
-        Some(ByteRange {
-            start: first.parse().ok()?,
-            end: last.parse::<u64>().ok()?.checked_add(1)?,
-        })
-    }
-
-    fn content_range(&self) -> Option<&str> {
-        self.headers.get(CONTENT_RANGE)?.to_str().ok()
     }
 }

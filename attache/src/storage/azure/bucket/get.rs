@@ -15,7 +15,7 @@ use super::put::quoted;
 use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::bucket::{Entry, Key, Opened, Properties, Version, absent, unfulfilled};
-use crate::storage::{download, resolve_range};
+use crate::storage::download;
 
 pub(super) async fn get(
     inner: &Arc<Inner>,
@@ -39,14 +39,7 @@ pub(super) async fn get(
         }
         Err(error) => return Err(inner.fail(error, "get", key.as_str())),
     };
-    let size = opened
-        .size()
-        .ok_or_else(|| Error::internal("azure: the response has no length"))?;
-    // Azurite serves nothing, as if it had been asked for, where a part begins at the end ("bytes 0--1/0").
-    let wanted = resolve_range(range, size).map_err(|error| error.during("get", key.as_str()))?;
-    if opened.range() != Some(wanted) {
-        return Err(Error::internal("azure: the response has another range"));
-    }
+    let (size, wanted) = opened.served().of(range, "azure", key.as_str())?;
     let mut seen = Seen::of_answer(opened.headers(), size, opened.md5());
     if seen.is_in_doubt()
         && let Some(looked) = look(inner, key, "get").await?
