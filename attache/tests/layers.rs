@@ -77,8 +77,9 @@ const ARROWS: &str = "
     service -> *
     service/holds -> attachment
     service/finding -> attachment
-    service/moving -> attachment catalog error service storage storage/moving transfer/body transfer/budget
-    service/verify -> attachment catalog error service/finding storage transfer/budget
+    service/moving -> attachment catalog error service service/walk storage storage/moving transfer/body transfer/budget
+    service/verify -> attachment catalog error service/finding service/walk storage transfer/budget
+    service/walk -> attachment catalog error
     storage -> attachment attachment/filename attachment/media error transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/checksum transfer/digests
     storage/bucket -> attachment error storage transfer/body transfer/checksum

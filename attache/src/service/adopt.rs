@@ -9,11 +9,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use futures::SinkExt as _;
+use futures::channel::mpsc;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::beginning::{Beginning, beginning};
+use super::walk::walked;
 use crate::attachment::filename::Filename;
 use crate::attachment::{Attachment, AttachmentId, Author, ObjectKey, Owner, disposition, media};
 use crate::catalog::Catalog;
@@ -139,7 +142,7 @@ pub enum Refusal {
     Lost,
     /// The owner asks for a folder that it does not lie in.
     NoFolder(usize),
-    /// It makes this of its folders, which is no owner.
+    /// What the owner makes of its folders, which is not a valid owner.
     Owner(String),
     /// Its ids are taken by other attachments.
     Taken,
@@ -215,11 +218,8 @@ pub(super) fn run(
         budget,
         options,
     });
-    // The listing borrows the store, which the stream owns: it comes through a queue of one.
-    let (found, listed) = futures::channel::mpsc::channel(0);
-    let listing = Arc::clone(&adopter).list(found);
-    let end = futures::FutureExt::into_stream(listing).filter_map(async |outcome| outcome.err());
-    let objects = stream::select(listed.map(Ok), end.map(Err));
+    let lister = Arc::clone(&adopter);
+    let objects = walked(|found| lister.list(found));
     let reader = Arc::clone(&adopter);
     objects
         .map(move |object| {
@@ -256,10 +256,7 @@ enum Verdict {
 }
 
 impl Adopter {
-    async fn list(
-        self: Arc<Self>,
-        mut found: futures::channel::mpsc::Sender<ListedObject>,
-    ) -> Result<()> {
+    async fn list(self: Arc<Self>, mut found: mpsc::Sender<ListedObject>) -> Result<()> {
         let listing = self.storage.list_all(&self.options.prefix).ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
@@ -268,8 +265,7 @@ impl Adopter {
         })?;
         let mut listing = std::pin::pin!(listing);
         while let Some(object) = listing.next().await {
-            // Whoever listens no more has dropped this future, too.
-            if futures::SinkExt::send(&mut found, object?).await.is_err() {
+            if found.send(object?).await.is_err() {
                 break;
             }
         }

@@ -28,6 +28,7 @@ mod sweep;
 mod unsettled;
 mod upload;
 pub mod verify;
+mod walk;
 
 pub use bucket::{
     BucketHandle, BucketUpload, CompleteUpload, ObjectBody, ObjectDigests, PutObject, RunningUpload,

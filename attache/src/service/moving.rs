@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::SinkExt as _;
 use futures::stream::{self, BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
+use super::walk::{ready_rows, walked};
 use super::{Attache, Parts};
 use crate::attachment::Attachment;
 use crate::catalog::Catalog;
@@ -25,9 +27,6 @@ const AT_ONCE: usize = 4;
 
 /// The size of a block, where the store does not need larger ones. An object holds one that fills and one on its way.
 const BLOCK: u64 = 4 * 1024 * 1024;
-
-/// Rows that are read at a time.
-const PAGE: u32 = 1000;
 
 /// How a move goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,21 +94,20 @@ impl Attache {
     /// What is wrong with one object is its outcome.
     pub fn move_objects(&self, options: MoveOptions) -> BoxStream<'static, Result<Moved>> {
         let parts = self.parts();
-        let mover = Mover {
-            parts: parts.clone(),
-            catalog: self.0.catalog.clone(),
-            budget: Budget::new(parts.config.memory.transfer_bytes),
-            rate: options.rate.map(Rate::new).map(Arc::new),
-            only_look: options.only_look,
-        };
-        if mover.parts.storage.moving().is_none() {
+        if parts.storage.moving().is_none() {
             let error = Error::new(
                 ErrorKind::Misconfigured,
                 "nothing is to be moved: storage.moving_from is not set; it names the store where the bytes have been until now",
             );
             return stream::once(std::future::ready(Err(error))).boxed();
         }
-        let mover = Arc::new(mover);
+        let mover = Arc::new(Mover {
+            parts: parts.clone(),
+            catalog: self.0.catalog.clone(),
+            budget: Budget::new(parts.config.memory.transfer_bytes),
+            rate: options.rate.map(Rate::new).map(Arc::new),
+            only_look: options.only_look,
+        });
         let this = self.clone();
         let in_place = async move { this.in_place(&parts).await };
         let rows = stream::once(in_place)
@@ -140,32 +138,20 @@ struct Row {
 
 /// All ready rows in ascending order of their keys, each beside what the new store has under its key.
 fn rows(mover: Arc<Mover>) -> BoxStream<'static, Result<Row>> {
-    // The listing borrows the store, so both live in one task of the stream: what it finds comes through a queue of one.
-    let (mut found, queue) = futures::channel::mpsc::channel(0);
-    let walk = async move {
-        use futures::SinkExt as _;
+    walked(|mut found| async move {
         let mut objects = std::pin::pin!(mover.stores().to().list(None).peekable());
-        let mut after = None;
-        loop {
-            let page = mover.catalog.list_by_key(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.key.clone());
-            for attachment in page {
-                let listed = listed(objects.as_mut(), &attachment).await?;
-                // Whoever listens no more has dropped this future, too.
-                if found.send(Row { attachment, listed }).await.is_err() {
-                    return Ok(());
-                }
+        let mut rows = std::pin::pin!(ready_rows(&*mover.catalog));
+        while let Some(attachment) = rows.try_next().await? {
+            let listed = listed(objects.as_mut(), &attachment).await?;
+            if found.send(Row { attachment, listed }).await.is_err() {
+                break;
             }
         }
-    };
-    let end = stream::once(walk).filter_map(async |outcome: Result<()>| outcome.err());
-    stream::select(queue.map(Ok), end.map(Err)).boxed()
+        Ok(())
+    })
 }
 
-/// What a listing has under the key of a row; what comes before it is no attachment.
+/// What a listing has under the key of a row. Objects before it are of no ready row.
 async fn listed<S: futures::Stream<Item = Result<ObjectInfo>>>(
     mut objects: std::pin::Pin<&mut Peekable<S>>,
     attachment: &Attachment,
@@ -226,7 +212,10 @@ impl Mover {
             return Ok(MoveOutcome::Deleted);
         }
         match brought {
-            Ok(()) => Ok(MoveOutcome::Moved),
+            Ok(()) => {
+                tracing::debug!(%key, "moved");
+                Ok(MoveOutcome::Moved)
+            }
             Err(error) => self.goes_on_after(error, attachment).await,
         }
     }

@@ -5,22 +5,19 @@
 //! nothing that merely appeared or disappeared on the way can be taken for a fault.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::finding::wrong_digest;
 pub use super::finding::{Finding, Verified, VerifyOptions};
+use super::walk::{ready_rows, walked};
 use crate::attachment::{Attachment, AttachmentId, Author, Hex, ObjectKey};
 use crate::catalog::Catalog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Blocks, Content, Facts, ObjectInfo, Storage, Stored};
 use crate::transfer::budget::{Budget, RELAY_BYTES};
+use futures::SinkExt;
 use futures::channel::mpsc;
-use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
-use futures::{FutureExt, SinkExt};
-
-/// Rows that are read at a time.
-const PAGE: u32 = 1000;
+use futures::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 
 /// Unfinished rows that are read at a time, for one object.
 const UNFINISHED_PAGE: u32 = 64;
@@ -33,9 +30,7 @@ pub(crate) fn run(
     inline_types: Vec<String>,
     options: VerifyOptions,
 ) -> BoxStream<'static, Result<Verified>> {
-    // The walk borrows the store that it owns, so it is one future; what it finds comes through a queue of one.
-    let (found, findings) = mpsc::channel(0);
-    let walk = async move {
+    walked(|found| async move {
         let walk = Walk {
             catalog: &*catalog,
             storage: &*storage,
@@ -44,9 +39,7 @@ pub(crate) fn run(
             options,
         };
         walk.run(found).await
-    };
-    let end = walk.into_stream().filter_map(async |outcome| outcome.err());
-    stream::select(findings.map(Ok), end.map(Err)).boxed()
+    })
 }
 
 struct Walk<'a> {
@@ -61,7 +54,7 @@ impl Walk<'_> {
     async fn run(&self, mut found: mpsc::Sender<Verified>) -> Result<()> {
         // A damaged index would show rows to be missing that are there.
         self.catalog.check().await?;
-        let mut rows = std::pin::pin!(self.rows().peekable());
+        let mut rows = std::pin::pin!(ready_rows(self.catalog).peekable());
         let mut objects = std::pin::pin!(self.objects().peekable());
         loop {
             let row = rows.as_mut().peek().await;
@@ -94,21 +87,6 @@ impl Walk<'_> {
                 return Ok(());
             }
         }
-    }
-
-    fn rows(&self) -> impl Stream<Item = Result<Attachment>> + '_ {
-        let start = (VecDeque::new(), None, false);
-        stream::try_unfold(start, async |(mut page, mut after, mut last)| {
-            if page.is_empty() && !last {
-                page = self.catalog.list_by_key(after.as_ref(), PAGE).await?.into();
-                last = page.len() < PAGE as usize;
-            }
-            let Some(row): Option<Attachment> = page.pop_front() else {
-                return Ok(None);
-            };
-            after = Some(row.key.clone());
-            Ok(Some((row, (page, after, last))))
-        })
     }
 
     fn objects(&self) -> impl Stream<Item = Result<ObjectInfo>> + '_ {
