@@ -296,25 +296,32 @@ async fn an_old_store_that_is_down_is_named_and_what_has_moved_is_read_without_i
 
 #[tokio::test]
 async fn a_new_store_whose_disk_is_gone_is_not_begun_again() {
-    let world = World::new().await;
-    let first = world.open(Backend::Azure, None).await;
-    upload(&first, pattern(100, 1)).await;
-    first.close(Duration::ZERO).await;
-    let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
-    upload(&attache, pattern(100, 2)).await;
-    attache.close(Duration::ZERO).await;
-    // As the mount point of a disk that is not mounted.
-    std::fs::remove_dir_all(world.folder.path().join("objects")).expect("gone");
-    let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
-    let body = futures::stream::iter([Ok(pattern(10, 3))]);
-    let refused = attache.upload(NewAttachment::default(), body).await;
-    let error = refused.expect_err("it would be lost");
-    assert!(error.detail().contains("is its disk mounted"), "{error}");
-    let moved: Result<Vec<Moved>, _> = attache
-        .move_objects(MoveOptions::default())
-        .try_collect()
-        .await;
-    moved.expect_err("nor is anything moved there");
+    // Also one that attachments were stored in before.
+    for used in [false, true] {
+        let world = World::new().await;
+        let first = world.open(Backend::Azure, None).await;
+        upload(&first, pattern(100, 1)).await;
+        first.close(Duration::ZERO).await;
+        let root = world.folder.path().join("objects");
+        if used {
+            std::fs::create_dir_all(root.join(".attache")).expect("a store");
+        }
+        let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
+        upload(&attache, pattern(100, 2)).await;
+        attache.close(Duration::ZERO).await;
+        // As the mount point of a disk that is not mounted.
+        std::fs::remove_dir_all(&root).expect("gone");
+        let attache = world.open(Backend::Local, Some(Backend::Azure)).await;
+        let body = futures::stream::iter([Ok(pattern(10, 3))]);
+        let refused = attache.upload(NewAttachment::default(), body).await;
+        let error = refused.expect_err("it would be lost");
+        assert!(error.detail().contains("is its disk mounted"), "{error}");
+        let moved: Result<Vec<Moved>, _> = attache
+            .move_objects(MoveOptions::default())
+            .try_collect()
+            .await;
+        moved.expect_err("nor is anything moved there");
+    }
 }
 
 #[tokio::test]

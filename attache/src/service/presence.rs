@@ -2,7 +2,8 @@
 
 use super::{Attache, Parts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Moving, Probe};
+use crate::storage::config::Backend;
+use crate::storage::{Probe, Storage};
 
 impl Attache {
     /// Whether storage and catalog can be used now.
@@ -24,48 +25,53 @@ impl Attache {
     ///
     /// [`ErrorKind::UpstreamUnavailable`].
     pub(super) async fn in_place(&self, parts: &Parts) -> Result<()> {
-        if parts.storage.is_in_place(false).await? {
+        match parts.storage.moving() {
+            Some(moving) => {
+                let old = self.one_in_place(&**moving.from()).await;
+                old.map_err(|error| error.about("storage.moving_from"))?;
+                self.new_in_place(parts, &**moving.to()).await
+            }
+            None => self.one_in_place(&*parts.storage).await,
+        }
+    }
+
+    async fn one_in_place(&self, storage: &dyn Storage) -> Result<()> {
+        if storage.is_in_place(false).await? {
             return Ok(());
         }
-        if let Some(moving) = parts.storage.moving() {
-            return self.begin_moving(parts, moving).await;
-        }
         let totals = self.0.catalog.totals().await?;
-        match parts.storage.is_in_place(totals.attachments == 0).await? {
+        match storage.is_in_place(totals.attachments == 0).await? {
             true => Ok(()),
             false => Err(missing_disk(totals.attachments)),
         }
     }
-}
 
-impl Attache {
-    /// Begins the new store of a move, once: the folder of the catalog remembers it. A new store that was begun and is empty again
-    /// is a disk that is not mounted.
-    async fn begin_moving(&self, parts: &Parts, moving: &Moving) -> Result<()> {
-        let totals = self.0.catalog.totals().await?;
-        if !moving.from().is_in_place(totals.attachments == 0).await? {
-            return Err(missing_disk(totals.attachments).about("storage.moving_from"));
+    /// The new store of a move, which is begun once: a note in the folder of the catalog remembers that. One that was begun and is empty
+    /// again is a disk that is not mounted.
+    async fn new_in_place(&self, parts: &Parts, to: &dyn Storage) -> Result<()> {
+        let config = &parts.config;
+        if config.storage.backend != Backend::Local {
+            return self.one_in_place(to).await;
         }
-        let note = parts.config.data_folder().join("moving-to");
-        let place = parts.config.storage.local.root.display().to_string();
+        let note = config.data_folder().join("moving-to");
+        let place = config.storage.local.root.display().to_string();
         let begun = tokio::fs::read_to_string(&note).await;
-        if begun.is_ok_and(|begun| begun == place) {
+        let begun = begun.is_ok_and(|begun| begun == place);
+        if !to.is_in_place(!begun).await? {
+            let totals = self.0.catalog.totals().await?;
             return Err(missing_disk(totals.attachments));
         }
-        let cannot = |error: std::io::Error| {
-            Error::new(
-                ErrorKind::UpstreamUnavailable,
-                format!("cannot write {}: {error}", note.display()),
-            )
-            .for_operator()
+        if begun {
+            return Ok(());
+        }
+        let noted = async {
+            tokio::fs::create_dir_all(config.data_folder()).await?;
+            tokio::fs::write(&note, place).await
         };
-        if let Some(folder) = note.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(cannot)?;
-        }
-        match moving.to().is_in_place(true).await? {
-            true => tokio::fs::write(&note, place).await.map_err(cannot),
-            false => Err(missing_disk(totals.attachments)),
-        }
+        noted.await.map_err(|error| {
+            let what = format!("cannot write {}: {error}", note.display());
+            Error::new(ErrorKind::UpstreamUnavailable, what).for_operator()
+        })
     }
 }
 
