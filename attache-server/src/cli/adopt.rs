@@ -1,7 +1,5 @@
 //! `attache adopt`: attachments of what other programs put into the store.
 
-use std::time::Duration;
-
 use attache::Attache;
 use attache::attachment::filename::Filename;
 use attache::attachment::{AttachmentId, Owner};
@@ -92,11 +90,7 @@ struct Tally {
 
 impl Adopt {
     pub(super) async fn run(self, store: &Attache) -> Outcome {
-        let mut stop = Stop::listen()?;
-        tokio::select! {
-            outcome = self.walk(store) => outcome,
-            signal = stop.signal() => Err(CommandError::Signalled(signal)),
-        }
+        Stop::listen()?.or(self.walk(store)).await
     }
 
     async fn walk(&self, store: &Attache) -> Outcome {
@@ -107,18 +101,14 @@ impl Adopt {
                 dry_run: self.dry_run,
             })
             .await?;
-        let spinner = progress::spinner("adopting");
-        let mut shown = tokio::time::Instant::now();
+        let mut spinner = progress::counting("adopting");
         let mut tally = Tally::default();
         while let Some(adopted) = walk.try_next().await? {
             tally.add(&adopted);
-            spinner.suspend(|| self.show(&adopted))?;
-            if shown.elapsed() >= SHOW_EVERY {
-                shown = tokio::time::Instant::now();
-                spinner.set_message(format!("adopting: {}", tally.summary(self.dry_run)));
-            }
+            spinner.bar.suspend(|| self.show(&adopted))?;
+            spinner.tell(|| tally.summary(self.dry_run));
         }
-        spinner.finish_and_clear();
+        spinner.bar.finish_and_clear();
         note(tally.summary(self.dry_run));
         Ok(match tally.refused {
             0 => Exit::Done,
@@ -157,9 +147,6 @@ impl Adopt {
         }
     }
 }
-
-/// How often the numbers of the spinner change.
-const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 fn of(owner: Option<&Owner>) -> String {
     owner.map_or_else(String::new, |owner| format!(" of {owner}"))

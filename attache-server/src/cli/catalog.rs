@@ -154,10 +154,7 @@ impl Copy {
         block_on(async {
             let mut stop = Stop::listen()?;
             let (source, target) = open_for_copy(&settings.store, &target).await?;
-            let outcome = tokio::select! {
-                outcome = self.copy(&*source, &*target) => outcome,
-                signal = stop.signal() => Err(CommandError::Signalled(signal)),
-            };
+            let outcome = stop.or(self.copy(&*source, &*target)).await;
             source.close().await;
             target.close().await;
             let report = outcome?;

@@ -49,10 +49,9 @@ impl Get {
         let attachment = store.find(&self.id).await?;
         let mut stop = Stop::listen()?;
         // Dropping the work removes what was written so far.
-        tokio::select! {
-            outcome = self.fetch(store, &attachment) => outcome.map(|()| Exit::Done),
-            signal = stop.signal() => Err(CommandError::Signalled(signal)),
-        }
+        stop.or(self.fetch(store, &attachment))
+            .await
+            .map(|()| Exit::Done)
     }
 
     async fn fetch(&self, store: &Attache, attachment: &Attachment) -> Result<(), CommandError> {

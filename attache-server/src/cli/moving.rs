@@ -1,7 +1,5 @@
 //! `attache move`: bytes from the store where they have been until now into the one where they will be.
 
-use std::time::Duration;
-
 use attache::Attache;
 use attache::config::value::{Format as _, Raw, Size};
 use attache::service::moving::{MoveOptions, MoveOutcome, Moved};
@@ -17,7 +15,7 @@ use super::stop::Stop;
 
 /// Bring the bytes of all attachments from storage.moving_from to storage.
 ///
-/// Safe while servers are running, and may be interrupted and given again at any time. Nothing is removed from the old store.
+/// Safe while servers are running, and may be interrupted and run again at any time. Nothing is removed from the old store.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Moving from local disk to Azure, step by step:
@@ -81,11 +79,7 @@ struct Tally {
 
 impl Move {
     pub(super) async fn run(self, store: &Attache) -> Outcome {
-        let mut stop = Stop::listen()?;
-        tokio::select! {
-            outcome = self.walk(store) => outcome,
-            signal = stop.signal() => Err(CommandError::Signalled(signal)),
-        }
+        Stop::listen()?.or(self.walk(store)).await
     }
 
     async fn walk(&self, store: &Attache) -> Outcome {
@@ -94,20 +88,16 @@ impl Move {
             only_look: self.finish,
         });
         let what = if self.finish { "looking" } else { "moving" };
-        let spinner = progress::spinner(what);
-        let mut shown = tokio::time::Instant::now();
+        let mut spinner = progress::counting(what);
         let mut tally = Tally::default();
         while let Some(moved) = walk.try_next().await? {
             tally.add(&moved);
             if moved.outcome.is_left() {
-                spinner.suspend(|| self.show(&moved))?;
+                spinner.bar.suspend(|| self.show(&moved))?;
             }
-            if shown.elapsed() >= SHOW_EVERY {
-                shown = tokio::time::Instant::now();
-                spinner.set_message(format!("{what}: {}", tally.so_far()));
-            }
+            spinner.tell(|| tally.so_far());
         }
-        spinner.finish_and_clear();
+        spinner.bar.finish_and_clear();
         if self.finish {
             tally.uploading_bytes = store.uploading_bytes().await?;
         }
@@ -160,9 +150,6 @@ impl Move {
         }
     }
 }
-
-/// How often the numbers of the spinner change.
-const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Its word in JSON, the code of the error, and what to do.
 fn words(outcome: MoveOutcome) -> (&'static str, Option<&'static str>, &'static str) {

@@ -1,8 +1,11 @@
 //! A bar on stderr for a transfer in progress; invisible where stderr is not a terminal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often what is shown changes.
+const TICK: Duration = Duration::from_millis(200);
 
 /// A bar for `size` bytes, or one without an end.
 pub(super) fn bar(name: &str, size: Option<u64>) -> ProgressBar {
@@ -19,7 +22,7 @@ pub(super) fn bar(name: &str, size: Option<u64>) -> ProgressBar {
     bar.set_style(style(template));
     // The name of a file may hold anything, and goes to a terminal.
     bar.set_message(name.chars().filter(|c| !c.is_control()).collect::<String>());
-    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.enable_steady_tick(TICK);
     bar
 }
 
@@ -28,8 +31,34 @@ pub(super) fn spinner(what: &str) -> ProgressBar {
     let bar = ProgressBar::no_length();
     bar.set_style(style("{spinner} {msg}"));
     bar.set_message(what.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.enable_steady_tick(TICK);
     bar
+}
+
+/// Shows that something is under way, and how far it is.
+pub(super) struct Counting {
+    pub(super) bar: ProgressBar,
+    what: &'static str,
+    shown: Instant,
+}
+
+/// As [`spinner`], for what can be told as it goes on.
+pub(super) fn counting(what: &'static str) -> Counting {
+    Counting {
+        bar: spinner(what),
+        what,
+        shown: Instant::now(),
+    }
+}
+
+impl Counting {
+    /// Shows how far it is, five times a second at most.
+    pub(super) fn tell(&mut self, so_far: impl FnOnce() -> String) {
+        if self.shown.elapsed() >= TICK {
+            self.shown = Instant::now();
+            self.bar.set_message(format!("{}: {}", self.what, so_far()));
+        }
+    }
 }
 
 /// A bar for rows; how many there are is set as it is known.
@@ -39,7 +68,7 @@ pub(super) fn rows() -> ProgressBar {
         "{msg}  {wide_bar}  {human_pos}/{human_len}  {per_sec}  {eta}",
     ));
     bar.set_message("opening");
-    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.enable_steady_tick(TICK);
     bar
 }
 

@@ -22,6 +22,17 @@ impl Stop {
         })
     }
 
+    /// Works until it is done, or a signal ends it: then the work is dropped.
+    pub(super) async fn or<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        tokio::select! {
+            outcome = work => outcome,
+            signal = self.signal() => Err(CommandError::Signalled(signal)),
+        }
+    }
+
     /// Waits for the next signal; its number.
     pub(super) async fn signal(&mut self) -> u8 {
         let kind = tokio::select! {

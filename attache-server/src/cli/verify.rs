@@ -1,7 +1,5 @@
 //! `attache verify`: whether store and catalog say the same.
 
-use std::time::Duration;
-
 use attache::Attache;
 use attache::attachment::AttachmentId;
 use attache::service::verify::{Finding, Verified, VerifyOptions};
@@ -66,11 +64,7 @@ struct Tally {
 
 impl Verify {
     pub(super) async fn run(self, store: &Attache) -> Outcome {
-        let mut stop = Stop::listen()?;
-        tokio::select! {
-            outcome = self.walk(store) => outcome,
-            signal = stop.signal() => Err(CommandError::Signalled(signal)),
-        }
+        Stop::listen()?.or(self.walk(store)).await
     }
 
     async fn walk(&self, store: &Attache) -> Outcome {
@@ -78,22 +72,18 @@ impl Verify {
             deep: self.deep,
             repair: self.repair,
         });
-        let spinner = progress::spinner("verifying");
-        let mut shown = tokio::time::Instant::now();
+        let mut spinner = progress::counting("verifying");
         let mut tally = Tally::default();
         let mut remain = 0_u64;
         while let Some(verified) = walk.try_next().await? {
             tally.add(&verified);
             if let Some(finding) = &verified.finding {
                 remain += u64::from(finding.remains());
-                spinner.suspend(|| self.show(&verified, finding))?;
+                spinner.bar.suspend(|| self.show(&verified, finding))?;
             }
-            if shown.elapsed() >= SHOW_EVERY {
-                shown = tokio::time::Instant::now();
-                spinner.set_message(format!("verifying: {}", tally.so_far()));
-            }
+            spinner.tell(|| tally.so_far());
         }
-        spinner.finish_and_clear();
+        spinner.bar.finish_and_clear();
         note(tally.summary());
         Ok(match remain {
             0 => Exit::Done,
@@ -113,9 +103,6 @@ impl Verify {
         print(&format!("{}  {}\n", verified.key, words(finding)))
     }
 }
-
-/// How often the numbers of the spinner change.
-const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 fn words(finding: &Finding) -> String {
     match finding {
