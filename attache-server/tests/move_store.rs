@@ -3,10 +3,10 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use fake_azure::FakeAzure;
 use support::{Server, command, noise, on_azure};
@@ -91,14 +91,27 @@ fn stored(server: &Server, bytes: Vec<u8>) -> Kept {
     Kept { id, bytes }
 }
 
+/// SIGKILL, when it has said of so many attachments that they have moved.
+fn kill_after(mut mover: Command, moved: usize) {
+    mover.env("ATTACHE_LOG", "attache::service::moving=debug");
+    let mut child = mover.stderr(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let moves = said
+        .map_while(Result::ok)
+        .filter(|line| line.contains("moved"));
+    assert_eq!(moves.take(moved).count(), moved, "it ended too soon");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+async fn azure() -> FakeAzure {
+    let azure = FakeAzure::builder().container("files").secret("a-secret");
+    azure.start().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_loses_nothing() {
-    let azure = FakeAzure::builder()
-        .container("files")
-        .secret("a-secret")
-        .start()
-        .await
-        .unwrap();
+    let azure = azure().await;
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start_in(folder, &[], &[]);
     let mut kept = Vec::new();
@@ -118,19 +131,13 @@ async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_
         let (stop, reads) = (AtomicBool::new(false), AtomicU64::new(0));
         let added = std::thread::scope(|scope| {
             let readers = [0; 2].map(|_| scope.spawn(|| load(&server, &kept, &stop, &reads)));
-            let mut killed = 0;
             // So slow that it cannot end, and each time it is killed it has come somewhere else.
-            while killed < 20 {
-                let arguments = ["--rate", if killed < 10 { "1MB/s" } else { "4MB/s" }];
-                let mut child = mover(&folder, &variables, &arguments).spawn().unwrap();
-                let life = Duration::from_millis(40 + 23 * killed);
-                let end = Instant::now() + life;
-                while Instant::now() < end && child.try_wait().unwrap().is_none() {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                child.kill().unwrap();
-                child.wait().unwrap();
-                killed += 1;
+            for killed in 0..20 {
+                let rate = if killed < 10 { "1MB/s" } else { "4MB/s" };
+                kill_after(
+                    mover(&folder, &variables, &["--rate", rate]),
+                    killed / 4 + 1,
+                );
             }
             let moved = mover(&folder, &variables, &["--json"]).output().unwrap();
             let told = String::from_utf8_lossy(&moved.stderr).into_owned();
@@ -173,12 +180,7 @@ async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_is_not_done_says_so_and_how_to_go_on() {
-    let azure = FakeAzure::builder()
-        .container("files")
-        .secret("a-secret")
-        .start()
-        .await
-        .unwrap();
+    let azure = azure().await;
     let mut server = Server::start(&[]);
     let one = stored(&server, noise(1000));
     let folder = server.folder.path().to_owned();
