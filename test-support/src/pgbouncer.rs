@@ -46,8 +46,11 @@ impl PgBouncer {
             let text = configuration(postgres.port(), port, lines);
             std::fs::write(&file, text).expect("a folder of ours");
             user.give(&file);
-            let mut command = Command::new(&pgbouncer);
-            command.arg(&file);
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", STARTED_AGAIN])
+                .arg(&pgbouncer)
+                .arg(&file);
             // In all versions `TERM` ends it without waiting for clients.
             let process = Daemon::start(user, folder.path(), &command, "TERM", started).await;
             if let Some(process) = process {
@@ -84,6 +87,20 @@ impl PgBouncer {
         run_sql(self.port, "pgbouncer", command).await
     }
 }
+
+/// `$0` PgBouncer, `$1` its file. As whatever looks after services does, it starts it again when it failed after it had run for a while.
+/// 1.18, which Debian 12 has, sometimes ends by itself ("bad client state", <https://github.com/pgbouncer/pgbouncer/issues/801>, mended in
+/// 1.20), and took all tests behind it along.
+const STARTED_AGAIN: &str = r#"
+trap 'kill "$server"; wait "$server"; exit 0' TERM
+while :; do
+    begun=$(date +%s)
+    "$0" "$1" &
+    server=$!
+    wait "$server"
+    [ $(($(date +%s) - begun)) -ge 1 ] || exit 1
+done
+"#;
 
 fn configuration(postgres: u16, port: u16, lines: &[&str]) -> String {
     format!(
