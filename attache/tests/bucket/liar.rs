@@ -12,6 +12,7 @@ use attache::storage::{Grant, Offer, Probe};
 use attache::testing::buckets::{Pail, all, tag};
 use attache::testing::objects::{BLOCK, body as body_of, range};
 use attache::transfer::body::Body;
+use attache::transfer::budget::Budget;
 use attache::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -467,6 +468,7 @@ impl Bucket for Liar {
         parts: &[NamedPart],
         checksum: Option<WholeChecksum>,
         condition: &Condition,
+        budget: &Budget,
     ) -> Result<Entry> {
         let (mut parts, mut checksum) = (parts.to_vec(), checksum);
         let mut condition = condition.clone();
@@ -506,7 +508,7 @@ impl Bucket for Liar {
             _ => {}
         }
         let made = (self.honest)
-            .complete(upload, &parts, checksum, &condition)
+            .complete(upload, &parts, checksum, &condition, budget)
             .await?;
         Ok(self.told(made))
     }

@@ -243,7 +243,13 @@ impl BucketHandle {
             let (parts, condition) = (&complete.parts, &complete.condition);
             let made = this
                 .store
-                .complete(&upload.as_part(), parts, checksum, condition)
+                .complete(
+                    &upload.as_part(),
+                    parts,
+                    checksum,
+                    condition,
+                    &this.parts.budget,
+                )
                 .await?;
             this.inspect(&upload.key, &made).await?;
             Ok(this.outer(made))

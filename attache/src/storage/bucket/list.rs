@@ -1,6 +1,7 @@
 //! How a bucket is listed.
 
 use super::{Entry, Key};
+use crate::error::{Error, Result};
 
 /// Most entries and common prefixes of a page, together.
 pub const MAX_LIST: usize = 1000;
@@ -39,6 +40,18 @@ pub struct ListPage {
 }
 
 impl ListRequest {
+    /// # Errors
+    ///
+    /// [`BadRequest`](crate::ErrorKind::BadRequest) if there can be no such page.
+    pub(crate) fn check(&self) -> Result<()> {
+        match (1..=MAX_LIST).contains(&self.limit) && self.delimiter.as_deref() != Some("") {
+            true => Ok(()),
+            false => Err(Error::bad_request(format!(
+                "a page has 1 to {MAX_LIST} entries, and a delimiter is not empty"
+            ))),
+        }
+    }
+
     /// The common prefix that stands for `key`, if one does.
     pub fn common_prefix<'k>(&self, key: &'k str) -> Option<&'k str> {
         let delimiter = self.delimiter.as_deref()?;

@@ -13,20 +13,26 @@ use super::{Blocks, Grant, Offer, Probe};
 use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::body::Body;
+use crate::transfer::budget::Budget;
 use crate::transfer::checksum::{Checksum, ChecksumKind};
 
 pub use key::{Key, MAX_KEY_BYTES};
 pub use list::{After, ListPage, ListRequest, MAX_LIST};
 pub use properties::Properties;
+pub use whole::etag_of_parts;
 
+pub(crate) mod facts;
+pub(crate) mod kept;
 mod key;
 mod list;
 mod properties;
+pub(crate) mod ticket;
+pub(crate) mod whole;
 
 /// Which place of a store is a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BucketPlace {
-    /// The container of the account (Azure), or the folder beside `storage.local.root`, below `buckets` (local).
+    /// The container of the account (Azure), the bucket (S3, Google), or the folder beside `storage.local.root`, below `buckets` (local).
     pub container: String,
 }
 
@@ -89,7 +95,8 @@ pub trait Bucket: fmt::Debug + Send + Sync + 'static {
     /// [`Retained`](ErrorKind::Retained) if a policy or a lease keeps it.
     async fn delete(&self, key: &Key) -> Result<()>;
 
-    /// A page of the objects whose keys begin with a prefix, in ascending order of the bytes of their keys, each once.
+    /// A page of the objects whose keys begin with a prefix, in ascending order of the bytes of their keys, each once. What takes a store
+    /// a request for each object may be missing: properties, checksums, version.
     async fn list(&self, request: &ListRequest) -> Result<ListPage>;
 
     /// Another way to hand an object to a client than through us, if there is one. Does not check that the object exists.
@@ -157,13 +164,15 @@ pub trait Bucket: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`BadPart`](ErrorKind::BadPart) if one is missing or has another entity tag or checksum, with nothing changed;
     /// [`DigestMismatch`](ErrorKind::DigestMismatch) if the checksum of the whole is another one;
-    /// [`UploadNotFound`](ErrorKind::UploadNotFound); [`PreconditionFailed`](ErrorKind::PreconditionFailed).
+    /// [`UploadNotFound`](ErrorKind::UploadNotFound); [`PreconditionFailed`](ErrorKind::PreconditionFailed). `budget` has the memory in
+    /// which small parts are joined, where a store makes no object of them.
     async fn complete(
         &self,
         upload: &PartOf<'_>,
         parts: &[NamedPart],
         checksum: Option<WholeChecksum>,
         condition: &Condition,
+        budget: &Budget,
     ) -> Result<Entry>;
 
     /// Gives up an upload and its parts. One that is not there is success.
@@ -216,7 +225,7 @@ pub struct Entry {
     /// Its entity tag without quotes: the MD5 in hex, or that of the parts' MD5s with `-` and their number. Where another program wrote
     /// the object and left no MD5, something that cannot be taken for one.
     pub etag: String,
-    /// When it was last changed.
+    /// When it was last changed. What `put` says may be a few seconds off, where the store does not tell.
     pub modified: OffsetDateTime,
     /// What is kept beside the bytes.
     pub properties: Properties,
@@ -268,6 +277,21 @@ pub struct NewPart {
     pub size: Option<u64>,
     /// In which pieces the bytes may travel.
     pub blocks: Blocks,
+}
+
+impl NewPart {
+    /// # Errors
+    ///
+    /// [`BadRequest`](ErrorKind::BadRequest) if there can be no such part.
+    pub(crate) fn check(&self, key: &Key) -> Result<()> {
+        match (1..=MAX_PARTS).contains(&self.number) && self.size <= Some(MAX_PART_BYTES) {
+            true => Ok(()),
+            false => Err(Error::bad_request(format!(
+                "a part has a number from 1 to {MAX_PARTS} and at most 5 GiB"
+            ))
+            .during("put_part", key.as_str())),
+        }
+    }
 }
 
 /// A part that was stored.
@@ -353,67 +377,6 @@ pub const MAX_PARTS: u16 = 10_000;
 /// Most bytes of a part (as above).
 pub const MAX_PART_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
-/// The entity tag of an object that was made of parts with these tags: the MD5 of their MD5s, `-`, and their number. `None` if one is no
-/// MD5.
-pub fn etag_of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    use md5::{Digest as _, Md5};
-    let mut whole = Md5::new();
-    let mut count = 0_u32;
-    for part in parts {
-        let md5: crate::attachment::Hex<16> = part.parse().ok()?;
-        whole.update(md5.0);
-        count += 1;
-    }
-    let whole: [u8; 16] = whole.finalize().into();
-    Some(format!("{}-{count}", crate::attachment::Hex(whole)))
-}
-
-/// The checksum of an object that is made of `parts`: `None` if that of one of them is not known, or they do not combine.
-///
-/// # Errors
-///
-/// [`DigestMismatch`](ErrorKind::DigestMismatch) if it is not the one that was expected.
-pub(crate) fn checksum_of_parts(
-    wanted: WholeChecksum,
-    parts: &[(Option<Checksum>, u64)],
-) -> Result<Option<KeptChecksum>> {
-    let known: Option<Vec<(Checksum, u64)>> = parts
-        .iter()
-        .map(|(checksum, bytes)| Some((checksum.filter(|sum| sum.kind() == wanted.kind)?, *bytes)))
-        .collect();
-    let Some(known) = known else { return Ok(None) };
-    let checksum = match wanted.full {
-        true => {
-            let mut known = known.into_iter();
-            let first = known.next().map(|(checksum, _)| checksum);
-            known
-                .try_fold(first, |whole, (next, bytes)| {
-                    whole.map(|whole| whole.followed_by(next, bytes))
-                })
-                .flatten()
-        }
-        false => wanted
-            .kind
-            .composite(known.into_iter().map(|(checksum, _)| checksum)),
-    };
-    if let (Some(got), Some(want)) = (checksum, wanted.expected)
-        && got != want
-    {
-        return Err(Error::new(
-            ErrorKind::DigestMismatch,
-            format!(
-                "{} of the whole is {got}, and {want} was expected",
-                wanted.kind.as_str()
-            ),
-        ));
-    }
-    let count = (!wanted.full).then(|| u16::try_from(parts.len()).unwrap_or(u16::MAX));
-    Ok(checksum.map(|checksum| KeptChecksum {
-        checksum,
-        parts: count,
-    }))
-}
-
 /// The error for an object that is not there.
 pub(crate) fn absent(key: &Key) -> Error {
     Error::new(ErrorKind::NotFound, "there is no object with this key").during("get", key.as_str())
@@ -444,46 +407,4 @@ pub(crate) fn bad_part(key: &Key, number: u16) -> Error {
         format!("part {number} was not stored, or has another entity tag"),
     )
     .during("complete", key.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tag_of_parts_is_the_md5_of_their_md5s() {
-        // By `printf hello | openssl md5 -binary`, twice, and `| md5sum`.
-        let hello = "5d41402abc4b2a76b9719d911017c592";
-        assert_eq!(
-            etag_of_parts([hello, hello]).as_deref(),
-            Some("616b22817b80eed9f65c3aa38cd29054-2")
-        );
-        assert_eq!(etag_of_parts(["0x8D00"]), None);
-    }
-
-    #[test]
-    fn the_checksum_of_a_whole_is_that_of_its_bytes_or_of_its_parts() {
-        // Of "1234" and "56789"; the whole has the check value of CRC-32.
-        let parts = [
-            (Some(Checksum::Crc32(0x9BE3_E0A3)), 4),
-            (Some(Checksum::Crc32(0x131DA070)), 5),
-        ];
-        let wanted = |full, expected| WholeChecksum {
-            kind: ChecksumKind::Crc32,
-            full,
-            expected,
-        };
-        let of = |wanted| checksum_of_parts(wanted, &parts).expect("as expected");
-        let full = of(wanted(true, Some(Checksum::Crc32(0xCBF4_3926))));
-        assert_eq!(full.map(|kept| kept.parts), Some(None));
-        let composite = of(wanted(false, None)).expect("known");
-        assert_eq!(composite.parts, Some(2));
-        assert_ne!(composite.checksum, Checksum::Crc32(0xCBF4_3926));
-        let lie = wanted(true, Some(Checksum::Crc32(1)));
-        assert!(checksum_of_parts(lie, &parts).is_err());
-        assert_eq!(
-            checksum_of_parts(wanted(true, None), &[(None, 1)]).expect("unknown"),
-            None
-        );
-    }
 }

@@ -82,9 +82,10 @@ async fn keep(bucket: &Pail, text: &str, bytes: &Bytes) -> bool {
     match put(bucket, &key(text), bytes).await {
         Ok(_) => true,
         Err(error) => {
-            // Only what is very long, with what has to be written in more characters than it has.
+            // Only what is very long, with what has to be written in more characters than it has, and what Google has for no name at all.
             assert_eq!(error.kind(), ErrorKind::BadRequest, "{text:?}: {error:?}");
-            assert!(text.len() > 255, "{text:?}: {error:?}");
+            let no_name = matches!(text, "." | "..") || text.contains(['\r', '\n']);
+            assert!(text.len() > 255 || no_name, "{text:?}: {error:?}");
             false
         }
     }
@@ -167,9 +168,13 @@ pub async fn a_prefix_is_what_unusual_keys_begin_with(bucket: &Pail) {
     let bytes = pattern(1, 1);
     let mut texts = unusual();
     texts.retain(|text| text.len() < 100);
-    for text in &texts {
-        put(bucket, &key(text), &bytes).await.expect("put");
+    let mut kept = Vec::new();
+    for text in texts {
+        if keep(bucket, &text, &bytes).await {
+            kept.push(text);
+        }
     }
+    let texts = kept;
     let mut prefixes: Vec<&str> = texts.iter().map(String::as_str).collect();
     prefixes.extend(["", "a", "!", "!u", "a.", "../", "a/.", "%", "a\\", "写"]);
     for prefix in prefixes {

@@ -3,16 +3,17 @@
 use super::super::inner::Inner;
 use super::super::put::BLOCK_LIMITS;
 use super::super::refusal::{is_block_missing, is_taken, is_unmet};
-use super::kept::{Facts, look};
+use super::kept::{FORM, look};
 use super::name::name_of;
-use super::parts::{Parts, Ticket, find};
+use super::parts::{Parts, find};
 use super::put::{Commit, Guard};
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::bucket::facts::Facts;
+use crate::storage::bucket::ticket::Ticket;
+use crate::storage::bucket::whole::{check_order, facts_of_parts};
 use crate::storage::bucket::{
-    Condition, Entry, Key, NamedPart, PartOf, WholeChecksum, bad_part, checksum_of_parts,
-    etag_of_parts, no_upload, unfulfilled,
+    Condition, Entry, Key, NamedPart, PartOf, WholeChecksum, etag_of_parts, no_upload, unfulfilled,
 };
-use crate::transfer::checksum::Checksum;
 
 pub(super) async fn complete(
     inner: &Inner,
@@ -22,13 +23,7 @@ pub(super) async fn complete(
     condition: &Condition,
 ) -> Result<Entry> {
     let (ticket, key) = (Ticket::read(upload)?, upload.key);
-    let ascending = named.is_sorted_by(|one, next| one.number < next.number);
-    if named.is_empty() || !ascending {
-        return Err(Error::bad_request(
-            "an upload is completed with one part at least, in ascending order of their numbers",
-        )
-        .during("complete", key.as_str()));
-    }
+    check_order(key, named)?;
     let parts = find(inner, key, ticket.nonce()).await?;
     let Some(parts) = parts.filter(|parts| !parts.0.is_empty()) else {
         return done(inner, key, &ticket, named)
@@ -46,12 +41,12 @@ pub(super) async fn complete(
     let guard = Guard::of(inner, key, condition, "complete").await?;
     let commit = Commit {
         properties: &ticket.properties,
-        metadata: facts.metadata(&ticket.properties, None, &ticket.mark())?,
+        metadata: facts.metadata(&FORM, &ticket.properties, None, &ticket.mark())?,
         md5: None,
         guard,
     };
     match commit.of(inner, &name_of(key)?, &blocks).await {
-        Ok(written) => Ok(facts.entry(key, &ticket.properties, written)),
+        Ok(written) => Ok(written.entry(&facts, key, &ticket.properties)),
         Err(error) if is_taken(&error) || is_unmet(&error) => {
             let before = done(inner, key, &ticket, named).await?;
             before.ok_or_else(|| unfulfilled(key))
@@ -87,27 +82,22 @@ fn whole(
     named: &[NamedPart],
     checksum: Option<WholeChecksum>,
 ) -> Result<(Facts, Vec<super::block::Id>)> {
-    let (mut blocks, mut sums, mut size) = (Vec::new(), Vec::new(), 0_u64);
-    for part in named {
-        let bad = || bad_part(key, part.number);
-        let stored = parts.0.get(&part.number).ok_or_else(bad)?;
-        if stored.sums.etag() != part.etag {
-            return Err(bad());
-        }
+    let stored = |part: &NamedPart| {
+        let stored = parts.0.get(&part.number)?;
         let front = stored.sums.checksum;
-        if let Some(named) = part.checksum
-            && !front.is_some_and(|front| front.is_of(named))
-        {
-            return Err(bad());
-        }
         // All of a SHA is known to the client alone, and that it is the right one by its front.
-        let known = part
-            .checksum
-            .or_else(|| front.and_then(|front| front.whole()));
-        sums.push((known, stored.sums.size));
-        size += stored.sums.size;
-        blocks.extend_from_slice(&stored.blocks);
-    }
+        let known = match part.checksum {
+            Some(named) => Some(front.filter(|front| front.is_of(named)).map(|_| named)?),
+            None => front.and_then(|front| front.whole()),
+        };
+        Some((stored.sums.size, stored.sums.etag(), known))
+    };
+    let facts = facts_of_parts(key, named, checksum, stored)?;
+    let blocks: Vec<_> = named
+        .iter()
+        .filter_map(|part| parts.0.get(&part.number))
+        .flat_map(|stored| stored.blocks.iter().copied())
+        .collect();
     if blocks.len() > BLOCK_LIMITS.max_blocks as usize {
         return Err(Error::new(
             ErrorKind::TooLarge,
@@ -115,23 +105,5 @@ fn whole(
         )
         .during("complete", key.as_str()));
     }
-    let kept = match checksum {
-        Some(wanted) => checksum_of_parts(wanted, &sums)?,
-        None => None,
-    };
-    let crc64 = match kept {
-        Some(kept) if kept.parts.is_none() => match kept.checksum {
-            Checksum::Crc64Nvme(crc) => Some(crc),
-            _ => None,
-        },
-        _ => None,
-    };
-    let etag = etag_of_parts(named.iter().map(|part| part.etag.as_str()));
-    let facts = Facts {
-        size,
-        etag: etag.ok_or_else(|| Error::internal("azure: a part without MD5"))?,
-        checksum: kept,
-        crc64,
-    };
     Ok((facts, blocks))
 }

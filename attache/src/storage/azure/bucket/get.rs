@@ -8,12 +8,13 @@ use http::HeaderValue;
 use super::super::download::Blob;
 use super::super::inner::Inner;
 use super::super::refusal::is_unmet;
-use super::kept::{Facts, Seen, Written, look};
+use super::kept::{FORM, Seen, Written, look};
 use super::name::name_of;
-use super::properties::Headers;
 use super::put::quoted;
 use crate::attachment::ByteRange;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::bucket::facts::Facts;
+use crate::storage::bucket::kept::Headers;
 use crate::storage::bucket::{Entry, Key, Opened, Properties, Version, absent, unfulfilled};
 use crate::storage::download;
 
@@ -75,16 +76,11 @@ pub(super) async fn set_properties(
         return Err(unfulfilled(key));
     }
     let now = seen.entry(key);
-    let facts = Facts {
-        size: now.size,
-        etag: now.etag.clone(),
-        checksum: now.checksum,
-        crc64: now.crc64,
-    };
+    let facts = Facts::of(&now);
     let attempt = uuid::Uuid::now_v7().simple().to_string();
     let headers = Headers::of(properties);
     let before = (headers != seen.headers).then(|| seen.headers.clone());
-    let metadata = facts.metadata(properties, before, &attempt)?;
+    let metadata = facts.metadata(&FORM, properties, before, &attempt)?;
     let blob = inner.blob(&name);
     let guarded = BlobClientSetMetadataOptions {
         if_match: Some(quoted(&version.0)),
@@ -113,7 +109,7 @@ pub(super) async fn set_properties(
     };
     Ok(Entry {
         archived: now.archived,
-        ..facts.entry(key, properties, written)
+        ..written.entry(&facts, key, properties)
     })
 }
 

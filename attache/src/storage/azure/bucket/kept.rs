@@ -3,7 +3,7 @@
 //! Beside the properties, metadata says the entity tag, length, checksum and CRC-64 of the bytes that attache put. Another program may
 //! have put others since, and kept the metadata: then they are not believed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use azure_core::http::headers::Headers as AzureHeaders;
 use http::HeaderMap;
@@ -13,90 +13,29 @@ use super::super::inner::{Inner, bare};
 use super::super::metadata::{self, METADATA};
 use super::super::refusal::is_absent;
 use super::name::name_of;
-use super::properties::{self, Headers};
 use crate::attachment::Hex;
 use crate::error::{Error, Result};
-use crate::storage::bucket::{Entry, KeptChecksum, Key, Properties, Version};
-use crate::transfer::checksum::{Checksum, ChecksumKind};
+use crate::storage::bucket::facts::Facts;
+use crate::storage::bucket::kept::{self, Form, Headers};
+use crate::storage::bucket::{Entry, Key, Properties, Version};
 
-const ETAG: &str = "attache_etag";
-const SIZE: &str = "attache_size";
-const CHECKSUM: &str = "attache_checksum";
-const CRC64: &str = "attache_crc64";
-/// Which call wrote the blob last: a repetition that finds it there can tell its own work from somebody else's.
-const ATTEMPT: &str = "attache_attempt";
+/// Metadata of blobs has identifiers for names (<https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata#remarks>).
+pub(super) const FORM: Form = Form {
+    store: "Azure",
+    ours: "attache_",
+    takes: is_identifier,
+    max_bytes: 8 * 1024,
+};
 
-/// What attache says of the bytes that it put.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Facts {
-    pub(super) size: u64,
-    pub(super) etag: String,
-    pub(super) checksum: Option<KeptChecksum>,
-    pub(super) crc64: Option<u64>,
-}
-
-impl Facts {
-    /// As long as they may become: what is kept beside them is refused early if it does not fit.
-    pub(super) fn largest() -> Self {
-        Self {
-            size: u64::MAX,
-            etag: "0".repeat(38),
-            checksum: Some(KeptChecksum {
-                checksum: Checksum::Sha256([0; 32]),
-                parts: Some(u16::MAX),
-            }),
-            crc64: Some(0),
-        }
-    }
-
-    /// What is kept of these facts and properties in metadata.
-    ///
-    /// # Errors
-    ///
-    /// If it is more than Azure keeps.
-    pub(super) fn metadata(
-        &self,
-        properties: &Properties,
-        before: Option<Headers>,
-        attempt: &str,
-    ) -> Result<HashMap<String, String>> {
-        let checksum = self.checksum.map(|kept| {
-            let (kind, sum) = (kept.checksum.kind().as_str(), kept.checksum);
-            match kept.parts {
-                Some(parts) => format!("{kind}:{sum}:{parts}"),
-                None => format!("{kind}:{sum}"),
-            }
-        });
-        let crc64 = self.crc64.map(|crc| Hex(crc.to_be_bytes()).to_string());
-        let fields = [
-            (ETAG, Some(self.etag.clone())),
-            (SIZE, Some(self.size.to_string())),
-            (CHECKSUM, checksum),
-            (CRC64, crc64),
-            (ATTEMPT, Some(attempt.to_owned())),
-        ];
-        let mut metadata: HashMap<String, String> = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
-        properties::write(properties, before, &mut metadata)?;
-        Ok(metadata)
-    }
-
-    /// The entry of an object of these facts, which was written just now.
-    pub(super) fn entry(&self, key: &Key, properties: &Properties, written: Written) -> Entry {
-        Entry {
-            key: key.clone(),
-            size: self.size,
-            etag: self.etag.clone(),
-            modified: written.modified,
-            properties: properties.clone(),
-            checksum: self.checksum,
-            crc64: self.crc64,
-            version: Version(written.tag),
-            archived: false,
-        }
-    }
+/// Whether it is a name of metadata in Azure (C identifiers, in any case), and means nothing to others: `hdi_isfolder` makes a folder of a
+/// blob.
+fn is_identifier(name: &str) -> bool {
+    let mut chars = name.bytes();
+    chars
+        .next()
+        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+        && chars.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && name != "hdi_isfolder"
 }
 
 /// What the service says of a blob that was written.
@@ -107,6 +46,11 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// The entry of an object of these facts, which was written so.
+    pub(super) fn entry(self, facts: &Facts, key: &Key, properties: &Properties) -> Entry {
+        facts.entry(key, properties, Version(self.tag), self.modified)
+    }
+
     pub(super) fn read(headers: &AzureHeaders) -> Self {
         Self::from_texts(header(headers, "etag"), header(headers, "last-modified"))
     }
@@ -195,35 +139,19 @@ impl Seen {
 
     /// Which call wrote it last, if attache did.
     pub(super) fn attempt(&self) -> Option<&str> {
-        self.metadata.get(ATTEMPT).map(String::as_str)
+        Facts::attempt(&FORM, &self.metadata)
     }
 
-    /// What attache says of the bytes, if they are those that it put.
+    /// What attache says of the bytes, if they are those that it put. Whoever puts a blob in one request leaves an MD5, and what was made
+    /// of parts has none.
     pub(super) fn facts(&self) -> Option<Facts> {
-        let text = |name: &str| self.metadata.get(name).map(String::as_str);
-        let (etag, size) = (text(ETAG)?, text(SIZE)?.parse::<u64>().ok()?);
-        // Whoever puts a blob in one request leaves an MD5, and what was made of parts has none.
-        let same = match self.md5 {
-            Some(md5) => Hex(md5).to_string() == etag,
-            None => true,
-        };
-        (same && size == self.size).then(|| Facts {
-            size,
-            etag: etag.to_owned(),
-            checksum: text(CHECKSUM).and_then(checksum_of),
-            crc64: text(CRC64)
-                .and_then(|hex| hex.parse::<Hex<8>>().ok())
-                .map(|hex| u64::from_be_bytes(hex.0)),
-        })
+        Facts::read(&FORM, &self.metadata, self.size, self.md5.map(Hex))
     }
 
     /// Whether an MD5 is all that speaks against what attache says of an object that was made of parts, which has none. Azurite
     /// computes one for whoever reads all of it.
     pub(super) fn is_in_doubt(&self) -> bool {
-        let parts = self
-            .metadata
-            .get(ETAG)
-            .is_some_and(|etag| etag.contains('-'));
+        let parts = Facts::told_etag(&FORM, &self.metadata).is_some_and(|etag| etag.contains('-'));
         parts && self.md5.is_some() && self.facts().is_none()
     }
 
@@ -243,7 +171,7 @@ impl Seen {
             size: self.size,
             etag: facts.etag,
             modified: self.modified,
-            properties: properties::read(&self.headers, &self.metadata),
+            properties: kept::read(&FORM, &self.headers, &self.metadata),
             checksum: facts.checksum,
             crc64: facts.crc64,
             version: Version(self.tag.clone()),
@@ -275,16 +203,4 @@ pub(super) fn time_of(text: &str) -> Option<OffsetDateTime> {
 
 pub(super) fn md5_of(text: &str) -> Option<[u8; 16]> {
     metadata::md5_of(text).map(|md5| md5.0)
-}
-
-fn checksum_of(text: &str) -> Option<KeptChecksum> {
-    let mut words = text.split(':');
-    let kind = ChecksumKind::of(words.next()?)?;
-    Some(KeptChecksum {
-        checksum: Checksum::from_base64(kind, words.next()?)?,
-        parts: match words.next() {
-            Some(parts) => Some(parts.parse().ok()?),
-            None => None,
-        },
-    })
 }

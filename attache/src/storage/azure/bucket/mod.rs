@@ -2,7 +2,7 @@
 //! [`AzureStorage`](super::AzureStorage).
 //!
 //! Nothing is known of an object but what its blob says, so that any process serves it, and other programs may have put it there.
-//! `name`: keys as names of blobs; `properties`, `kept`: what is kept beside the bytes; `put`, `get`, `list` with `page`; `parts`,
+//! `name`: keys as names of blobs; `kept`: what is kept beside the bytes; `put`, `get`, `list` with `page`; `parts`,
 //! `complete`: uploads in parts, with `block`: what ids of blocks say; `shed`: blocks that nobody wants any more.
 
 use std::fmt;
@@ -12,13 +12,15 @@ use async_trait::async_trait;
 
 use super::inner::Inner;
 use crate::attachment::ByteRange;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::storage::bucket::ticket::Ticket;
 use crate::storage::bucket::{
-    Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, MAX_LIST, NamedPart,
-    NewObject, NewPart, Opened, Part, PartOf, Properties, Upload, Version, WholeChecksum,
+    Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, NamedPart, NewObject,
+    NewPart, Opened, Part, PartOf, Properties, Upload, Version, WholeChecksum,
 };
 use crate::storage::{Grant, Offer, Probe};
 use crate::transfer::body::Body;
+use crate::transfer::budget::Budget;
 
 mod block;
 mod complete;
@@ -28,13 +30,11 @@ mod list;
 mod name;
 mod page;
 mod parts;
-mod properties;
 mod put;
 mod shed;
 
 use list::Ends;
 use name::name_of;
-use parts::Ticket;
 
 /// Keeps objects in a container of Azure Blob Storage.
 pub(super) struct AzureBucket {
@@ -91,11 +91,7 @@ impl Bucket for AzureBucket {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
-        if !(1..=MAX_LIST).contains(&request.limit) || request.delimiter.as_deref() == Some("") {
-            return Err(Error::bad_request(format!(
-                "a page has 1 to {MAX_LIST} entries, and a delimiter is not empty"
-            )));
-        }
+        request.check()?;
         list::list(&self.inner, &self.ends, request).await
     }
 
@@ -114,7 +110,7 @@ impl Bucket for AzureBucket {
         _: Option<ChecksumPlan>,
     ) -> Result<String> {
         name_of(key)?;
-        Ticket::new(properties).checked()?.to_text()
+        Ticket::new(properties).checked(&kept::FORM)?.to_text()
     }
 
     async fn put_part(&self, upload: &PartOf<'_>, part: NewPart, body: Body) -> Result<Part> {
@@ -136,6 +132,7 @@ impl Bucket for AzureBucket {
         parts: &[NamedPart],
         checksum: Option<WholeChecksum>,
         condition: &Condition,
+        _: &Budget,
     ) -> Result<Entry> {
         complete::complete(&self.inner, upload, parts, checksum, condition).await
     }

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use super::super::attempt::Delimiter;
 use super::super::inner::{Inner, bare};
 use super::kept::{Seen, md5_of, time_of};
-use super::properties::Headers;
 use crate::error::{Error, Result};
+use crate::storage::bucket::kept::Headers;
 
 /// Most names of a page, by the service.
 pub(super) const MOST_NAMES: usize = 5000;

@@ -10,21 +10,17 @@ use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use super::super::inner::Inner;
 use super::super::put::BLOCK_LIMITS;
 use super::block::{Id, Kind, Nonce, Sums};
-use super::kept::Facts;
 use super::name::name_of;
 use super::put::stage_under;
 use super::shed::{shed, staged};
 use crate::error::{Error, Result};
 use crate::storage::Blocks;
-use crate::storage::bucket::{
-    Key, MAX_PART_BYTES, MAX_PARTS, NewPart, Part, PartOf, Properties, no_upload,
-};
+use crate::storage::bucket::ticket::{Ticket, begun, serial};
+use crate::storage::bucket::{Key, MAX_PARTS, NewPart, Part, PartOf, no_upload};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests};
 
@@ -34,66 +30,8 @@ const BLOCKS_PER_PART: u64 = BLOCK_LIMITS.max_blocks as u64 / MAX_PARTS as u64;
 /// The first size of the blocks of a part whose length is not known: ten thousand such parts of 160 MiB fit into one blob.
 const UNKNOWN_PART_BLOCK: u64 = 32 * 1024 * 1024;
 
-/// Most bytes of what names an upload ([`Bucket::begin`](crate::storage::bucket::Bucket::begin)).
-const MAX_UPLOAD_BYTES: usize = 8 * 1024;
-
 /// What one byte that is never read says.
 const MARK: Bytes = Bytes::from_static(b".");
-
-/// What names an upload: all that is known of it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Ticket {
-    nonce: u64,
-    pub(super) properties: Properties,
-}
-
-impl Ticket {
-    /// One for a new upload.
-    pub(super) fn new(properties: &Properties) -> Self {
-        Self {
-            nonce: rand::random(),
-            properties: properties.clone(),
-        }
-    }
-
-    /// Refuses properties that could not be kept at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`BadRequest`](crate::ErrorKind::BadRequest) if they are more than Azure keeps, or than may name an upload.
-    pub(super) fn checked(self) -> Result<Self> {
-        let most = Facts::largest();
-        most.metadata(&self.properties, None, &self.mark())?;
-        match self.to_text()?.len() <= MAX_UPLOAD_BYTES {
-            true => Ok(self),
-            false => Err(Error::bad_request(
-                "the metadata, tags and headers of the object are too long for an upload in parts",
-            )),
-        }
-    }
-
-    pub(super) fn to_text(&self) -> Result<String> {
-        serde_json::to_string(self)
-            .map_err(|error| Error::internal("an upload cannot be named").with_source(error))
-    }
-
-    /// # Errors
-    ///
-    /// [`UploadNotFound`](crate::ErrorKind::UploadNotFound) if it was made by another store.
-    pub(super) fn read(upload: &PartOf<'_>) -> Result<Self> {
-        serde_json::from_str(upload.upload)
-            .map_err(|error| no_upload(upload.key).with_source(error))
-    }
-
-    pub(super) fn nonce(&self) -> Nonce {
-        self.nonce.to_be_bytes()
-    }
-
-    /// As metadata has it.
-    pub(super) fn mark(&self) -> String {
-        format!("{:016x}", self.nonce)
-    }
-}
 
 /// Parts that are whole, by their numbers, and the blocks of each.
 pub(super) struct Parts(pub(super) BTreeMap<u16, Stored>);
@@ -174,12 +112,7 @@ pub(super) async fn put_part(
     body: Body,
 ) -> Result<Part> {
     let ticket = Ticket::read(upload)?;
-    if !(1..=MAX_PARTS).contains(&part.number) || part.size > Some(MAX_PART_BYTES) {
-        return Err(Error::bad_request(format!(
-            "a part has a number from 1 to {MAX_PARTS} and at most 5 GiB"
-        ))
-        .during("put_part", upload.key.as_str()));
-    }
+    part.check(upload.key)?;
     let largest = part.blocks.budget.largest_block();
     let least = match part.size {
         Some(size) => size.div_ceil(BLOCKS_PER_PART),
@@ -288,21 +221,6 @@ impl BlockTarget for Staging<'_> {
 
 fn sums(digests: &Digests) -> Result<Sums> {
     Sums::of(digests).ok_or_else(|| Error::internal("azure: a part without MD5"))
-}
-
-/// Low bits of a serial, which are random: tries that begin in the same microsecond differ.
-const RANDOM_BITS: u32 = 12;
-
-/// Numbers tries at parts in the order in which they begin, by the clocks of the machines on which they do.
-fn serial() -> u64 {
-    let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000;
-    let now = u64::try_from(now).unwrap_or_default();
-    (now << RANDOM_BITS) | u64::from(rand::random::<u16>() >> (u16::BITS - RANDOM_BITS))
-}
-
-fn begun(serial: u64) -> Option<OffsetDateTime> {
-    let micros = i128::from(serial >> RANDOM_BITS);
-    OffsetDateTime::from_unix_timestamp_nanos(micros * 1000).ok()
 }
 
 impl Id {

@@ -12,11 +12,12 @@ use super::super::put::{BLOCK_LIMITS, stage};
 use super::super::refusal::{is_block_missing, is_foreign_block, is_taken, is_unmet};
 use super::super::whole::{Verified, Whole};
 use super::block::{Id, Nonce};
-use super::kept::{Facts, Written, look};
+use super::kept::{FORM, Written, look};
 use super::name::name_of;
-use super::properties::Headers;
 use super::shed::shed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::bucket::facts::Facts;
+use crate::storage::bucket::kept::Headers;
 use crate::storage::bucket::{
     Condition, Entry, KeptChecksum, Key, NewObject, Properties, absent, unfulfilled,
 };
@@ -36,7 +37,7 @@ pub(super) async fn put(inner: &Inner, key: &Key, new: &NewObject, body: Body) -
         entry: OnceLock::new(),
     };
     // What cannot be kept is refused before the bytes come.
-    Facts::largest().metadata(&new.properties, None, &put.attempt)?;
+    Facts::largest().metadata(&FORM, &new.properties, None, &put.attempt)?;
     let body = body.with_md5().with_crc64();
     blocks::upload(&put, body, new.size, &new.blocks).await?;
     let done = put.entry.into_inner();
@@ -132,7 +133,7 @@ impl Put<'_> {
         };
         let _ = self
             .entry
-            .set(facts.entry(self.key, self.properties, written));
+            .set(written.entry(facts, self.key, self.properties));
         Ok(())
     }
 
@@ -199,7 +200,7 @@ impl BlockTarget for Put<'_> {
                 ("if-match", tag(&self.guard.if_match)),
                 ("if-none-match", tag(&self.guard.if_none_match)),
             ],
-            metadata: facts.metadata(self.properties, None, &self.attempt)?,
+            metadata: facts.metadata(&FORM, self.properties, None, &self.attempt)?,
             verified,
         };
         let made = whole.put(self.inner).await;
@@ -215,7 +216,7 @@ impl BlockTarget for Put<'_> {
 
     async fn commit(&self, ids: &[Id], digests: &Digests) -> Result<()> {
         let facts = self.facts(digests)?;
-        let metadata = facts.metadata(self.properties, None, &self.attempt)?;
+        let metadata = facts.metadata(&FORM, self.properties, None, &self.attempt)?;
         let commit = Commit {
             properties: self.properties,
             metadata,

@@ -9,9 +9,9 @@ use super::parts::{self, Kept};
 use super::write::{Fresh, publish};
 use crate::error::{ErrorKind, Result};
 use crate::private;
+use crate::storage::bucket::whole::checksum_of_parts;
 use crate::storage::bucket::{
-    Condition, Entry, Key, NamedPart, WholeChecksum, bad_part, checksum_of_parts, etag_of_parts,
-    no_upload,
+    Condition, Entry, Key, NamedPart, WholeChecksum, bad_part, etag_of_parts, no_upload,
 };
 use crate::storage::local::place::locked_temp;
 use crate::transfer::checksum::Checksum;

@@ -20,6 +20,7 @@ use crate::storage::bucket::{
 };
 use crate::storage::{Grant, Offer, Probe, resolve_range};
 use crate::transfer::body::Body;
+use crate::transfer::budget::Budget;
 use found::find;
 use layout::Layout;
 use write::{Fresh, publish, spool};
@@ -270,6 +271,7 @@ impl Bucket for LocalBucket {
         parts: &[NamedPart],
         checksum: Option<WholeChecksum>,
         condition: &Condition,
+        _: &Budget,
     ) -> Result<Entry> {
         let id = parts::id(upload)?;
         let (parts, condition) = (parts.to_vec(), condition.clone());

@@ -1,53 +1,66 @@
-//! What a client says of an object, as properties and metadata of a blob.
+//! What a client says of an object, as headers and metadata of an object on a network.
 //!
-//! What a header can hold as it is stands where Azure has a place for it, so that other programs read it and signed URLs serve it. The
-//! rest, which headers or identifiers cannot hold, is one more field of the metadata: JSON, in base64.
+//! What a header can hold as it is stands where the store has a place for it, so that other programs read it and signed URLs serve it. The
+//! rest, which headers or names cannot hold, is one more field of the metadata: JSON, in base64.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::Properties;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::bucket::Properties;
 
-/// What names of metadata of ours begin with.
-pub(super) const OURS: &str = "attache_";
+/// How a store keeps metadata.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// Its name in messages.
+    pub(crate) store: &'static str,
+    /// What names of metadata of ours begin with.
+    pub(crate) ours: &'static str,
+    /// Whether it keeps metadata of this name, which is none of ours and means nothing to others.
+    pub(crate) takes: fn(&str) -> bool,
+    /// Most bytes of names and values of metadata together.
+    pub(crate) max_bytes: usize,
+}
 
-/// What the blob's own properties and metadata do not say.
-const MORE: &str = "attache_more";
+impl Form {
+    /// A name of ours.
+    pub(crate) fn name(&self, word: &str) -> String {
+        format!("{}{word}", self.ours)
+    }
+}
 
-/// The object has no type; Azure gives every blob one.
-const UNTYPED: &str = "attache_untyped";
+/// What the store's own headers and metadata do not say.
+const MORE: &str = "more";
 
-/// The type of a blob for which none was named.
-const DEFAULT_TYPE: &str = "application/octet-stream";
+/// The object has no type; stores give every object one.
+const UNTYPED: &str = "untyped";
 
-/// Most bytes of names and values of metadata together
-/// (<https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata#remarks>).
-const MAX_METADATA_BYTES: usize = 8 * 1024;
+/// The type of an object for which none was named.
+pub(crate) const DEFAULT_TYPE: &str = "application/octet-stream";
 
-/// The properties of a blob that are headers.
+/// The properties that are headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Headers {
-    pub(super) content_type: Option<String>,
-    pub(super) cache_control: Option<String>,
-    pub(super) content_disposition: Option<String>,
-    pub(super) content_encoding: Option<String>,
-    pub(super) content_language: Option<String>,
+pub(crate) struct Headers {
+    pub(crate) content_type: Option<String>,
+    pub(crate) cache_control: Option<String>,
+    pub(crate) content_disposition: Option<String>,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) content_language: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct More {
     properties: Properties,
-    /// The headers as they were before `properties` replaced them, by a second request: until that is done, the blob has these.
+    /// The headers as they were before `properties` replaced them, by a second request: until that is done, the object has these.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Headers>,
 }
 
 impl Headers {
-    /// What a blob with these properties has: where a header cannot hold the value, nothing.
-    pub(super) fn of(properties: &Properties) -> Self {
+    /// What an object with these properties has: where a header cannot hold the value, nothing.
+    pub(crate) fn of(properties: &Properties) -> Self {
         let plain = |value: &Option<String>| value.clone().filter(|value| is_plain(value));
         Self {
             content_type: plain(&properties.content_type),
@@ -59,12 +72,13 @@ impl Headers {
     }
 }
 
-/// Adds what is kept of `properties` in the metadata of a blob. `before` are its headers if they are replaced after its metadata.
+/// Adds what is kept of `properties` in the metadata of an object. `before` are its headers if they are replaced after its metadata.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::BadRequest`] if it is more than Azure keeps.
-pub(super) fn write(
+/// [`ErrorKind::BadRequest`] if it is more than the store keeps.
+pub(crate) fn write(
+    form: &Form,
     properties: &Properties,
     before: Option<Headers>,
     metadata: &mut HashMap<String, String>,
@@ -75,7 +89,7 @@ pub(super) fn write(
     };
     let rest = &mut more.properties;
     rest.metadata.retain(|name, value| {
-        let plain = is_identifier(name) && is_plain(value);
+        let plain = (form.takes)(name) && !name.starts_with(form.ours) && is_plain(value);
         if plain {
             metadata.insert(name.clone(), value.clone());
         }
@@ -90,29 +104,36 @@ pub(super) fn write(
         }
     }
     if Headers::of(properties).content_type.is_none() {
-        metadata.insert(UNTYPED.to_owned(), "1".to_owned());
+        metadata.insert(form.name(UNTYPED), "1".to_owned());
     }
     if more.before.is_some() || more.properties != Properties::default() {
         let json = serde_json::to_vec(&more)
             .map_err(|error| Error::internal("properties are no JSON").with_source(error))?;
-        metadata.insert(MORE.to_owned(), crate::base64::encode(json));
+        metadata.insert(form.name(MORE), crate::base64::encode(json));
     }
     let bytes: usize = metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
-    if bytes > MAX_METADATA_BYTES {
+    if bytes > form.max_bytes {
+        let Form {
+            store, max_bytes, ..
+        } = form;
         return Err(Error::new(
             ErrorKind::BadRequest,
             format!(
-                "the metadata, tags and headers of the object take {bytes} bytes as Azure keeps them, and it keeps {MAX_METADATA_BYTES}"
+                "the metadata, tags and headers of the object take {bytes} bytes as {store} keeps them, and it keeps {max_bytes}"
             ),
         ));
     }
     Ok(())
 }
 
-/// What a blob with these headers and this metadata, whose names are in lower case, says.
-pub(super) fn read(headers: &Headers, metadata: &BTreeMap<String, String>) -> Properties {
+/// What an object with these headers and this metadata, whose names are in lower case, says.
+pub(crate) fn read(
+    form: &Form,
+    headers: &Headers,
+    metadata: &BTreeMap<String, String>,
+) -> Properties {
     let more: More = metadata
-        .get(MORE)
+        .get(&form.name(MORE))
         .and_then(|text| serde_json::from_slice(&crate::base64::decode(text)?).ok())
         .unwrap_or_default();
     let mut properties = more.properties;
@@ -120,7 +141,7 @@ pub(super) fn read(headers: &Headers, metadata: &BTreeMap<String, String>) -> Pr
     let no_headers = Headers::default();
     let before = list(more.before.as_ref().unwrap_or(&no_headers));
     let replaced = more.before.is_some();
-    let untyped = metadata.contains_key(UNTYPED);
+    let untyped = metadata.contains_key(&form.name(UNTYPED));
     let mut now = headers.clone();
     if untyped && now.content_type.as_deref() == Some(DEFAULT_TYPE) {
         now.content_type = None;
@@ -137,7 +158,7 @@ pub(super) fn read(headers: &Headers, metadata: &BTreeMap<String, String>) -> Pr
         }
     }
     for (name, value) in metadata {
-        if !name.starts_with(OURS) {
+        if !name.starts_with(form.ours) {
             properties.metadata.insert(name.clone(), value.clone());
         }
     }
@@ -173,21 +194,16 @@ fn is_plain(value: &str) -> bool {
         && !value.contains("  ")
 }
 
-/// Whether it is a name of metadata in Azure (C identifiers, in any case), none of ours, and means nothing to others: `hdi_isfolder`
-/// makes a folder of a blob.
-fn is_identifier(name: &str) -> bool {
-    let mut chars = name.bytes();
-    chars
-        .next()
-        .is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
-        && chars.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        && !name.starts_with(OURS)
-        && name != "hdi_isfolder"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FORM: Form = Form {
+        store: "the store",
+        ours: "attache_",
+        takes: |name| !name.contains('-'),
+        max_bytes: 8 * 1024,
+    };
 
     fn typed(content_type: Option<&str>) -> Properties {
         Properties {
@@ -198,7 +214,7 @@ mod tests {
 
     fn written(properties: &Properties, before: Option<Headers>) -> BTreeMap<String, String> {
         let mut metadata = HashMap::new();
-        write(properties, before, &mut metadata).expect("small");
+        write(&FORM, properties, before, &mut metadata).expect("small");
         metadata.into_iter().collect()
     }
 
@@ -222,15 +238,26 @@ mod tests {
             on_wire
                 .content_type
                 .get_or_insert_with(|| DEFAULT_TYPE.to_owned());
-            assert_eq!(read(&on_wire, &written(&typed(old), None)), typed(old));
+            assert_eq!(
+                read(&FORM, &on_wire, &written(&typed(old), None)),
+                typed(old)
+            );
             for new in kinds {
                 let metadata = written(&typed(new), Some(on_wire.clone()));
-                assert_eq!(read(&on_wire, &metadata), typed(new), "{old:?} {new:?}");
+                assert_eq!(
+                    read(&FORM, &on_wire, &metadata),
+                    typed(new),
+                    "{old:?} {new:?}"
+                );
                 let mut after = Headers::of(&typed(new));
                 after
                     .content_type
                     .get_or_insert_with(|| DEFAULT_TYPE.to_owned());
-                assert_eq!(read(&after, &metadata), typed(new), "{old:?} {new:?}");
+                assert_eq!(
+                    read(&FORM, &after, &metadata),
+                    typed(new),
+                    "{old:?} {new:?}"
+                );
             }
         }
     }
@@ -240,7 +267,7 @@ mod tests {
         for ours in [Some("text/plain"), Some("te\u{e9}t"), None] {
             for before in [None, Some(Headers::default())] {
                 let metadata = written(&typed(ours), before);
-                let read = read(&with_type("image/png"), &metadata);
+                let read = read(&FORM, &with_type("image/png"), &metadata);
                 assert_eq!(read, typed(Some("image/png")), "{ours:?}");
             }
         }
@@ -248,7 +275,7 @@ mod tests {
 
     #[test]
     fn plain_metadata_is_readable_by_others_and_too_much_is_refused() {
-        let pairs = [("mtime", "1"), ("a-b", "2"), ("hdi_isfolder", "true")];
+        let pairs = [("mtime", "1"), ("a-b", "2"), ("attache_x", "3")];
         let mut properties = Properties {
             metadata: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             ..typed(Some("text/plain"))
@@ -256,9 +283,9 @@ mod tests {
         let metadata = written(&properties, None);
         assert_eq!(metadata.get("mtime").map(String::as_str), Some("1"));
         assert_eq!(metadata.len(), 2, "{metadata:?}");
-        assert_eq!(read(&with_type("text/plain"), &metadata), properties);
+        assert_eq!(read(&FORM, &with_type("text/plain"), &metadata), properties);
         properties.cache_control = Some("\u{e9}".repeat(4000));
-        let error = write(&properties, None, &mut HashMap::new());
+        let error = write(&FORM, &properties, None, &mut HashMap::new());
         assert_eq!(error.expect_err("too much").kind(), ErrorKind::BadRequest);
     }
 }
