@@ -82,7 +82,7 @@ const ARROWS: &str = "
     service/walk -> attachment catalog error
     storage -> attachment attachment/filename attachment/media error transfer/body transfer/budget
     storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/checksum transfer/digests
-    storage/bucket -> attachment error storage transfer/body transfer/checksum
+    storage/bucket -> attachment base64 error storage transfer/body transfer/budget transfer/checksum
     storage/config -> config/key config/load config/value error http secret storage storage/azure storage/gcs storage/local storage/memory storage/s3
     storage/download -> attachment error http transfer/body
     storage/file -> attachment error transfer/body transfer/budget transfer/handover
@@ -93,7 +93,7 @@ const ARROWS: &str = "
     storage/offer -> secret
     storage/multipart -> attachment error storage transfer/body transfer/digests
     storage/vitals -> http lease observe/latency
-    storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/budget transfer/digests
+    storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/budget transfer/checksum transfer/digests
     testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage

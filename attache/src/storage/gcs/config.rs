@@ -156,6 +156,7 @@ impl GcsConfig {
                     path_style: true,
                     credential: self.credential_in_use().as_str(),
                     conditional_writes: true,
+                    named_by: None,
                 };
                 Ok((place, account))
             }

@@ -242,6 +242,7 @@ impl S3StoreConfig {
                 public_endpoint,
                 credential: self.credential_in_use().as_str(),
                 conditional_writes: self.conditional_writes,
+                named_by: None,
             }),
             _ => Err(faults),
         }

@@ -45,7 +45,7 @@ fn told(is_right: bool) -> Echo {
 
 /// The MD5 that an answer names. An entity tag is one unless parts or a key of somebody's are in the way
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html>).
-fn md5_of(dialect: Dialect, headers: &HeaderMap) -> Option<Hex<16>> {
+pub(super) fn md5_of(dialect: Dialect, headers: &HeaderMap) -> Option<Hex<16>> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     if dialect == Dialect::Gcs {
         let hashes = headers.get_all("x-goog-hash").iter();

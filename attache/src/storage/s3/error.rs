@@ -67,7 +67,7 @@ fn refused(refusal: &Refusal, place: &Place, skew: Option<time::Duration>) -> (E
             ErrorKind::ContainerNotFound,
             format!(
                 "{store}: bucket \"{bucket}\" not found at {host}; create it or set {}",
-                place.key("bucket")
+                place.bucket_key()
             ),
         ),
         (404, "NoSuchKey" | "NoSuchVersion") => {
@@ -221,7 +221,7 @@ fn forbidden(code: &str, place: &Place, skew: Option<time::Duration>) -> String 
              s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects, and s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, \
              without which even a missing object looks forbidden; check {} too, if the bucket may be somebody else's",
             place.credential,
-            place.key("bucket")
+            place.bucket_key()
         ),
         (Dialect::Gcs, "AuthenticationRequired" | "InvalidAuthentication" | "ExpiredToken") => {
             format!(
@@ -234,7 +234,7 @@ fn forbidden(code: &str, place: &Place, skew: Option<time::Duration>) -> String 
              Admin\" (roles/storage.objectAdmin) on the bucket, and \"Storage Legacy Bucket Reader\" for `attache check`; check {} too, if the \
              bucket may be somebody else's",
             place.credential,
-            place.key("bucket")
+            place.bucket_key()
         ),
     }
 }

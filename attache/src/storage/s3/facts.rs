@@ -56,7 +56,7 @@ pub(super) async fn write_facts(
 }
 
 /// CopyObject (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>), from one name to the same; the new tag.
-async fn copy(
+pub(super) async fn copy(
     inner: &Inner,
     key: &str,
     headers: &HeaderMap,

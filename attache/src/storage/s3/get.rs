@@ -22,12 +22,12 @@ pub(super) async fn get(
     key: &ObjectKey,
     range: Option<ByteRange>,
 ) -> Result<Object> {
-    let asked = ask(inner, key, range).await?;
+    let asked = ask(inner, key.as_str(), range, None).await?;
     let dialect = inner.place.dialect;
     Ok(Object {
         info: object_info(dialect, key, asked.size, &asked.opened.headers),
         range: asked.range,
-        body: asked.body(inner, key).await?,
+        body: asked.body(inner, key.as_str()).await?,
     })
 }
 
@@ -37,28 +37,32 @@ pub(super) async fn open(
     key: &ObjectKey,
     range: Option<ByteRange>,
 ) -> Result<crate::storage::Opened> {
-    let asked = ask(inner, key, range).await?;
+    let asked = ask(inner, key.as_str(), range, None).await?;
     Ok(crate::storage::Opened::Bytes {
         size: asked.size,
-        body: Box::new(asked.body(inner, key).await?),
+        body: Box::new(asked.body(inner, key.as_str()).await?),
     })
 }
 
 /// An answer that has what was asked for.
-struct Asked {
-    opened: Opened,
-    size: u64,
-    range: ByteRange,
+pub(super) struct Asked {
+    pub(super) opened: Opened,
+    pub(super) size: u64,
+    pub(super) range: ByteRange,
 }
 
-async fn ask(inner: &Arc<Inner>, key: &ObjectKey, range: Option<ByteRange>) -> Result<Asked> {
+/// Asks for an object or a part of it; of one version, if that is told.
+pub(super) async fn ask(
+    inner: &Inner,
+    key: &str,
+    range: Option<ByteRange>,
+    version: Option<&Version>,
+) -> Result<Asked> {
     let opened = inner
-        .open(key.as_str(), range, None)
+        .open(key, range, version)
         .await
-        .map_err(|fault| inner.fail(fault, "get", key.as_str()))?;
-    let (size, range) = opened
-        .served()
-        .of(range, inner.place.dialect.name(), key.as_str())?;
+        .map_err(|fault| inner.fail(fault, "get", key))?;
+    let (size, range) = opened.served().of(range, inner.place.dialect.name(), key)?;
     Ok(Asked {
         opened,
         size,
@@ -73,11 +77,11 @@ fn other(inner: &Inner, what: &str) -> Error {
 
 impl Asked {
     /// Its bytes, the first of which are at hand.
-    async fn body(self, inner: &Arc<Inner>, key: &ObjectKey) -> Result<Body> {
+    pub(super) async fn body(self, inner: &Arc<Inner>, key: &str) -> Result<Body> {
         let of_version = OfVersion {
             version: inner.place.dialect.version(&self.opened.headers),
             inner: inner.clone(),
-            key: key.as_str().to_owned(),
+            key: key.to_owned(),
         };
         download::body(of_version, self.range, self.opened.body).await
     }

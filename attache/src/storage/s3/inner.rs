@@ -53,6 +53,16 @@ impl Inner {
         }
     }
 
+    /// Another bucket at the same service, by the same credential and connections.
+    ///
+    /// # Errors
+    ///
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if there can be no bucket of this name.
+    pub(super) fn beside(&self, bucket: &str) -> Result<Self> {
+        let place = self.place.beside(bucket)?;
+        Ok(Self::new(self.shared.clone(), place, self.min_part))
+    }
+
     /// What is wrong, in our words.
     pub(super) fn fail(&self, fault: Fault, operation: &'static str, subject: &str) -> Error {
         told(fault, &self.place, self.client.counts().skew()).during(operation, subject)

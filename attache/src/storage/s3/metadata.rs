@@ -145,7 +145,7 @@ pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// Whether it cannot be read before somebody restores it. Google's archive class can
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html>).
-fn is_archived(dialect: Dialect, headers: &HeaderMap) -> bool {
+pub(super) fn is_archived(dialect: Dialect, headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
     if dialect == Dialect::Gcs {
         return false;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{
     Content, Grant, Object, ObjectInfo, Offer, Opened, Probe, PutGrant, PutOffer, Remark, Storage,
@@ -29,6 +30,7 @@ use crate::transfer::body::Body;
 mod account;
 mod ask;
 pub(super) mod authority;
+mod bucket;
 mod compose;
 mod config;
 mod credential;
@@ -61,6 +63,7 @@ mod vitals;
 mod xml;
 
 use authority::{AccessKey, Authority};
+use bucket::S3Bucket;
 pub use config::{S3CredentialKind, S3StoreConfig};
 use inner::{Inner, Shared};
 use multipart::Uploads;
@@ -205,6 +208,11 @@ impl Storage for S3Storage {
 
     fn multipart(&self) -> Option<&dyn Multipart> {
         Some(&self.1)
+    }
+
+    fn bucket(&self, place: &BucketPlace) -> Result<Option<Arc<dyn Bucket>>> {
+        let inner = self.0.beside(&place.container)?;
+        Ok(Some(Arc::new(S3Bucket::new(inner))))
     }
 
     async fn probe(&self) -> Result<Probe> {

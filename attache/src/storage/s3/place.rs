@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) credential: &'static str,
     /// The store creates only where it is told to, and refuses to replace.
     pub(crate) conditional_writes: bool,
+    /// The key of the configuration that names the bucket, if that is not `bucket` of the section.
+    pub(crate) named_by: Option<&'static str>,
 }
 
 /// A service: scheme, and host with its port.
@@ -112,11 +114,37 @@ impl Place {
         self.public_endpoint.base(&self.bucket, self.path_style)
     }
 
+    /// Another bucket of the service.
+    pub(super) fn beside(&self, bucket: &str) -> Result<Self> {
+        if let Some(what) = bucket_fault(self.dialect, bucket) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                format!("{CONTAINER} {what}"),
+            ));
+        }
+        Ok(Self {
+            bucket: bucket.to_owned(),
+            // A certificate of the service covers one label (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>).
+            path_style: self.path_style || bucket.contains('.'),
+            named_by: Some(CONTAINER),
+            ..self.clone()
+        })
+    }
+
+    /// The key of the configuration that names the bucket.
+    pub(super) fn bucket_key(&self) -> String {
+        self.named_by
+            .map_or_else(|| self.key("bucket"), str::to_owned)
+    }
+
     /// A key of the section in the configuration.
     pub(super) fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.dialect.section())
     }
 }
+
+/// What names the buckets of S3 clients.
+const CONTAINER: &str = "s3.buckets.NAME.container";
 
 /// One error of all faults of a section.
 pub(crate) fn misconfigured(dialect: Dialect, faults: Vec<(&'static str, String)>) -> Error {

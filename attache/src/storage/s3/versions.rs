@@ -74,7 +74,8 @@ impl Inner {
             .await
     }
 
-    async fn delete_one(&self, key: &str, version: &str) -> Result<(), Fault> {
+    /// Deletes one version of an object, or as the bucket does it: it is gone, or hidden. Nothing there is success.
+    pub(super) async fn delete_one(&self, key: &str, version: &str) -> Result<(), Fault> {
         let mut ask = Ask::new(Method::DELETE, key);
         if !version.is_empty() {
             ask = ask.query(self.place.dialect.version_parameter(), version);
