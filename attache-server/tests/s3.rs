@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use fake_azure::FakeAzure;
+use fake_s3::{Dialect, FakeS3};
 use support::bucket::{Client, element};
 use support::{Answer, Server, command, connect, noise, read_answer};
 
@@ -876,6 +877,79 @@ async fn presigned_reads_are_redirected_to_one_object_and_cost_one_token_and_one
         &[],
     );
     assert_eq!(code(&missing), "NoSuchKey");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_may_lie_in_s3_or_at_google_and_reads_are_redirected_to_one_object_there() {
+    for dialect in [Dialect::S3, Dialect::Gcs] {
+        let builder = FakeS3::builder().dialect(dialect).bucket("files");
+        let store = builder.bucket("wiki.2026").start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let owned = match dialect {
+            Dialect::S3 => support::on_s3(&store, folder.path()),
+            Dialect::Gcs => support::on_gcs(&store, folder.path()),
+        };
+        let mut variables: Vec<(&str, &str)> = owned
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        variables.extend([
+            ("ATTACHE_S3__LISTEN", "127.0.0.1:0"),
+            ("ATTACHE_S3__BUCKETS__WIKI__CONTAINER", "wiki.2026"),
+        ]);
+        let check = command(folder.path(), &variables)
+            .arg("check")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(
+            check.status.success() && said.contains("wiki: bucket \"wiki.2026\""),
+            "{said}"
+        );
+        let server = Server::start(&variables);
+        let client = Client::new(
+            server.s3_address(),
+            folder.path(),
+            &variables,
+            &["--bucket", "wiki"],
+        );
+        let path = "/wiki/a/b%20c.png";
+        let put = client.send("PUT", path, "", &[("content-type", "image/png")], b"hello");
+        assert_eq!(
+            put.header("etag"),
+            Some("\"5d41402abc4b2a76b9719d911017c592\""),
+            "{put:?}"
+        );
+        let there = store
+            .object("wiki.2026", "a/b c.png")
+            .expect("under the client's key");
+        assert_eq!(there.content_type.as_deref(), Some("image/png"));
+        let read = get(&client, &client.presigned("GET", path, "", 120), &[]);
+        assert_eq!(read.status, 302, "{read:?}");
+        let url = read.header("location").unwrap();
+        assert!(
+            url.starts_with("https://") && url.contains("/wiki.2026/a/b%20c.png?"),
+            "{url}"
+        );
+        assert_eq!(client.send("GET", path, "", &[], b"").body, b"hello");
+        // What lies there for uploads is nobody's to write.
+        let taken = client.send("PUT", "/wiki/attache/uploads/x", "", &[], b"x");
+        assert_eq!(taken.status, 400, "{taken:?}");
+        assert!(taken.text().contains("pieces of uploads"), "{taken:?}");
+        assert_eq!(client.send("DELETE", path, "", &[], b"").status, 204);
+        assert_eq!(store.counts().objects, 0);
+        // A bucket that is not there is named by its key.
+        variables.push(("ATTACHE_S3__BUCKETS__WIKI__CONTAINER", "nothing-there"));
+        let check = command(folder.path(), &variables)
+            .arg("check")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(
+            !check.status.success() && said.contains("s3.buckets.wiki.container"),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

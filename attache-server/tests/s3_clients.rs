@@ -71,21 +71,26 @@ tried! {
     boto3_sees_the_same_over_https: Boto on Https;
     boto3_sees_the_same_on_a_stand_in_for_azure: Boto on FakeAzure;
     boto3_sees_the_same_on_azurite: Boto on Azurite;
+    boto3_sees_the_same_on_a_stand_in_for_s3: Boto on FakeS3;
     boto3_of_2024_sees_what_it_sees_of_moto: BotoOld on Http;
     boto3_of_2024_sees_the_same_over_https: BotoOld on Https;
     the_aws_sdk_sees_what_it_sees_of_moto: AwsSdk on Http;
     the_aws_sdk_sees_the_same_over_https: AwsSdk on Https;
     the_aws_sdk_sees_the_same_on_a_stand_in_for_azure: AwsSdk on FakeAzure;
     the_aws_sdk_sees_the_same_on_azurite: AwsSdk on Azurite;
+    the_aws_sdk_sees_the_same_on_a_stand_in_for_s3: AwsSdk on FakeS3;
     growi_sees_what_it_sees_of_moto: Growi on Http;
     growi_sees_the_same_on_a_stand_in_for_azure: Growi on FakeAzure;
     growi_sees_the_same_on_azurite: Growi on Azurite;
+    growi_sees_the_same_on_a_stand_in_for_s3: Growi on FakeS3;
+    growi_sees_the_same_on_a_stand_in_for_google: Growi on FakeGcs;
     minio_sees_what_it_sees_of_moto: Minio on Http;
     minio_sees_the_same_over_https: Minio on Https;
     minio_sees_the_same_on_azurite: Minio on Azurite;
     awscli_prints_what_it_prints_of_moto: AwsCli on Http;
     rclone_prints_what_it_prints_of_moto: Rclone on Http;
     rclone_prints_the_same_on_azurite: Rclone on Azurite;
+    rclone_prints_the_same_on_a_stand_in_for_s3: Rclone on FakeS3;
     s3cmd_prints_what_it_prints_of_moto: S3Cmd on Http;
     s3cmd_prints_the_same_on_a_stand_in_for_azure: S3Cmd on FakeAzure;
 }

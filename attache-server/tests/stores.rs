@@ -178,11 +178,6 @@ async fn check_names_the_key_to_change_for_what_is_wrong_and_shows_no_secret() {
             "16MiB",
             "memory.transfer_bytes must be at least 48",
         ),
-        (
-            "ATTACHE_S3__LISTEN",
-            "127.0.0.1:0",
-            "s3.listen needs storage.backend",
-        ),
     ] {
         let mut place = Place::s3(&fake);
         place.set(name, value);

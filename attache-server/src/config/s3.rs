@@ -29,8 +29,8 @@ section! {
         /// Whether presigned URLs of signature version 2 are good. boto3 still makes them by default with an endpoint of one's own.
         sigv2: bool = false => Plain("true or false"),
         /// The buckets, a table each: [s3.buckets.NAME]. Keys of a bucket:
-        ///   container       the container of the account (Azure) or the folder below "buckets" beside storage.local.root, or a whole
-        ///                   path (local); without it, the name of the bucket
+        ///   container       the container of the account (Azure), the bucket (S3, Google), or the folder below "buckets" beside
+        ///                   storage.local.root, or a whole path (local); without it, the name of the bucket
         ///   prefix          precedes all keys in the store, and clients do not see it
         ///   delivery        how presigned reads are answered: "redirect" (where the store can sign), "relay", "delegate"
         ///   public          prefixes of keys that anybody may read, such as ["public/"]; [""] for all
@@ -179,9 +179,9 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 impl S3Config {
     pub(super) fn check(&self, store: &attache::Config, faults: &mut Faults) {
         let backend = store.storage.backend;
-        if self.listen.is_some() && !matches!(backend, Backend::Local | Backend::Azure) {
+        if self.listen.is_some() && backend == Backend::Memory {
             faults.add(format!(
-                "s3.listen needs storage.backend \"local\" or \"azure\": \"{backend}\" has no buckets for it"
+                "s3.listen needs storage.backend \"local\", \"azure\", \"s3\" or \"gcs\": \"{backend}\" has no buckets for it"
             ));
         }
         if self.listen.is_some() && !self.buckets.is_empty() && store.storage.moving_from.is_some()

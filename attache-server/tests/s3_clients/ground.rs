@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fake_azure::FakeAzure;
+use fake_s3::{Dialect, FakeS3};
 use test_support::{Azurite, Moto};
 
 use crate::support::{self, Server};
@@ -23,6 +24,7 @@ pub(crate) struct Ground {
     server: Option<Server>,
     _moto: Option<Moto>,
     _azure: Option<FakeAzure>,
+    _store: Option<FakeS3>,
 }
 
 /// Where attache keeps its buckets, and how it is reached.
@@ -36,6 +38,10 @@ pub(crate) enum Kind {
     FakeAzure,
     /// On Microsoft's emulator, by the account's key; presigned reads are redirected.
     Azurite,
+    /// On the stand-in for S3; presigned reads are redirected.
+    FakeS3,
+    /// On the stand-in for Google Cloud Storage; presigned reads are redirected.
+    FakeGcs,
 }
 
 impl Ground {
@@ -65,6 +71,7 @@ impl Ground {
             server: None,
             _moto: Some(moto),
             _azure: None,
+            _store: None,
         })
     }
 
@@ -78,7 +85,7 @@ impl Ground {
             ("ATTACHE_S3__BUCKETS__FILES__CONTAINER", BUCKET.to_owned()),
         ];
         let mut certificate = None;
-        let mut azure = None;
+        let (mut azure, mut store) = (None, None);
         match kind {
             Kind::Http => {}
             Kind::Https => {
@@ -110,6 +117,18 @@ impl Ground {
                 // Redirects lead to it.
                 certificate = Some(folder.path().join("ca.pem"));
                 azure = Some(fake);
+            }
+            Kind::FakeS3 | Kind::FakeGcs => {
+                let (dialect, on): (_, fn(&_, &_) -> _) = match kind {
+                    Kind::FakeS3 => (Dialect::S3, support::on_s3),
+                    _ => (Dialect::Gcs, support::on_gcs),
+                };
+                let builder = FakeS3::builder().dialect(dialect).bucket(BUCKET);
+                let fake = builder.start().await.expect("a stand-in");
+                variables.extend(on(&fake, folder.path()));
+                // Redirects lead to it.
+                certificate = Some(folder.path().join("ca.pem"));
+                store = Some(fake);
             }
             Kind::Azurite => {
                 let azurite = Azurite::shared_plain().await?;
@@ -155,6 +174,7 @@ impl Ground {
             server: Some(server),
             _moto: None,
             _azure: azure,
+            _store: store,
         })
     }
 

@@ -7,11 +7,21 @@ use crate::run::Client;
 /// What is known of a client there.
 pub(crate) fn known(client: Client, kind: Kind) -> Vec<Difference> {
     let azure = matches!(kind, Kind::FakeAzure | Kind::Azurite);
+    let s3 = matches!(kind, Kind::FakeS3 | Kind::FakeGcs);
     let tables: &[&[Difference]] = match client {
         Client::Boto if azure => &[CHECKSUM_TYPE, BOTO, BOTO_NEW, ON_AZURE, BOTO_ON_AZURE],
+        Client::Boto if s3 => &[
+            CHECKSUM_TYPE,
+            BOTO,
+            BOTO_NEW,
+            ON_AZURE,
+            BOTO_ON_AZURE,
+            ON_S3,
+        ],
         Client::Boto => &[CHECKSUM_TYPE, BOTO, BOTO_NEW, IN_A_FOLDER, BOTO_IN_A_FOLDER],
         Client::BotoOld => &[BOTO, IN_A_FOLDER, BOTO_IN_A_FOLDER],
         Client::AwsSdk if azure => &[CHECKSUM_TYPE, AWS_SDK, ON_AZURE],
+        Client::AwsSdk if s3 => &[CHECKSUM_TYPE, AWS_SDK, ON_AZURE, ON_S3],
         Client::AwsSdk => &[CHECKSUM_TYPE, AWS_SDK, IN_A_FOLDER],
         Client::Growi => &[CHECKSUM_TYPE, GROWI],
         Client::Minio => &[MINIO],
@@ -384,6 +394,14 @@ const BOTO_ON_AZURE: &[Difference] = &[
         STATELESS,
     ),
 ];
+
+/// Where a listing says what the store's says.
+const ON_S3: &[Difference] = &[but(
+    "*",
+    "Contents.ChecksumAlgorithm",
+    "-",
+    "a request for each object would tell it; clients ask for it with the object",
+)];
 
 const GROWI: &[Difference] = &[
     but(

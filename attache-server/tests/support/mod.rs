@@ -313,6 +313,44 @@ pub fn on_azure(azure: &fake_azure::FakeAzure, folder: &Path) -> Vec<(&'static s
     ]
 }
 
+/// What a server is told of a stand-in for S3, or for Google Cloud Storage, with a bucket "files".
+pub fn on_s3(store: &fake_s3::FakeS3, folder: &Path) -> Vec<(&'static str, String)> {
+    let ca = folder.join("ca.pem");
+    std::fs::write(&ca, store.ca_pem()).expect("written");
+    vec![
+        ("ATTACHE_STORAGE__BACKEND", "s3".to_owned()),
+        ("ATTACHE_STORAGE__S3__BUCKET", "files".to_owned()),
+        ("ATTACHE_STORAGE__S3__CA_FILE", ca.display().to_string()),
+        ("ATTACHE_STORAGE__S3__REGION", store.region().to_owned()),
+        ("ATTACHE_STORAGE__S3__ENDPOINT", store.endpoint()),
+        (
+            "ATTACHE_STORAGE__S3__ACCESS_KEY_ID",
+            store.access_key_id().to_owned(),
+        ),
+        (
+            "ATTACHE_STORAGE__S3__SECRET_ACCESS_KEY",
+            store.secret_access_key().to_owned(),
+        ),
+    ]
+}
+
+/// The same of Google's.
+pub fn on_gcs(store: &fake_s3::FakeS3, folder: &Path) -> Vec<(&'static str, String)> {
+    let (ca, key) = (folder.join("ca.pem"), folder.join("key.json"));
+    std::fs::write(&ca, store.ca_pem()).expect("written");
+    std::fs::write(&key, store.service_account_json()).expect("written");
+    vec![
+        ("ATTACHE_STORAGE__BACKEND", "gcs".to_owned()),
+        ("ATTACHE_STORAGE__GCS__BUCKET", "files".to_owned()),
+        ("ATTACHE_STORAGE__GCS__CA_FILE", ca.display().to_string()),
+        ("ATTACHE_STORAGE__GCS__ENDPOINT", store.endpoint()),
+        (
+            "ATTACHE_STORAGE__GCS__SERVICE_ACCOUNT_FILE",
+            key.display().to_string(),
+        ),
+    ]
+}
+
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("it listens");
     stream

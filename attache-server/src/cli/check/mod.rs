@@ -221,8 +221,12 @@ async fn buckets(sheet: &mut Sheet, store: &Attache, s3: &S3Config) -> Result<()
                 )?;
             }
             Err(error) => {
+                let what = match backend {
+                    Backend::S3 | Backend::Gcs => "bucket",
+                    _ => "container",
+                };
                 let text = format!(
-                    "{name}: {}; create the container, or set s3.buckets.{name}.container",
+                    "{name}: {}; create the {what}, or set s3.buckets.{name}.container",
                     error.detail()
                 );
                 sheet.wrong("bucket", text, Some(error.kind().code()))?;
