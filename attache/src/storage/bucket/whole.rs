@@ -125,6 +125,7 @@ pub(crate) fn checksum_of_parts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::checksum::ChecksumKind;
 
     #[test]
     fn the_tag_of_parts_is_the_md5_of_their_md5s() {
