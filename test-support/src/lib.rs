@@ -8,7 +8,7 @@
 //!   of S3; [`tus_node`], [`tus_python`]: clients of tus.
 //! - [`Tinyproxy`]: a proxy, and names that only it knows.
 //! - [`nginx`], [`curl`], [`node`], [`python`], [`content_disposition`], [`redbot`], [`promtool`], [`systemd_analyze`], [`helm`],
-//!   [`dclint`], [`kubernetes_validate`]: where they lie; what
+//!   [`dclint`], [`kubernetes_validate`], [`umoci`], [`oci_image_tool`], [`runc`], [`xtask`]: where they lie; what
 //!   they are told belongs to the test.
 //!
 //! # One rule for what is missing
@@ -45,5 +45,6 @@ pub use postgres::{Database, Postgres};
 pub use tinyproxy::Tinyproxy;
 pub use tool::{
     awscli, boto3_old, content_disposition, curl, dclint, helm, kubernetes_validate, nginx, node,
-    promtool, python, redbot, s3_clients, s3_node, systemd_analyze, tus_node, tus_python,
+    oci_image_tool, promtool, python, redbot, runc, s3_clients, s3_node, systemd_analyze, tus_node,
+    tus_python, umoci, xtask,
 };

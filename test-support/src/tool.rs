@@ -140,6 +140,34 @@ pub fn kubernetes_validate() -> Option<PathBuf> {
     )
 }
 
+/// Where umoci lies: `ATTACHE_TEST_UMOCI`, else the search path.
+pub fn umoci() -> Option<PathBuf> {
+    find("umoci", "ATTACHE_TEST_UMOCI", || on_path(&["umoci"]))
+}
+
+/// Where oci-image-tool lies: `ATTACHE_TEST_OCI_IMAGE_TOOL`, else the search path.
+pub fn oci_image_tool() -> Option<PathBuf> {
+    find("oci-image-tool", "ATTACHE_TEST_OCI_IMAGE_TOOL", || {
+        on_path(&["oci-image-tool"])
+    })
+}
+
+/// Where runc lies: `ATTACHE_TEST_RUNC`, else the search path.
+pub fn runc() -> Option<PathBuf> {
+    find("runc", "ATTACHE_TEST_RUNC", || on_path(&["runc"]))
+}
+
+/// Where attache's own commands lie, built: `ATTACHE_TEST_XTASK`, else the target folder, where `cargo xtask` leaves them.
+pub fn xtask() -> Option<PathBuf> {
+    find("xtask", "ATTACHE_TEST_XTASK", || {
+        let executable = env::current_exe().ok()?;
+        executable
+            .ancestors()
+            .map(|folder| folder.join("xtask"))
+            .find(|candidate| candidate.is_file())
+    })
+}
+
 /// Where PostgreSQL lies (15 on Debian 12): `ATTACHE_TEST_POSTGRES`, else where Debian has it, else the search path.
 pub(crate) fn postgres() -> Option<PathBuf> {
     find("PostgreSQL", "ATTACHE_TEST_POSTGRES", || {

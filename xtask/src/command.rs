@@ -76,6 +76,22 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     })
 }
 
+/// What a program prints, without the end of its line.
+pub(crate) fn text_of(command: &mut Command) -> Result<String, Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .map_err(|error| Failure::new(format!("xtask: {program}: {error}")))?;
+    if !output.status.success() {
+        return Err(Failure::new(format!(
+            "xtask: {program}: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        )));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Tells the reader, on stderr: stdout belongs to what we run.
 #[expect(clippy::print_stderr, reason = "a command line tool talks")]
 pub(crate) fn say(line: &str) {

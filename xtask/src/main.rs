@@ -1,9 +1,10 @@
-//! attache's own commands: `cargo xtask test`, `ci`, `deny`, `fuzz`, `soak` and `bench`.
+//! attache's own commands: `cargo xtask test`, `ci`, `deny`, `fuzz`, `soak`, `bench` and `image`.
 
 mod bench;
 mod command;
 mod deny;
 mod fuzz;
+mod image;
 mod soak;
 mod tools;
 
@@ -30,6 +31,9 @@ cargo xtask <command>
   soak [--minutes N] [--debug]
                   builds a release (or debug) server and lets users, faults and reloads loose on it for N minutes (10);
                   fails if memory, descriptors or streams grow. Picture and figures in target/soak
+  image [--binary FILE] OUT
+                  builds what is shipped, or takes FILE, and makes a container image of it in the new folder OUT, as an OCI
+                  image layout; it needs Debian, and no container engine
   deny            installs cargo-deny, then checks licences, sources, bans and, where it can, advisories
   ci              formatting, lints, dependencies, documentation, then the tests; stops at the first failure
 ";
@@ -50,6 +54,10 @@ fn main() -> ExitCode {
         ["test", "--", rest @ ..] => test(rest),
         ["ci"] => ci(),
         ["deny"] => deny::deny(&workspace()),
+        ["image", arguments @ ..] => match image::Options::parse(arguments) {
+            Some(options) => image::image(&workspace(), &options),
+            None => Err(Failure::usage(USAGE)),
+        },
         ["fuzz"] => fuzz::fuzz(&workspace(), 60),
         ["fuzz", "--seconds", seconds] => match seconds.parse() {
             Ok(seconds) => fuzz::fuzz(&workspace(), seconds),

@@ -85,6 +85,25 @@ pub(super) const PGBOUNCER: Package = Package {
     why: "stands between attache and PostgreSQL, as pools of companies do",
 };
 
+pub(super) const UMOCI: Package = Package {
+    name: "umoci",
+    programs: &["umoci"],
+    why: "unpacks the container image",
+};
+
+pub(super) const OCI_IMAGE_TOOL: Package = Package {
+    name: "oci-image-tool",
+    programs: &["oci-image-tool"],
+    why: "says whether the container image is what the specification wants",
+};
+
+/// What Docker and Kubernetes run containers with; it has no daemon.
+pub(super) const RUNC: Package = Package {
+    name: "runc",
+    programs: &["runc"],
+    why: "runs the container image",
+};
+
 impl Package {
     pub(super) fn installed(&self) -> Result<PathBuf, Failure> {
         self.find().ok_or_else(|| {

