@@ -602,9 +602,10 @@ fn the_unit_file_is_valid_and_locked_down() {
     };
     let place = tempfile::tempdir().unwrap();
     let unit = std::fs::read_to_string(shipped("systemd/attache.service")).unwrap();
-    let installed = "/usr/local/bin/attache";
+    let installed = "ExecStart=attache serve";
     assert!(unit.contains(installed));
-    let unit = unit.replace(installed, env!("CARGO_BIN_EXE_attache"));
+    let program = format!("ExecStart={} serve", env!("CARGO_BIN_EXE_attache"));
+    let unit = unit.replace(installed, &program);
     let path = place.path().join("attache.service");
     std::fs::write(&path, unit).unwrap();
     let verified = Command::new(&systemd_analyze)

@@ -1,7 +1,9 @@
-//! What attache comes in: the container image, the manifests, the chart. Each is made and taken apart by the tools
+//! What attache comes in: the container image, the Debian package, the manifests, the chart. Each is made and taken apart by the tools
 //! that its users have, and what can run without a cluster is run.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "packages/debian.rs"]
+mod debian;
 #[path = "packages/image.rs"]
 mod image;
 #[path = "packages/manifests.rs"]

@@ -77,7 +77,7 @@ pub(crate) fn image(root: &Path, options: &Options) -> Result<(), Failure> {
 }
 
 /// What is shipped, built now.
-fn release(root: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn release(root: &Path) -> Result<PathBuf, Failure> {
     run(cargo(root).args([
         "build",
         "--profile",
@@ -92,7 +92,7 @@ fn release(root: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The time of everything in the image, in seconds since 1970.
-fn epoch(root: &Path) -> Result<u64, Failure> {
+pub(crate) fn epoch(root: &Path) -> Result<u64, Failure> {
     let (said, whose) = match env::var("SOURCE_DATE_EPOCH") {
         Ok(said) => (said, "SOURCE_DATE_EPOCH"),
         Err(_) => {

