@@ -13,8 +13,9 @@ use attache::service::adopt::{AdoptOptions, Adopted, Adoption, Refusal};
 use attache::service::verify::VerifyOptions;
 use attache::storage::config::Backend;
 use attache::{Attache, Config, ErrorKind};
-use common::{CONTAINER, fake, with_client_secret};
+use common::{CONTAINER, SmallDisk, fake, fake_gcs, fake_s3, on_gcs, on_s3, with_client_secret};
 use fake_azure::{BlobKind, FakeAzure, Guard, Op};
+use fake_s3::{FakeS3, Op as S3Op};
 use futures::TryStreamExt as _;
 
 /// A service over a folder, or over a stand-in for Azure.
@@ -45,6 +46,18 @@ impl World {
         Self::open(|config| {
             config.storage.backend = Backend::Azure;
             config.storage.azure = with_client_secret(fake);
+        })
+        .await
+    }
+
+    /// Over a stand-in for Amazon S3, or for Google Cloud Storage.
+    async fn on_bucket(backend: Backend, fake: &FakeS3) -> Self {
+        Self::open(|config| {
+            config.storage.backend = backend;
+            match backend {
+                Backend::Gcs => config.storage.gcs = on_gcs(fake),
+                _ => config.storage.s3 = on_s3(fake),
+            }
         })
         .await
     }
@@ -478,4 +491,231 @@ async fn a_long_listing_is_read_once_and_no_further_than_objects_are_taken() {
     }
     assert_eq!((taken, fake.counts().of(Op::ListBlobs)), (OBJECTS, 3));
     assert_eq!(fake.counts().of(Op::GetBlob), 0);
+}
+
+/// A bucket at Amazon and one at Google, each with its stand-in.
+async fn buckets() -> [(Backend, FakeS3); 2] {
+    let (s3, gcs) = (fake_s3().await, fake_gcs().await);
+    [(Backend::S3, s3), (Backend::Gcs, gcs)]
+}
+
+#[tokio::test]
+async fn objects_of_other_programs_in_a_bucket_are_adopted_or_refused_with_a_reason() {
+    for (backend, fake) in buckets().await {
+        let world = World::on_bucket(backend, &fake).await;
+        for name in ["archived", "customer", "deep", "locked", "page/5f0c/a b+c%"] {
+            fake.put_object(CONTAINER, &format!("{name}.TXT"), "hello");
+        }
+        fake.set_storage_class(CONTAINER, "archived.TXT", "GLACIER");
+        fake.set_storage_class(CONTAINER, "deep.TXT", "DEEP_ARCHIVE");
+        fake.encrypt_with_customer_key(CONTAINER, "customer.TXT");
+        fake.lock_object(CONTAINER, "locked.TXT", true);
+        let stored: &[(&'static str, &str)] = &[
+            ("content-type", "text/csv"),
+            (
+                "content-disposition",
+                "inline;filename*=UTF-8''%E3%81%82%20b.txt",
+            ),
+        ];
+        fake.put_object_with(CONTAINER, "plain.TXT", "a,b", stored, &[]);
+        let gzip = &[("content-encoding", "gzip")];
+        fake.put_object_with(CONTAINER, "zipped.TXT", "hello", gzip, &[]);
+        // What an upload that was interrupted has left is nobody's, and neither is a folder of a console.
+        fake.put_object(CONTAINER, "attache/parts/attachment/x/y/00001", "piece");
+        fake.put_object(CONTAINER, "page/", "");
+        fake.put_object(CONTAINER, "page/\u{1}control", "hello");
+
+        fake.reset_counts();
+        let adopted = world.adopt(all()).await;
+        let refused = |code: &str| format!("refused: {code}");
+        let derived = AttachmentId::derived("page/5f0c/a b+c%.TXT").to_string();
+        // Google reads what it archives, as Amazon does not.
+        let archived = |name: &str| match backend {
+            Backend::Gcs => name.to_owned(),
+            _ => refused("archived"),
+        };
+        assert_eq!(
+            outcomes(&adopted),
+            [
+                ("archived.TXT", archived("archived")),
+                ("customer.TXT", refused("customer_key")),
+                ("deep.TXT", archived("deep")),
+                ("locked.TXT", "locked".to_owned()),
+                ("page/", "folder".to_owned()),
+                ("page/\u{1}control", refused("name")),
+                ("page/5f0c/a b+c%.TXT", derived.clone()),
+                ("plain.TXT", "plain".to_owned()),
+                ("zipped.TXT", refused("content_encoding")),
+            ]
+        );
+        assert_eq!(fake.counts().of(S3Op::ListObjectsV2), 1, "{backend:?}");
+        for one in &adopted {
+            if let Adoption::Refused(refusal) = &one.outcome {
+                assert!(refusal.to_string().contains("; "), "{refusal}");
+            }
+        }
+        let row = world.attache.find(&"plain".parse().unwrap()).await.unwrap();
+        assert_eq!(row.filename.as_str(), "あ b.txt");
+        assert_eq!(row.content_type, "text/csv; charset=utf-8");
+        let row = world.attache.find(&derived.parse().unwrap()).await.unwrap();
+        assert_eq!(row.filename.as_str(), "a b+c%.TXT");
+        let there = fake.object(CONTAINER, "page/5f0c/a b+c%.TXT").unwrap();
+        assert!(there.metadata.is_empty(), "it stays as it is: {there:?}");
+        assert_eq!(row.sha256.to_string(), sha256("hello"));
+
+        // Again nothing is new, and it is read by its own name.
+        let again = world.adopt(all()).await;
+        let known = outcomes(&again)
+            .iter()
+            .filter(|(_, outcome)| outcome == "known")
+            .count();
+        assert_eq!(known as u64, world.count().await, "{again:?}");
+        assert_eq!(world.findings().await, Vec::<String>::new(), "{backend:?}");
+        world
+            .attache
+            .delete(&derived.parse().unwrap())
+            .await
+            .unwrap();
+        assert!(fake.object(CONTAINER, "page/5f0c/a b+c%.TXT").is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_in_a_bucket_whose_row_is_lost_is_left_to_verify() {
+    for (backend, fake) in buckets().await {
+        let world = World::on_bucket(backend, &fake).await;
+        let new = attache::attachment::NewAttachment::default();
+        let body = futures::stream::iter([Ok(bytes::Bytes::from_static(b"ours"))]);
+        world.attache.upload(new, body).await.unwrap();
+        assert_eq!(outcomes(&world.adopt(all()).await)[0].1, "known");
+        let mut config = world.config.clone();
+        config.catalog.url = CatalogUrl::Sqlite(world.folder.path().join("fresh.db"));
+        let fresh = Attache::open(config).await.unwrap();
+        let walk = fresh.adopt(all()).await.unwrap();
+        let adopted: Vec<Adopted> = walk.try_collect().await.unwrap();
+        assert_eq!(adopted[0].outcome, Adoption::Refused(Refusal::Lost));
+    }
+}
+
+#[tokio::test]
+async fn whatever_breaks_on_the_way_to_a_bucket_is_tried_again_or_ends_the_walk_and_loses_nothing()
+{
+    for (backend, fake) in buckets().await {
+        let world = World::on_bucket(backend, &fake).await;
+        for name in 0..12 {
+            fake.put_object(CONTAINER, &format!("a/{name:02}"), "hello");
+        }
+        // What passes is not noticed.
+        for op in [S3Op::ListObjectsV2, S3Op::HeadObject] {
+            let dry = AdoptOptions {
+                dry_run: true,
+                ..all()
+            };
+            fake.faults(|f| {
+                f.fail_next(op, 1, 503, "SlowDown");
+                f.disconnect_next(op, 1);
+            });
+            assert_eq!(world.adopt(dry).await.len(), 12, "{backend:?} {op:?}");
+            fake.faults(|f| f.clear());
+        }
+        // What does not pass ends the walk, and the next one goes on where it ended.
+        for (op, skip) in [
+            (S3Op::ListObjectsV2, 0),
+            (S3Op::HeadObject, 3),
+            (S3Op::GetObject, 3),
+        ] {
+            let answer = fake_s3::Action::Answer {
+                status: 403,
+                code: "AccessDenied".to_owned(),
+                retry_after_seconds: None,
+            };
+            fake.faults(|f| {
+                f.answers.push(fake_s3::AnswerFault {
+                    op: Some(op),
+                    skip,
+                    action: answer,
+                    ..fake_s3::AnswerFault::default()
+                });
+            });
+            let walk = world.attache.adopt(all()).await.unwrap();
+            let error = walk.try_collect::<Vec<_>>().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UpstreamRefused, "{error}");
+            fake.faults(|f| f.clear());
+            assert!(world.count().await < 12, "{backend:?} {op:?}");
+        }
+        let done = world.count().await;
+        let rest = world.adopt(all()).await;
+        let known = outcomes(&rest)
+            .iter()
+            .filter(|(_, outcome)| outcome == "known")
+            .count() as u64;
+        assert_eq!((known, rest.len()), (done, 12));
+        assert_eq!(world.count().await, 12);
+    }
+}
+
+#[tokio::test]
+async fn a_long_listing_of_a_bucket_is_read_a_page_at_a_time_and_no_further_than_objects_are_taken()
+{
+    const OBJECTS: usize = 2_500;
+    for (backend, fake) in buckets().await {
+        let world = World::on_bucket(backend, &fake).await;
+        for n in 0..OBJECTS {
+            fake.put_object(CONTAINER, &format!("a/{n:06}"), "");
+        }
+        let dry = AdoptOptions {
+            dry_run: true,
+            ..all()
+        };
+        fake.reset_counts();
+        let mut walk = world.attache.adopt(dry).await.unwrap();
+        let mut taken = 0;
+        while let Some(one) = walk.try_next().await.unwrap() {
+            assert_eq!(one.name, format!("a/{taken:06}"));
+            taken += 1;
+            // A page has 1,000 names; the next one is asked for when these are through.
+            if taken % 100 == 0 {
+                let pages = fake.counts().of(S3Op::ListObjectsV2) as usize;
+                assert!(pages <= (taken + 200) / 1_000 + 1, "{pages} after {taken}");
+            }
+        }
+        assert_eq!(taken, OBJECTS);
+        assert_eq!(fake.counts().of(S3Op::ListObjectsV2), 3);
+        assert_eq!(fake.counts().of(S3Op::HeadObject), OBJECTS as u64);
+        assert_eq!(fake.counts().of(S3Op::GetObject), 0);
+    }
+}
+
+/// A disk that notes such times: most cut them short.
+#[tokio::test]
+async fn a_file_of_a_time_that_no_calendar_has_is_adopted_as_of_now() {
+    const YEAR: u64 = 31_556_952;
+    let Some(disk) = SmallDisk::mount("4m") else {
+        return;
+    };
+    let world = World::open(|config| config.storage.local.root = disk.root().join("objects")).await;
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    let far = |years: u64| std::time::Duration::from_secs(years * YEAR);
+    let times = [
+        ("after", epoch + far(10_000)),
+        ("before", epoch - far(100)),
+        ("within", epoch + far(40)),
+    ];
+    for (name, time) in times {
+        world.write(name, "hello");
+        let file = std::fs::File::options()
+            .write(true)
+            .open(world.config.storage.local.root.join(name))
+            .unwrap();
+        file.set_modified(time).unwrap();
+        let noted = file.metadata().unwrap().modified().unwrap();
+        assert_eq!(noted, time, "the disk notes it");
+    }
+    let adopted = world.adopt(all()).await;
+    assert_eq!(adopted.len(), 3, "{adopted:?}");
+    for (name, is_now) in [("after", true), ("before", true), ("within", false)] {
+        let row = world.attache.find(&name.parse().unwrap()).await.unwrap();
+        let age = time::OffsetDateTime::now_utc() - row.created_at;
+        assert_eq!(age < time::Duration::hours(1), is_now, "{name}: {age}");
+    }
 }

@@ -60,6 +60,7 @@ pub use crate::op::Op;
 pub use crate::state::Versioning;
 
 use crate::core::Core;
+use crate::service::read;
 use crate::state::{Bucket, Object, Version};
 
 /// A running store. Dropping it closes every connection.
@@ -323,6 +324,23 @@ impl FakeS3 {
         self.change_latest(bucket, key, |held| {
             let object = held.object.as_mut().expect("the object exists");
             Arc::make_mut(object).storage_class = class.to_owned();
+        });
+    }
+
+    /// Encrypts an object with a key of its writer's own (SSE-C, CSEK), which nobody else has: it is listed, and cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such object.
+    pub fn encrypt_with_customer_key(&self, bucket: &str, key: &str) {
+        let header = match self.core.is_google() {
+            true => read::GOOGLE_KEY,
+            false => read::AMAZON_KEY,
+        };
+        self.change_latest(bucket, key, |held| {
+            let object = held.object.as_mut().expect("the object exists");
+            let headers = &mut Arc::make_mut(object).headers;
+            headers.insert(header, "AES256".to_owned());
         });
     }
 

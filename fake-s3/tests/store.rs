@@ -231,3 +231,16 @@ async fn browsers_may_write_from_the_origins_that_are_allowed() {
         (200, "https://wiki.example")
     );
 }
+
+#[tokio::test]
+async fn what_is_encrypted_with_a_key_of_its_writer_is_listed_and_not_read() {
+    let fake = start().await;
+    fake.put_object("files", "a", "hello");
+    fake.encrypt_with_customer_key("files", "a");
+    let list = Ask::new(&fake, "GET", "/files?list-type=2").send().await;
+    assert_eq!(list.element("Key"), "a");
+    let reply = get(&fake, "a").send().await;
+    assert_eq!((reply.status, reply.code()), (400, "InvalidRequest"));
+    let head = Ask::new(&fake, "HEAD", "/files/a").send().await;
+    assert_eq!((head.status, head.body.len()), (400, 0));
+}

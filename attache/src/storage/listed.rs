@@ -1,6 +1,7 @@
 //! Objects as a store lists them, whoever put them there.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
@@ -66,7 +67,7 @@ impl fmt::Display for Unfit {
         f.write_str(match self {
             Self::Folder => "a folder",
             Self::Archived => {
-                "in the archive tier, where it cannot be read; rehydrate it and adopt it then"
+                "in an archive of the store, where it cannot be read; rehydrate it (Azure) or restore it (S3), and adopt it then"
             }
             Self::Appended => {
                 "an append blob, to which programs add; copy it to a block blob when it is complete"
@@ -87,9 +88,35 @@ impl fmt::Display for Unfit {
     }
 }
 
+/// When an object was written, if a calendar and `Last-Modified` can say it: the clock that dates a file may stand anywhere.
+pub(crate) fn written_at(time: SystemTime) -> Option<OffsetDateTime> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    OffsetDateTime::UNIX_EPOCH.checked_add(since.try_into().ok()?)
+}
+
 /// Whether a `Content-Encoding` changes the bytes: `identity` and nothing do not.
 pub(crate) fn encoded(coding: Option<&str>) -> Option<Unfit> {
     let coding = coding?.trim();
     let plain = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
     (!plain).then(|| Unfit::Encoded(coding.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_time_that_no_response_can_tell_is_none() {
+        const YEAR: u64 = 31_556_952;
+        let far = |years: u64| Duration::from_secs(years * YEAR);
+        assert_eq!(written_at(UNIX_EPOCH), Some(OffsetDateTime::UNIX_EPOCH));
+        let now = SystemTime::now();
+        assert_eq!(written_at(now), Some(OffsetDateTime::from(now)));
+        let late = written_at(UNIX_EPOCH + far(8000)).expect("a year of four digits");
+        assert!((9969..=9970).contains(&late.year()), "{late}");
+        assert_eq!(written_at(UNIX_EPOCH + far(9000)), None);
+        assert_eq!(written_at(UNIX_EPOCH - far(1)), None);
+    }
 }

@@ -9,7 +9,7 @@ mod delete;
 mod list;
 mod multipart;
 mod put;
-mod read;
+pub(crate) mod read;
 
 use std::sync::Arc;
 

@@ -19,6 +19,12 @@ use crate::state::{Bucket, Object};
 pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
     let (object, version) = find(core, call)?;
     conditions::for_read(core, call, &object)?;
+    if [AMAZON_KEY, GOOGLE_KEY]
+        .iter()
+        .any(|key| object.headers.contains_key(key))
+    {
+        return Err(key_missing(core));
+    }
     if is_archived(&object) && !core.is_google() {
         return Err(invalid_state(&object));
     }
@@ -52,6 +58,10 @@ pub(crate) fn get(core: &Arc<Core>, call: &Call) -> Result<Answer, Fail> {
 pub(crate) fn head(core: &Core, call: &Call) -> Result<Answer, Fail> {
     let (object, version) = find(core, call)?;
     conditions::for_read(core, call, &object)?;
+    // Google tells of it without the key.
+    if object.headers.contains_key(AMAZON_KEY) {
+        return Err(key_missing(core));
+    }
     let mut answer = empty(StatusCode::OK);
     describe(core, call, &mut answer, &object, version.as_deref(), true);
     set_length(&mut answer, object.content.len);
@@ -177,6 +187,27 @@ fn describe(
 
 pub(crate) fn is_archived(object: &Object) -> bool {
     matches!(object.storage_class.as_str(), "GLACIER" | "DEEP_ARCHIVE")
+}
+
+/// Stored with an object that only its writer has the key of.
+pub(crate) const AMAZON_KEY: &str = "x-amz-server-side-encryption-customer-algorithm";
+
+/// The same at Google (<https://cloud.google.com/storage/docs/encryption/customer-supplied-keys>).
+pub(crate) const GOOGLE_KEY: &str = "x-goog-encryption-key-sha256";
+
+fn key_missing(core: &Core) -> Fail {
+    match core.is_google() {
+        true => Fail::new(
+            400,
+            "ResourceIsEncryptedWithCustomerEncryptionKey",
+            "The resource is encrypted with a customer encryption key.",
+        ),
+        false => Fail::new(
+            400,
+            "InvalidRequest",
+            "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
+        ),
+    }
 }
 
 fn invalid_state(object: &Object) -> Fail {

@@ -8,12 +8,12 @@ use std::str::{FromStr, Utf8Error};
 
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use time::OffsetDateTime;
 
 use super::place::{FACTS, MARKER, Place, TEMP, blocking, read_error};
 use super::sorted::{Sorted, Sorting};
 use crate::attachment::ObjectKey;
 use crate::error::Result;
+use crate::storage::listed::written_at;
 use crate::storage::{ListedObject, Unfit};
 
 pub(super) fn list_all(place: &Place, prefix: &str) -> BoxStream<'static, Result<ListedObject>> {
@@ -77,7 +77,7 @@ fn look(root: &Path, walked: Walked) -> io::Result<Option<ListedObject>> {
     match fs::symlink_metadata(root.join(&listed.name)) {
         Ok(meta) => {
             listed.size = meta.len();
-            listed.modified_at = meta.modified().ok().map(OffsetDateTime::from);
+            listed.modified_at = meta.modified().ok().and_then(written_at);
             // Reading what is no file may never end, or lead elsewhere.
             listed.unfit = (!meta.is_file()).then_some(Unfit::Special);
         }

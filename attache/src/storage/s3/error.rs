@@ -98,7 +98,9 @@ fn refused(refusal: &Refusal, place: &Place, skew: Option<time::Duration>) -> (E
                 keeper(code, &refusal.message).unwrap_or_default()
             ),
         ),
-        (400, "ServerSideEncryptionCustomerKeyNotFound") => customer_key(),
+        (400, "ServerSideEncryptionCustomerKeyNotFound" | "ResourceIsEncryptedWithCustomerEncryptionKey") => {
+            customer_key()
+        }
         (400, "InvalidRequest") if refusal.message.contains("Server Side Encryption") => customer_key(),
         (412, _) => (
             ErrorKind::PreconditionFailed,

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::storage::ObjectInfo;
 
 /// How many objects are asked at a time.
-const CONCURRENCY: usize = 16;
+pub(super) const CONCURRENCY: usize = 16;
 
 pub(super) fn list(inner: &Inner, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
     let start = after

@@ -18,8 +18,8 @@ use futures::stream::BoxStream;
 use super::bucket::{Bucket, BucketPlace};
 use super::multipart::Multipart;
 use super::{
-    Content, Grant, Object, ObjectInfo, Offer, Opened, Probe, PutGrant, PutOffer, Remark, Storage,
-    Stored, Vitals,
+    Content, Grant, ListedObject, Object, ObjectInfo, Offer, Opened, Probe, PutGrant, PutOffer,
+    Remark, Storage, Stored, Vitals,
 };
 use crate::attachment::{ByteRange, ObjectKey};
 use crate::error::Result;
@@ -41,6 +41,7 @@ mod facts;
 mod get;
 mod inner;
 mod list;
+mod list_all;
 mod metadata;
 mod multipart;
 mod offer;
@@ -196,6 +197,10 @@ impl Storage for S3Storage {
 
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         list::list(&self.0, after)
+    }
+
+    fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
+        Some(list_all::list_all(&self.0, prefix))
     }
 
     async fn offer(&self, key: &ObjectKey, grant: &Grant) -> Result<Option<Offer>> {

@@ -17,7 +17,7 @@ use crate::storage::multipart::UploadRef;
 use crate::transfer::digests::crc64;
 
 /// Where all pieces are. A rule of the bucket may remove what is older than a week there: no upload lasts as long.
-const PIECES: &str = "attache/parts/";
+pub(super) const PIECES: &str = "attache/parts/";
 
 /// Where the pieces of all uploads of one object are.
 pub(super) fn folder(key: &str) -> String {

@@ -1,0 +1,116 @@
+//! Everything in the bucket, whoever put it there: names from one listing, a page at a time, and what lies beside the bytes from a HEAD
+//! of each, several at a time and in order.
+//!
+//! A page tells neither the type of an object nor its name for people, and not whether what was archived was restored.
+
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use http::Method;
+use http::header::{
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LAST_MODIFIED, RANGE,
+};
+
+use super::ask::Ask;
+use super::dialect::Dialect;
+use super::inner::Inner;
+use super::list::CONCURRENCY;
+use super::metadata::{is_archived, length};
+use super::page::{Listed, Next};
+use super::refusal::Fault;
+use super::staging::PIECES;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::listed::{encoded, written_at};
+use crate::storage::{ListedObject, Unfit};
+
+pub(super) fn list_all<'a>(inner: &'a Inner, prefix: &str) -> BoxStream<'a, Result<ListedObject>> {
+    let prefix = prefix.to_owned();
+    stream::try_unfold(Some(Next::new()), move |next| {
+        let prefix = prefix.clone();
+        async move {
+            let Some(next) = next else { return Ok(None) };
+            let page = inner
+                .page(Listed::Objects, &prefix, &next)
+                .await
+                .map_err(|fault| inner.fail(fault, "list", &inner.place.bucket))?;
+            Ok::<_, Error>(Some((page.entries, page.next)))
+        }
+    })
+    .map_ok(|entries| stream::iter(entries.into_iter().map(Ok)))
+    .try_flatten()
+    .try_filter(|entry| std::future::ready(!entry.key.starts_with(PIECES)))
+    .map(move |entry| async move { look(inner, entry?.key).await })
+    .buffered(CONCURRENCY)
+    .try_filter_map(|listed| std::future::ready(Ok(listed)))
+    .boxed()
+}
+
+/// What is known of an object; `None` if it is gone meanwhile.
+async fn look(inner: &Inner, name: String) -> Result<Option<ListedObject>> {
+    match inner.head(&name).await {
+        Ok(None) => Ok(None),
+        Ok(Some(headers)) => listed(inner.place.dialect, name, &headers).map(Some),
+        // Without a body it does not say why.
+        Err(Fault::Refused(refusal)) if refusal.status == 400 => match why(inner, &name).await {
+            error if error.kind() == ErrorKind::CustomerKey => Ok(Some(ListedObject {
+                name,
+                size: 0,
+                modified_at: None,
+                content_type: None,
+                disposition: None,
+                has_facts: false,
+                unfit: Some(Unfit::CustomerKey),
+            })),
+            error => Err(error),
+        },
+        Err(fault) => Err(inner.fail(fault, "head", &name)),
+    }
+}
+
+/// Why an object cannot be read, in the words of a response that has a body.
+async fn why(inner: &Inner, name: &str) -> Error {
+    let first = (RANGE, HeaderValue::from_static("bytes=0-0"));
+    match inner.ask(&Ask::new(Method::GET, name).header(first)).await {
+        Err(fault) => inner.fail(fault, "get", name),
+        Ok(_) => {
+            Error::internal("the store refuses to tell of this, and serves it").during("head", name)
+        }
+    }
+}
+
+fn listed(dialect: Dialect, name: String, headers: &HeaderMap) -> Result<ListedObject> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
+    let metadata =
+        |name: &str| headers.contains_key(format!("{}{name}", dialect.metadata_prefix()));
+    let size = length(headers).ok_or_else(|| {
+        Error::internal(format!("{}: the response has no length", dialect.name()))
+            .during("head", name.as_str())
+    })?;
+    let modified = text(LAST_MODIFIED);
+    let modified = modified.and_then(|date| httpdate::parse_http_date(&date).ok());
+    Ok(ListedObject {
+        unfit: unfit(dialect, &name, size, headers),
+        has_facts: metadata("id") && metadata("sha256"),
+        modified_at: modified.and_then(written_at),
+        content_type: text(CONTENT_TYPE),
+        disposition: text(CONTENT_DISPOSITION),
+        size,
+        name,
+    })
+}
+
+/// What keeps an object from being an attachment. Locks, holds and retention do not: they keep it from being deleted.
+fn unfit(dialect: Dialect, name: &str, size: u64, headers: &HeaderMap) -> Option<Unfit> {
+    // What consoles put where somebody makes a folder.
+    if name.ends_with('/') && size == 0 {
+        return Some(Unfit::Folder);
+    }
+    if is_archived(dialect, headers) {
+        return Some(Unfit::Archived);
+    }
+    // Google tells of those without their key.
+    if headers.contains_key("x-goog-encryption-key-sha256") {
+        return Some(Unfit::CustomerKey);
+    }
+    let coding = headers.get(CONTENT_ENCODING);
+    encoded(coding.map(|coding| coding.to_str().unwrap_or("unknown")))
+}
