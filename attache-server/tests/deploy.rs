@@ -15,7 +15,7 @@ use support::{Server, command, noise, request};
 use test_support::Postgres;
 
 /// The figures that users can count on, with their labels: names never change, because dashboards call them.
-const CONTRACT: [(&str, &[&str]); 25] = [
+const CONTRACT: [(&str, &[&str]); 29] = [
     (
         "attache_operations_total",
         &["operation", "backend", "outcome"],
@@ -42,9 +42,13 @@ const CONTRACT: [(&str, &[&str]); 25] = [
     ("attache_catalog_connections", &["state"]),
     ("attache_replicas", &[]),
     ("attache_uploads_partial", &[]),
+    ("attache_moved_objects_total", &["outcome"]),
     // Additions.
     ("attache_limited_total", &["limit"]),
     ("attache_inspections_total", &["hook", "outcome"]),
+    ("attache_move_objects", &["state"]),
+    ("attache_move_bytes", &["state"]),
+    ("attache_move_changed_timestamp_seconds", &[]),
 ];
 
 /// What `/metrics` says: name, labels, value.

@@ -207,3 +207,32 @@ async fn a_move_that_is_not_done_says_so_and_how_to_go_on() {
         assert_eq!(misused.status.code(), Some(2), "{wrong:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_a_move_is_is_told_by_a_server_also_when_its_mover_was_killed() {
+    let azure = azure().await;
+    let mut server = Server::start(&[]);
+    for _ in 0..12 {
+        stored(&server, noise(50_000));
+    }
+    let folder = server.folder.path().to_owned();
+    let variables = variables(&azure, &folder, "azure");
+    server.restart(&borrowed(&variables));
+    let moving = || server.get("/v1/status").json()["storage"]["moving"].clone();
+    let objects = |state: &str| server.figure(&format!("attache_move_objects{{state=\"{state}\"}}"));
+    assert!(moving()["objects"].is_null(), "{}", moving());
+    kill_after(mover(&folder, &variables, &["--rate", "200KB/s"]), 3);
+    let told = moving();
+    let moved = told["objects"].as_u64().unwrap();
+    assert!((1..=11).contains(&moved), "{told}");
+    assert_eq!(told["total_objects"], 12, "{told}");
+    assert_eq!((objects("moved"), objects("left")), (moved, 12 - moved));
+    let status = server.get("/v1/status").json();
+    let sentence = status["health"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains(&format!("{moved} of 12 objects")), "{sentence}");
+    let done = mover(&folder, &variables, &[]).output().unwrap();
+    assert_eq!(done.status.code(), Some(0));
+    assert_eq!((objects("moved"), objects("left")), (12, 0));
+    assert_eq!(moving()["bytes"], 600_000, "{}", moving());
+    assert!(server.figure("attache_move_changed_timestamp_seconds") > 1_700_000_000);
+}

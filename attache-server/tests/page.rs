@@ -240,3 +240,43 @@ async fn the_status_page_says_whether_all_is_well_and_draws_what_was() {
     assert!(said.contains("stays in effect"), "{said}");
     chromium.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_page_says_how_far_a_move_is() {
+    let Some(chromium) = Chromium::start().await else {
+        return;
+    };
+    let mut server = Server::start(&[]);
+    for name in ["a", "b", "c"] {
+        server.put(&format!("filename={name}.txt"), "text/plain", b"hello");
+    }
+    let variables = [
+        ("ATTACHE_STORAGE__LOCAL__ROOT", "attache-data/new"),
+        ("ATTACHE_STORAGE__MOVING_FROM__BACKEND", "local"),
+        (
+            "ATTACHE_STORAGE__MOVING_FROM__LOCAL__ROOT",
+            "attache-data/objects",
+        ),
+    ];
+    server.restart(&variables);
+    let client = chromium.client();
+    let url = format!("http://{}/status", server.address);
+    let sentence = async || {
+        client.goto(&url).await.unwrap();
+        let well = Locator::Css("[data-test=health][data-level=ok]");
+        let health = client.wait().at_most(WAIT).for_element(well);
+        health.await.unwrap().text().await.unwrap()
+    };
+    let before = sentence().await;
+    assert!(before.contains("nobody has begun to"), "{before}");
+    let moved = support::command(server.folder.path(), &variables)
+        .arg("move")
+        .output()
+        .unwrap();
+    assert_eq!(moved.status.code(), Some(0), "{moved:?}");
+    let after = sentence().await;
+    assert!(after.contains("attache-data/objects to local /"), "{after}");
+    assert!(after.contains("3 of 3 objects, 15 B of 15 B"), "{after}");
+    assert!(after.contains("attache move --finish"), "{after}");
+    chromium.close().await;
+}

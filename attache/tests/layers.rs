@@ -27,17 +27,18 @@ const ARROWS: &str = "
     attachment/text ->
     base64 ->
     bounded ->
-    catalog -> access attachment catalog/partial catalog/workers error storage
+    catalog -> access attachment catalog/moves catalog/partial catalog/workers error storage
     catalog/bulk -> access/access_keys access/sealed attachment attachment/filename catalog error storage/multipart
-    catalog/cached -> attachment bounded catalog catalog/partial catalog/workers error storage
+    catalog/cached -> attachment bounded catalog catalog/moves catalog/partial catalog/workers error storage
     catalog/config -> config/value
     catalog/copy -> access/access_keys access/tokens attachment catalog catalog/bulk error
     catalog/draft -> attachment attachment/filename
+    catalog/moves -> error
     catalog/open -> access/access_keys access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
     catalog/partial -> attachment attachment/filename catalog/draft error storage/multipart
-    catalog/postgres -> access/access_keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
+    catalog/postgres -> access/access_keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/moves catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart
     catalog/range -> access catalog
-    catalog/sqlite -> access/access_keys access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/partial catalog/range catalog/workers error private storage storage/multipart
+    catalog/sqlite -> access/access_keys access/key_file access/keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/moves catalog/partial catalog/range catalog/workers error private storage storage/multipart
     catalog/url ->
     catalog/workers ->
     config -> access/config catalog/config config/key config/load config/value delivery/config error http http/network inspect/config storage/config transfer/config
@@ -69,7 +70,7 @@ const ARROWS: &str = "
     observe/labels ->
     observe/latency ->
     observe/metrics -> error observe/labels observe/reading
-    observe/reading -> catalog observe/labels storage
+    observe/reading -> catalog catalog/moves observe/labels storage
     observe/status ->
     observe/trace ->
     private ->
@@ -77,7 +78,8 @@ const ARROWS: &str = "
     service -> *
     service/holds -> attachment
     service/finding -> attachment
-    service/moving -> attachment catalog error service service/walk storage storage/moving transfer/body transfer/budget
+    service/moved -> catalog catalog/moves
+    service/moving -> attachment catalog catalog/moves error service service/moved service/walk storage storage/config storage/moving transfer/body transfer/budget
     service/verify -> attachment catalog error service/finding service/walk storage transfer/budget
     service/walk -> attachment catalog error
     storage -> attachment attachment/filename attachment/media error transfer/body transfer/budget
@@ -94,7 +96,7 @@ const ARROWS: &str = "
     storage/multipart -> attachment error storage transfer/body transfer/digests
     storage/vitals -> http lease observe/latency
     storage/s3 -> access/links attachment base64 bounded config/value error http http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/budget transfer/checksum transfer/digests
-    testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
+    testing -> access access/access_keys access/keys access/tokens attachment attachment/filename catalog catalog/moves catalog/partial error storage storage/bucket storage/multipart transfer/body transfer/budget transfer/checksum
     transfer ->
     transfer/block_sizes -> error storage
     transfer/blocks -> error storage transfer/block_sizes transfer/body transfer/budget

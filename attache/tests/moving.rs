@@ -325,6 +325,83 @@ async fn a_new_store_whose_disk_is_gone_is_not_begun_again() {
 }
 
 #[tokio::test]
+async fn how_far_a_move_is_is_noted_and_told_by_whoever_has_the_catalog_open() {
+    let world = World::new().await;
+    let first = world.open(Backend::Local, None).await;
+    let mut all = Vec::new();
+    for seed in 0..6 {
+        all.push(upload(&first, pattern(1000, seed)).await);
+    }
+    first.close(Duration::ZERO).await;
+    let mover = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let server = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let told = async || {
+        server
+            .status(None)
+            .await
+            .storage
+            .moving
+            .expect("two stores")
+    };
+    let before = told().await;
+    assert_eq!((before.objects, before.changed_s), (None, None));
+    assert!(before.from.starts_with("local /"), "{}", before.from);
+    assert!(
+        before.to.starts_with("azure container \"files\""),
+        "{}",
+        before.to
+    );
+    let sentence = server.status(None).await.health.sentence;
+    assert!(sentence.ends_with("nobody has begun to."), "{sentence}");
+    // Its first object is noted at once, and stays when it goes.
+    let mut walk = mover.move_objects(MoveOptions::default());
+    walk.try_next().await.expect("moves").expect("one");
+    drop(walk);
+    let begun = told().await;
+    let counts = (
+        begun.objects,
+        begun.total_objects,
+        begun.bytes,
+        begun.total_bytes,
+    );
+    assert_eq!(counts, (Some(1), Some(6), Some(1000), Some(6000)));
+    assert!(begun.changed_s.is_some_and(|age| age < 60.0), "{begun:?}");
+    let status = server.status(None).await;
+    let sentence = &status.health.sentence;
+    assert!(sentence.contains("1 of 6 objects"), "{sentence}");
+    assert!(sentence.contains("last change"), "{sentence}");
+    let figures = server.metrics_text().await;
+    assert!(figures.contains("attache_move_objects{state=\"moved\"} 1\n"));
+    assert!(figures.contains("attache_move_objects{state=\"left\"} 5\n"));
+    assert!(figures.contains("attache_move_bytes{state=\"left\"} 5000\n"));
+    // What cannot be moved is left.
+    let root = world.folder.path().join("objects");
+    std::fs::remove_file(root.join(all[5].key.as_str())).expect("lost");
+    outcomes(&mover, MoveOptions::default()).await;
+    let missing = told().await;
+    assert_eq!((missing.objects, missing.total_objects), (Some(5), Some(6)));
+    let figures = mover.metrics_text().await;
+    let line = "attache_moved_objects_total{outcome=\"missing\"} 1\n";
+    assert!(figures.contains(line), "{figures}");
+    server.delete(&all[5].id).await.expect("deleted");
+    outcomes(&mover, MoveOptions::default()).await;
+    let whole = told().await;
+    assert_eq!((whole.objects, whole.total_objects), (Some(5), Some(5)));
+    // What comes now goes to the new store, and is not left.
+    upload(&server, pattern(1000, 9)).await;
+    let later = told().await;
+    assert_eq!((later.objects, later.total_objects), (Some(5), Some(5)));
+    // Of the way back nothing is known, and where nothing is moved there is nothing to tell.
+    let back = world.open(Backend::Local, Some(Backend::Azure)).await;
+    let moving = back.status(None).await.storage.moving.expect("two stores");
+    assert_eq!((moving.objects, moving.total_objects), (None, None));
+    let alone = world.open(Backend::Azure, None).await;
+    assert!(alone.status(None).await.storage.moving.is_none());
+    let figures = alone.metrics_text().await;
+    assert!(figures.contains("attache_move_objects{state=\"moved\"} 0\n"));
+}
+
+#[tokio::test]
 async fn a_move_without_an_old_store_says_which_key_names_it() {
     let world = World::new().await;
     let attache = world.open(Backend::Local, None).await;

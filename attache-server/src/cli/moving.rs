@@ -113,13 +113,13 @@ impl Move {
 
     fn show(&self, moved: &Moved) -> Result<(), CommandError> {
         let attachment = &moved.attachment;
-        let (outcome, code, words) = words(moved.outcome);
+        let (code, words) = words(moved.outcome);
         if self.json {
             return print_json(&LeftJson {
                 id: attachment.id.as_str(),
                 key: attachment.key.as_str(),
                 size: attachment.size,
-                outcome,
+                outcome: moved.outcome.as_str(),
                 code,
             });
         }
@@ -151,31 +151,27 @@ impl Move {
     }
 }
 
-/// Its word in JSON, the code of the error, and what to do.
-fn words(outcome: MoveOutcome) -> (&'static str, Option<&'static str>, &'static str) {
+/// The code of the error, and what to do.
+fn words(outcome: MoveOutcome) -> (Option<&'static str>, &'static str) {
     match outcome {
-        MoveOutcome::Moved => ("moved", None, "moved"),
-        MoveOutcome::There => ("there", None, "there already"),
-        MoveOutcome::Deleted => ("deleted", None, "deleted meanwhile"),
-        MoveOutcome::NotMoved => ("not_moved", None, "not moved: it is in the old store alone"),
+        MoveOutcome::Moved => (None, "moved"),
+        MoveOutcome::There => (None, "there already"),
+        MoveOutcome::Deleted => (None, "deleted meanwhile"),
+        MoveOutcome::NotMoved => (None, "not moved: it is in the old store alone"),
         MoveOutcome::Missing => (
-            "missing",
             None,
             "missing: neither store has its bytes; bring them back from a backup, or delete it with `attache rm`",
         ),
         MoveOutcome::Differs => (
-            "differs",
             None,
             "differs: the bytes in the store are not those that were uploaded, and were left as they are; `attache verify --deep` \
              says in which store",
         ),
         MoveOutcome::Failed("archived") => (
-            "failed",
             Some("archived"),
             "archived: the old store keeps it in its archive tier, where it cannot be read; rehydrate it, and move again",
         ),
         MoveOutcome::Failed(code) => (
-            "failed",
             Some(code),
             "failed: it cannot be read from the old store, or not be written into the new one; the log says why",
         ),

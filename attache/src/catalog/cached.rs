@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
+use super::moves::MoveNotes;
 use super::partial::PartialUploads;
 use super::workers::Replica;
 use super::{Abandoned, Begun, Catalog, Connections, Draft, Page, Totals, Unfinished};
@@ -146,6 +147,10 @@ impl Catalog for CachedCatalog {
 
     fn partial(&self) -> Option<&dyn PartialUploads> {
         self.behind.partial()
+    }
+
+    fn moves(&self) -> Option<&dyn MoveNotes> {
+        self.behind.moves()
     }
 
     fn connections(&self) -> Option<Connections> {

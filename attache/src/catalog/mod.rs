@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use moves::MoveNotes;
 use partial::PartialUploads;
 use workers::Replica;
 
@@ -24,6 +25,7 @@ pub mod cached;
 pub mod config;
 pub mod copy;
 mod draft;
+pub mod moves;
 pub mod open;
 pub mod partial;
 pub mod postgres;
@@ -155,6 +157,11 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
 
     /// The same catalog, for uploads that outlive a request; `None` if it keeps none.
     fn partial(&self) -> Option<&dyn PartialUploads> {
+        None
+    }
+
+    /// The same catalog, for how far a move of the bytes is; `None` if it does not keep that.
+    fn moves(&self) -> Option<&dyn MoveNotes> {
         None
     }
 

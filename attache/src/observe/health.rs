@@ -1,7 +1,9 @@
 //! Whether all is well, in a sentence, and if not, what to do.
 
+use bytesize::ByteSize;
+
 use crate::observe::history::Sample;
-use crate::observe::status::{Health, Level, Status};
+use crate::observe::status::{Health, Level, MovingStatus, Status};
 
 /// Samples that count as "now": one minute.
 const NOW: usize = 12;
@@ -52,6 +54,12 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
             ),
         },
     }];
+    if let Some(moving) = &status.storage.moving {
+        let (sentence, advice) = how_far(moving);
+        let health = &mut found[0];
+        health.sentence = format!("{} {sentence}", health.sentence);
+        health.advice = advice.map(str::to_owned).or(health.advice.take());
+    }
     let mut say = |level, sentence: String, advice: &str| {
         found.push(Health {
             level,
@@ -185,6 +193,55 @@ pub fn assess(status: &Status, recent: &[Sample]) -> Health {
     said.cloned().unwrap_or_else(|| found[0].clone())
 }
 
+/// How far a move between two stores is, and what to do if nobody seems to go on with it.
+fn how_far(moving: &MovingStatus) -> (String, Option<&'static str>) {
+    let MovingStatus { from, to, .. } = moving;
+    let (Some(objects), Some(all), Some(bytes), Some(all_bytes), Some(age)) = (
+        moving.objects,
+        moving.total_objects,
+        moving.bytes,
+        moving.total_bytes,
+        moving.changed_s,
+    ) else {
+        return (
+            format!("Moving from {from} to {to}: nobody has begun to."),
+            Some("Run `attache move`. Until then what is old is read from where it has been."),
+        );
+    };
+    let size = |bytes| ByteSize(bytes).display().iec();
+    let counts = format!(
+        "Moving from {from} to {to}: {objects} of {all} objects, {} of {}",
+        size(bytes),
+        size(all_bytes)
+    );
+    let age = match age {
+        age if age < 120.0 => format!("{age:.0} s"),
+        age if age < 7200.0 => format!("{:.0} minutes", age / 60.0),
+        age => format!("{:.0} hours", age / 3600.0),
+    };
+    if objects == all {
+        return (
+            format!("{counts}, last change {age} ago."),
+            Some(
+                "`attache move --finish` looks whether all of it has come; then take storage.moving_from out of the configuration.",
+            ),
+        );
+    }
+    match moving.changed_s.is_some_and(|age| age > STALE_S) {
+        false => (format!("{counts}, last change {age} ago."), None),
+        true => (
+            format!("{counts}, and no change for {age}."),
+            Some(
+                "A mover of large files may be silent for long. If none runs, run `attache move`, which says what it cannot move, and goes on \
+                 where another one ended.",
+            ),
+        ),
+    }
+}
+
+/// A mover notes how far it is every two seconds, if a file has come meanwhile.
+const STALE_S: f64 = 60.0;
+
 /// Whether a failure of this code means that nothing works until somebody has done something.
 fn stops_all(cause: &str) -> bool {
     matches!(
@@ -258,4 +315,38 @@ fn failures(recent: &[Sample], say: &mut impl FnMut(Level, String, &str)) {
         format!("In the last minutes {number} {operations} failed, because {what}."),
         advice,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(objects: u64, changed_s: f64) -> String {
+        let moving = MovingStatus {
+            from: "local /a".to_owned(),
+            to: "s3 b".to_owned(),
+            objects: Some(objects),
+            total_objects: Some(20),
+            bytes: Some(objects * 1024),
+            total_bytes: Some(20 * 1024),
+            changed_s: Some(changed_s),
+        };
+        let (sentence, advice) = how_far(&moving);
+        format!("{sentence} {}", advice.unwrap_or_default())
+    }
+
+    #[test]
+    fn how_far_a_move_is_is_told_and_also_that_it_goes_on_no_more() {
+        let goes_on = told(7, 3.2);
+        assert_eq!(
+            goes_on.trim(),
+            "Moving from local /a to s3 b: 7 of 20 objects, 7.0 KiB of 20.0 KiB, last change 3 s ago."
+        );
+        let stands = told(7, 600.0);
+        assert!(stands.contains("no change for 10 minutes"), "{stands}");
+        assert!(stands.contains("run `attache move`"), "{stands}");
+        let done = told(20, 86_400.0);
+        assert!(done.contains("last change 24 hours ago"), "{done}");
+        assert!(done.contains("attache move --finish"), "{done}");
+    }
 }

@@ -45,6 +45,7 @@ pub struct Metrics {
     limited: Family<LimitLabels, Counter>,
     s3_requests: Family<S3Labels, Counter>,
     inspections: Family<HookLabels, Counter>,
+    moved_objects: Family<PlainOutcomeLabels, Counter>,
     tally: Tally,
     read: Read,
 }
@@ -176,6 +177,12 @@ impl Metrics {
             "Uploads inspected by hooks, by outcome",
             inspections.clone(),
         );
+        let moved_objects = Family::default();
+        registry.register(
+            "attache_moved_objects",
+            "Objects that a move in this process has looked at, by outcome",
+            moved_objects.clone(),
+        );
         let read = Read::default();
         read.register(&mut registry);
         let metrics = Self {
@@ -191,6 +198,7 @@ impl Metrics {
             limited,
             s3_requests,
             inspections,
+            moved_objects,
             tally: Tally::default(),
             read,
         };
@@ -221,6 +229,14 @@ impl Metrics {
             let labels = PlainOutcomeLabels { outcome };
             drop(self.config_reloads.get_or_create(&labels));
         }
+        let labels = PlainOutcomeLabels { outcome: "moved" };
+        drop(self.moved_objects.get_or_create(&labels));
+    }
+
+    /// Counts an object that a move has looked at.
+    pub fn object_moved(&self, outcome: &'static str) {
+        let labels = PlainOutcomeLabels { outcome };
+        self.moved_objects.get_or_create(&labels).inc();
     }
 
     /// Counts a request of an S3 client. The outcome is "ok", or the code of an error.

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{LeaseLabels, LeaseNameLabels, ReasonLabels, StateLabels};
+use crate::catalog::moves::MoveNote;
 use crate::catalog::{Connections, Totals};
 use crate::storage::Vitals;
 
@@ -30,6 +31,9 @@ pub(super) struct Read {
     catalog_connections: Family<StateLabels, Gauge>,
     replicas: Gauge,
     uploads_partial: Gauge,
+    move_objects: Family<StateLabels, Gauge>,
+    move_bytes: Family<StateLabels, Gauge>,
+    move_changed: Gauge,
 }
 
 /// What is read when somebody asks.
@@ -55,6 +59,8 @@ pub struct Reading {
     pub replicas: Option<u64>,
     /// Uploads of several requests that are not complete, if the catalog answered.
     pub uploads_partial: Option<u64>,
+    /// How far the move from one store into another is, if there is one and a mover has noted it.
+    pub noted_move: Option<MoveNote>,
 }
 
 impl Read {
@@ -139,6 +145,17 @@ impl Read {
             "Replicas that have the catalog open and live, this one included",
             self.replicas.clone(),
         );
+        registry.register(
+            "attache_move_objects",
+            "Attachments of which the bytes are in the new store, or are not, while storage.moving_from is set",
+            self.move_objects.clone(),
+        );
+        registry.register("attache_move_bytes", "Their bytes", self.move_bytes.clone());
+        registry.register(
+            "attache_move_changed_timestamp_seconds",
+            "When a mover last noted how far it is, in seconds since 1970; 0 if none has",
+            self.move_changed.clone(),
+        );
     }
 
     pub(super) fn take(&self, reading: &Reading) {
@@ -209,6 +226,26 @@ impl Read {
         if let Some(replicas) = reading.replicas {
             set(&self.replicas, replicas);
         }
+        self.take_move(reading.noted_move.as_ref());
+    }
+}
+
+impl Read {
+    /// All at zero where nothing is moved.
+    fn take_move(&self, noted: Option<&MoveNote>) {
+        let of = |count: fn(&MoveNote) -> u64| noted.map_or(0, count);
+        let objects = (of(|note| note.objects), of(|note| note.total_objects));
+        let bytes = (of(|note| note.bytes), of(|note| note.total_bytes));
+        for (family, (moved, total)) in [(&self.move_objects, objects), (&self.move_bytes, bytes)] {
+            for (state, value) in [
+                ("moved", moved.min(total)),
+                ("left", total.saturating_sub(moved)),
+            ] {
+                set(&family.get_or_create_owned(&StateLabels { state }), value);
+            }
+        }
+        self.move_changed
+            .set(noted.map_or(0, |note| note.noted_at.unix_timestamp()));
     }
 }
 

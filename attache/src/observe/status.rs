@@ -150,7 +150,16 @@ status! {
         last_reload: Option<LastReload>,
         open_on: Option<String>,
     }
-    StorageStatus { in_place: bool }
+    StorageStatus { in_place: bool, moving: Option<MovingStatus> }
+    MovingStatus {
+        from: String,
+        to: String,
+        objects: Option<u64>,
+        total_objects: Option<u64>,
+        bytes: Option<u64>,
+        total_bytes: Option<u64>,
+        changed_s: Option<f64>,
+    }
     CatalogStatus {
         backend: &'static str,
         replicas: Option<u64>,

@@ -14,6 +14,7 @@ mod holds;
 mod limits;
 mod listing;
 mod locks;
+mod moved;
 pub mod moving;
 mod partial;
 mod parts;

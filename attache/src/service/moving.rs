@@ -12,11 +12,14 @@ use futures::SinkExt as _;
 use futures::stream::{self, BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
+use super::moved::Account;
 use super::walk::{ready_rows, walked};
 use super::{Attache, Parts};
 use crate::attachment::Attachment;
 use crate::catalog::Catalog;
+use crate::catalog::moves::MoveNote;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::config::StorageConfig;
 use crate::storage::moving::of_the_old;
 use crate::storage::{Blocks, Content, Facts, Moving, ObjectInfo};
 use crate::transfer::body::{Body, Expected, store_late};
@@ -66,6 +69,19 @@ pub enum MoveOutcome {
 }
 
 impl MoveOutcome {
+    /// The word for it in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Moved => "moved",
+            Self::There => "there",
+            Self::Deleted => "deleted",
+            Self::NotMoved => "not_moved",
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::Failed(_) => "failed",
+        }
+    }
+
     /// Whether the new store lacks an attachment.
     pub fn is_left(self) -> bool {
         !matches!(self, Self::Moved | Self::There | Self::Deleted)
@@ -86,7 +102,8 @@ impl Attache {
     /// Brings the bytes of all attachments from `storage.moving_from` to `storage`: one item for each attachment, in no order. Each
     /// is read to its end and hashed on its way; what is not what was uploaded is not stored. Safe at any time and from several
     /// processes. It holds 40 MiB, more where a store takes no more than a number of blocks and the file has more than 40 GB, and never more
-    /// than `memory.transfer_bytes`. Dropping the stream ends it, and leaves every object where it was, or in both stores.
+    /// than `memory.transfer_bytes`. Dropping the stream ends it, and leaves every object where it was, or in both stores. How far it is,
+    /// it notes in the catalog every two seconds, for all who have that open.
     ///
     /// # Errors
     ///
@@ -94,13 +111,13 @@ impl Attache {
     /// What is wrong with one object is its outcome.
     pub fn move_objects(&self, options: MoveOptions) -> BoxStream<'static, Result<Moved>> {
         let parts = self.parts();
-        if parts.storage.moving().is_none() {
+        let Some(places) = places(&parts) else {
             let error = Error::new(
                 ErrorKind::Misconfigured,
                 "nothing is to be moved: storage.moving_from is not set; it names the store where the bytes have been until now",
             );
             return stream::once(std::future::ready(Err(error))).boxed();
-        }
+        };
         let mover = Arc::new(Mover {
             parts: parts.clone(),
             catalog: self.0.catalog.clone(),
@@ -116,10 +133,55 @@ impl Attache {
                 move |()| rows(mover.clone())
             })
             .try_flatten();
+        let account = Arc::new(Account::new(self.0.catalog.clone(), places));
+        let at_the_end = account.clone();
+        let end = stream::once(async move { at_the_end.end().await });
+        let metrics = self.0.metrics.clone();
         rows.map_ok(move |row| mover.clone().one(row))
             .try_buffer_unordered(AT_ONCE)
+            .then(move |moved| {
+                let (account, metrics) = (account.clone(), metrics.clone());
+                async move {
+                    match &moved {
+                        Ok(Moved { outcome, .. }) if *outcome == MoveOutcome::Deleted => {
+                            metrics.object_moved(outcome.as_str());
+                        }
+                        Ok(Moved {
+                            attachment,
+                            outcome,
+                        }) => {
+                            metrics.object_moved(outcome.as_str());
+                            account.add(attachment.size, outcome.is_left()).await;
+                        }
+                        Err(_) => account.break_off().await,
+                    }
+                    moved
+                }
+            })
+            .chain(end.filter_map(|()| std::future::ready(None)))
             .boxed()
     }
+
+    /// How far the move between the stores of `parts` is, as a mover noted it last.
+    pub(super) async fn noted_move(&self, parts: &Parts) -> Option<MoveNote> {
+        let (from, to) = places(parts)?;
+        let noted = self.0.catalog.moves()?.noted_move().await.ok().flatten();
+        // That of an earlier move, or of the way back, says nothing of this one.
+        noted.filter(|note| note.from == from && note.to == to)
+    }
+}
+
+/// Where bytes are moved from, and where to, in words.
+pub(super) fn places(parts: &Parts) -> Option<(String, String)> {
+    let stores = parts.storage.moving()?;
+    Some(match parts.config.storage() {
+        StorageConfig::Moving(both) => (both.1.place(), both.0.place()),
+        // They were handed in.
+        _ => (
+            stores.from().name().to_owned(),
+            stores.to().name().to_owned(),
+        ),
+    })
 }
 
 struct Mover {

@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
+use super::moving::places;
 use super::{Attache, Before};
+use crate::catalog::moves::MoveNote;
 use crate::observe::health;
 use crate::observe::history::{Sample, Window};
 use crate::observe::metrics::{Reading, resident_bytes};
 use crate::observe::status::{
-    CatalogStatus, ConfigurationStatus, Health, LeaseStatus, Level, MemoryStatus, SigningStatus,
-    Status, StorageStatus, StreamStatus, UpstreamStatus,
+    CatalogStatus, ConfigurationStatus, Health, LeaseStatus, Level, MemoryStatus, MovingStatus,
+    SigningStatus, Status, StorageStatus, StreamStatus, UpstreamStatus,
 };
 
 impl Attache {
@@ -21,6 +23,7 @@ impl Attache {
         let reading = self.reading().await;
         let parts = self.parts();
         let in_place = self.in_place(&parts).await.is_ok();
+        let moving = places(&parts).map(|of| moving_status(of, reading.noted_move.as_ref()));
         let metrics = &self.0.metrics;
         let (streams_in, streams_out) = metrics.streams_open();
         let [uploads_ended, downloads_ended] = metrics.streams_ended();
@@ -87,7 +90,7 @@ impl Attache {
                 last_reload: self.last_reload().clone(),
                 open_on,
             },
-            storage: StorageStatus { in_place },
+            storage: StorageStatus { in_place, moving },
             catalog: CatalogStatus {
                 backend: self.0.catalog.name(),
                 replicas: reading.replicas,
@@ -183,8 +186,12 @@ impl Attache {
                 None => None,
             }
         };
-        let (totals, replicas, uploads_partial) =
-            futures::join!(catalog.totals(), catalog.replicas(), waiting);
+        let (totals, replicas, uploads_partial, noted_move) = futures::join!(
+            catalog.totals(),
+            catalog.replicas(),
+            waiting,
+            self.noted_move(&parts)
+        );
         Reading {
             transfer_memory: parts.budget.held(),
             transfer_memory_limit: parts.budget.limit(),
@@ -196,6 +203,25 @@ impl Attache {
             catalog_connections: catalog.connections(),
             replicas: replicas.ok().map(|replicas| replicas.len() as u64),
             uploads_partial,
+            noted_move,
         }
+    }
+}
+
+/// How far the move between two stores is, as a mover noted it last.
+fn moving_status((from, to): (String, String), noted: Option<&MoveNote>) -> MovingStatus {
+    // What was deleted since is in neither.
+    let objects = noted.map(|note| note.objects.min(note.total_objects));
+    let bytes = noted.map(|note| note.bytes.min(note.total_bytes));
+    let age = noted.map(|note| OffsetDateTime::now_utc() - note.noted_at);
+    MovingStatus {
+        from,
+        to,
+        objects,
+        total_objects: noted.map(|note| note.total_objects),
+        bytes,
+        total_bytes: noted.map(|note| note.total_bytes),
+        // The clock of the mover may be ahead of ours.
+        changed_s: age.map(|age| age.as_seconds_f64().max(0.0)),
     }
 }

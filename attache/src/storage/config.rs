@@ -124,6 +124,32 @@ impl StorageConfig {
         }
     }
 
+    /// Where its bytes are, in words that no other place has. A folder is named from the root, wherever a process runs.
+    pub fn place(&self) -> String {
+        let name = |backend: Backend, place: Option<String>| match place {
+            Some(place) => format!("{backend} {place}"),
+            None => backend.to_string(),
+        };
+        let bucket = |(host, bucket): (String, String)| format!("bucket \"{bucket}\" at {host}");
+        match self {
+            Self::Local(local) => {
+                let root = std::path::absolute(&local.root);
+                let root = root.unwrap_or_else(|_| local.root.clone());
+                name(Backend::Local, Some(root.display().to_string()))
+            }
+            Self::Azure(azure) => {
+                let place = azure.0.place().map(|(account, container, endpoint)| {
+                    format!("container \"{container}\" of \"{account}\" at {endpoint}")
+                });
+                name(Backend::Azure, place)
+            }
+            Self::S3(s3) => name(Backend::S3, s3.0.place().map(bucket)),
+            Self::Gcs(gcs) => name(Backend::Gcs, gcs.0.place().map(bucket)),
+            Self::Memory => name(Backend::Memory, None),
+            Self::Moving(both) => both.0.place(),
+        }
+    }
+
     /// The key by whose change `new` keeps its bytes elsewhere than this one.
     pub fn moved(&self, new: &Self) -> Option<&'static str> {
         match (self, new) {

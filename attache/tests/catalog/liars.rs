@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use attache::access::Owners;
 use attache::attachment::{Attachment, AttachmentId, IdempotencyKey, ObjectKey};
+use attache::catalog::moves::{MoveNote, MoveNotes};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::workers::Replica;
 use attache::catalog::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished};
 use attache::storage::Stored;
-use attache::testing::catalog::{calls, deletions, listings, quota, repair, uploads};
+use attache::testing::catalog::{calls, deletions, listings, moves, quota, repair, uploads};
 use attache::testing::rows::{Shared, draft};
 use attache::testing::{Fresh, catalog_suite};
 use attache::{Error, ErrorKind, Result};
@@ -63,6 +64,8 @@ enum Lie {
     RestoresSilently,
     RenamesWhatItRestores,
     KeepsTheFirstTag,
+    NotesWhoeverCameLast,
+    NeverGoesBack,
     NotAtAll,
 }
 
@@ -350,6 +353,10 @@ impl Catalog for Liar {
         self.honest.note_store_tag(id, store_tag).await
     }
 
+    fn moves(&self) -> Option<&dyn MoveNotes> {
+        Some(self)
+    }
+
     async fn totals(&self) -> Result<Totals> {
         let mut totals = self.honest.totals().await?;
         match self.lie {
@@ -374,6 +381,23 @@ impl Catalog for Liar {
         if !self.lies(Lie::WorksAfterClose) {
             self.honest.close().await;
         }
+    }
+}
+
+#[async_trait]
+impl MoveNotes for Liar {
+    async fn note_move(&self, note: &MoveNote) -> Result<()> {
+        let mut told = note.clone();
+        match self.lie {
+            Lie::NotesWhoeverCameLast => told.is_whole = true,
+            Lie::NeverGoesBack => told.is_whole = false,
+            _ => {}
+        }
+        self.honest.note_move(&told).await
+    }
+
+    async fn noted_move(&self) -> Result<Option<MoveNote>> {
+        self.honest.noted_move().await
     }
 }
 
@@ -445,6 +469,8 @@ caught! {
     RenamesWhatItRestores by repair::a_row_may_name_an_object_that_another_program_named;
     RestoresSilently by repair::restore_refuses_an_id_or_a_key_that_is_taken;
     KeepsTheFirstTag by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
+    NotesWhoeverCameLast by moves::the_furthest_of_several_who_move_is_what_is_noted;
+    NeverGoesBack by moves::a_move_that_has_seen_all_or_goes_elsewhere_replaces_what_was_noted;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.

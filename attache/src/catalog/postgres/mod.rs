@@ -15,6 +15,7 @@ mod failure;
 mod find;
 mod lane;
 mod listing;
+mod moves;
 mod partial;
 mod pool;
 mod reserve;
@@ -52,6 +53,7 @@ use shared::Shared;
 use worker::Worker;
 
 use super::config::CatalogConfig;
+use super::moves::MoveNotes;
 use super::partial::PartialUploads;
 use super::url::PostgresUrl;
 use super::workers::Replica;
@@ -175,6 +177,10 @@ impl Catalog for PostgresCatalog {
     }
 
     fn partial(&self) -> Option<&dyn PartialUploads> {
+        Some(self)
+    }
+
+    fn moves(&self) -> Option<&dyn MoveNotes> {
         Some(self)
     }
 

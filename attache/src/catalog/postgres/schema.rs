@@ -14,10 +14,11 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// They only add: an older replica goes on beside a newer one. One that an older replica could not stand raises
 /// [`MIN_READER`].
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/postgres/0001_attachments.sql"),
     include_str!("../../../migrations/postgres/0002_access_keys.sql"),
     include_str!("../../../migrations/postgres/0003_uploads.sql"),
+    include_str!("../../../migrations/postgres/0004_moves.sql"),
 ];
 
 /// The oldest version that can work with the tables of this one.

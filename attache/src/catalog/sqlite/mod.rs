@@ -11,6 +11,7 @@ mod copy;
 mod failure;
 mod legacy;
 mod listing;
+mod moves;
 mod partial;
 mod place;
 mod queries;
@@ -41,6 +42,7 @@ use schema::{LIST_TIME, MIGRATIONS, MigrateError, connect, is_left_over, migrate
 use workers::FileLocks;
 use writer::{QUEUE, Write, savepoint, write_all};
 
+use super::moves::MoveNotes;
 use super::partial::PartialUploads;
 use super::workers::{Replica, Workers};
 use super::{Abandoned, Begun, Catalog, Draft, Page, Totals, Unfinished, unsigned};
@@ -296,6 +298,10 @@ impl Catalog for SqliteCatalog {
     }
 
     fn partial(&self) -> Option<&dyn PartialUploads> {
+        Some(self)
+    }
+
+    fn moves(&self) -> Option<&dyn MoveNotes> {
         Some(self)
     }
 

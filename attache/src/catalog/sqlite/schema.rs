@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Applied in order; the number of applied ones is SQLite's `user_version`.
-pub(super) const MIGRATIONS: [&str; 7] = [
+pub(super) const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/sqlite/0001_attachments.sql"),
     include_str!("../../../migrations/sqlite/0002_kinds.sql"),
     include_str!("../../../migrations/sqlite/0003_store_tags.sql"),
@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0005_partial.sql"),
     include_str!("../../../migrations/sqlite/0006_access_keys.sql"),
     include_str!("../../../migrations/sqlite/0007_uploads.sql"),
+    include_str!("../../../migrations/sqlite/0008_moves.sql"),
 ];
 
 /// How long one process waits for another one's write transaction.
