@@ -17,6 +17,8 @@ mod chaos;
 mod client;
 #[path = "replicas/ground.rs"]
 mod ground;
+#[path = "replicas/moving.rs"]
+mod moving;
 #[path = "replicas/outage.rs"]
 mod outage;
 #[path = "replicas/paused.rs"]

@@ -106,7 +106,7 @@ async fn survive(store: Store) {
 }
 
 /// Ends the load, also when something panics meanwhile.
-struct Stop<'a>(&'a AtomicBool);
+pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
