@@ -868,3 +868,19 @@ async fn a_platform_that_gives_nothing_is_named_with_the_cure() {
         assert!(!report.contains("hunter2"), "{report}");
     }
 }
+
+#[tokio::test]
+async fn pieces_that_an_interrupted_put_left_beside_its_object_go_without_it() {
+    for (fake, store) in both().await {
+        let (key, other) = (fresh_key(), fresh_key());
+        put(&store, &key, &pattern(10, 1)).await.expect("put");
+        let piece = |key: &ObjectKey| format!("attache/parts/{key}/0123/00000");
+        fake.put_object(CONTAINER, &piece(&key), "left");
+        fake.put_object(CONTAINER, &piece(&other), "of another");
+        store.tidy_up(&key).await.expect("tidied");
+        assert!(fake.object(CONTAINER, &piece(&key)).is_none());
+        assert!(fake.object(CONTAINER, &piece(&other)).is_some());
+        let whole = get(&store, &key, None).await.expect("it stays");
+        assert!(whole.bytes == pattern(10, 1));
+    }
+}

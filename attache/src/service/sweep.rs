@@ -285,6 +285,8 @@ impl Attache {
                 }
             }
         };
+        // Before the row is an attachment, whose parts nobody looks for.
+        parts.storage.tidy_up(key).await?;
         match self.0.catalog.commit(id, &stored).await {
             Ok(_) => Ok(true),
             // Swept or deleted by somebody else meanwhile.

@@ -172,6 +172,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         self.delete(key).await
     }
 
+    /// Removes what a `put` that was interrupted behind its end left beside its object: parts that nobody sees. The object stays. As
+    /// [`discard`](Self::discard) otherwise.
+    async fn tidy_up(&self, key: &ObjectKey) -> Result<()> {
+        let _ = key;
+        Ok(())
+    }
+
     /// Whether this is the place in which the objects were stored that a catalog names: a disk that is not mounted leaves an
     /// empty folder. A place that nothing was ever stored in becomes one with `begin`.
     async fn is_in_place(&self, begin: bool) -> Result<bool> {

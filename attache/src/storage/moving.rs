@@ -149,6 +149,11 @@ impl Storage for Moving {
         self.from.discard(key).await.map_err(of_the_old)
     }
 
+    async fn tidy_up(&self, key: &ObjectKey) -> Result<()> {
+        self.to.tidy_up(key).await?;
+        self.from.tidy_up(key).await.map_err(of_the_old)
+    }
+
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         let old = self.from.list(after.clone());
         let old = old.map(|object| object.map_err(of_the_old));

@@ -33,6 +33,7 @@ enum Lie {
     DeletesSilently,
     MissesDeletes,
     DiscardsNothing,
+    TidiesTheObjectAway,
     ListsBackwards,
     ListsTwice,
     ListsFromTheStart,
@@ -193,6 +194,13 @@ impl Storage for Liar {
         self.honest.delete(key).await
     }
 
+    async fn tidy_up(&self, key: &ObjectKey) -> Result<()> {
+        match self.lies(Lie::TidiesTheObjectAway) {
+            true => self.honest.delete(key).await,
+            false => self.honest.tidy_up(key).await,
+        }
+    }
+
     fn list_all(&self, prefix: &str) -> Option<BoxStream<'_, Result<ListedObject>>> {
         let prefix = if self.lies(Lie::ListsAllWhateverThePrefix) {
             ""
@@ -274,6 +282,7 @@ caught! {
     DeletesSilently by delete::delete_removes_one_object_for_good;
     MissesDeletes by delete::delete_of_an_absent_object_is_success;
     DiscardsNothing by delete::discard_removes_an_object_and_nothing_is_success;
+    TidiesTheObjectAway by delete::tidying_up_leaves_the_object_and_where_there_is_none_it_is_success;
     ListsBackwards by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
     ListsTwice by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;
     ListsFromTheStart by list::list_is_ascending_complete_each_once_and_resumes_after_a_key;

@@ -195,6 +195,13 @@ impl Storage for S3Storage {
             .map_err(|fault| self.0.fail(fault, "discard", key.as_str()))
     }
 
+    async fn tidy_up(&self, key: &ObjectKey) -> Result<()> {
+        self.0
+            .tidy_up(key.as_str())
+            .await
+            .map_err(|fault| self.0.fail(fault, "discard", key.as_str()))
+    }
+
     fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
         list::list(&self.0, after)
     }

@@ -90,6 +90,11 @@ impl Inner {
     /// Removes whatever an interrupted upload under `key` left: the object, its pieces, and uploads at the store that nobody will complete.
     pub(super) async fn discard(&self, key: &str) -> Result<(), Fault> {
         self.delete(key).await?;
+        self.tidy_up(key).await
+    }
+
+    /// Removes all pieces, and uploads that nobody has completed: whatever is not the object itself.
+    pub(super) async fn tidy_up(&self, key: &str) -> Result<(), Fault> {
         self.delete_all(&super::staging::folder(key)).await?;
         for upload in self.all(Listed::Uploads, key).await? {
             if upload.key == key {

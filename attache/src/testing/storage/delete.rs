@@ -81,3 +81,13 @@ pub async fn tidy_takes_nothing_that_is_in_use(store: &Store) {
     let whole = get(&**store, &new, None).await.expect("get");
     assert!(whole.bytes == [bytes, rest].concat());
 }
+
+pub async fn tidying_up_leaves_the_object_and_where_there_is_none_it_is_success(store: &Store) {
+    let key = fresh_key();
+    store.tidy_up(&key).await.expect("nothing is there");
+    let bytes = pattern(3 * BLOCK + 1, 31);
+    put(&**store, &key, &bytes).await.expect("put");
+    store.tidy_up(&key).await.expect("tidied");
+    let whole = get(&**store, &key, None).await.expect("it stays");
+    assert!(whole.bytes == bytes);
+}

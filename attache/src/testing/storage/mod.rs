@@ -97,6 +97,7 @@ macro_rules! __storage_suite {
             delete {
                 discard_removes_what_an_interrupted_put_left
                 discard_removes_an_object_and_nothing_is_success
+                tidying_up_leaves_the_object_and_where_there_is_none_it_is_success
                 delete_removes_one_object_for_good
                 delete_of_an_absent_object_is_success
                 tidy_takes_nothing_that_is_in_use
