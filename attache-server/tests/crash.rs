@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use client::{Ledger, Random, load};
 use fake_azure::FakeAzure;
+use fake_s3::{Dialect, FakeS3, Op};
 use serde_json::Value;
 use support::{Server, command, files_below};
 
@@ -28,13 +29,17 @@ const CLIENTS: usize = 6;
 /// The server runs this long, at most, before it is killed.
 const LONGEST_LIFE: Duration = Duration::from_millis(400);
 
+/// The same where files are so large that they take longer.
+const LONG_LIFE: Duration = Duration::from_millis(2000);
+
 #[test]
 fn local_storage_survives_sigkill_at_any_moment() {
     let variables = [
         ("ATTACHE_UPLOAD__BLOCK_BYTES", "64KiB"),
         ("ATTACHE_UPLOAD__TOTAL_BYTES", "10GiB"),
     ];
-    survive("local", &variables, |folder, rows| {
+    let ledger = Ledger::default();
+    survive("local", ledger, LONGEST_LIFE, &variables, |folder, rows| {
         let objects = folder.join("attache-data/objects");
         let root = objects.display().to_string();
         let mut expected: Vec<String> = rows
@@ -76,7 +81,8 @@ async fn azure_survives_sigkill_at_any_moment() {
         ("AZURE_AUTHORITY_HOST", &authority),
     ];
     tokio::task::block_in_place(|| {
-        survive("azure", &variables, |_, rows| {
+        let ledger = Ledger::default();
+        survive("azure", ledger, LONGEST_LIFE, &variables, |_, rows| {
             let blobs = azure.blobs();
             for blob in &blobs {
                 assert_eq!(blob.uncommitted_blocks, 0, "{blob:#?}");
@@ -86,6 +92,74 @@ async fn azure_survives_sigkill_at_any_moment() {
             assert_eq!(names, *rows, "blobs");
         });
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_survives_sigkill_at_any_moment() {
+    let s3 = bucket(Dialect::S3).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, s3.ca_pem()).unwrap();
+    let endpoint = s3.endpoint();
+    let variables = [
+        ("ATTACHE_STORAGE__BACKEND", "s3"),
+        ("ATTACHE_STORAGE__S3__BUCKET", "files"),
+        ("ATTACHE_STORAGE__S3__CA_FILE", ca.to_str().unwrap()),
+        ("AWS_REGION", s3.region()),
+        ("AWS_ENDPOINT_URL", &endpoint),
+        ("AWS_ACCESS_KEY_ID", s3.access_key_id()),
+        ("AWS_SECRET_ACCESS_KEY", s3.secret_access_key()),
+    ];
+    survive_in_pieces("s3", &s3, &variables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn google_survives_sigkill_at_any_moment() {
+    let gcs = bucket(Dialect::Gcs).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.json"));
+    std::fs::write(&ca, gcs.ca_pem()).unwrap();
+    std::fs::write(&key, gcs.service_account_json()).unwrap();
+    let endpoint = gcs.endpoint();
+    let variables = [
+        ("ATTACHE_STORAGE__BACKEND", "gcs"),
+        ("ATTACHE_STORAGE__GCS__BUCKET", "files"),
+        ("ATTACHE_STORAGE__GCS__CA_FILE", ca.to_str().unwrap()),
+        ("ATTACHE_STORAGE__GCS__ENDPOINT", &endpoint),
+        ("GOOGLE_APPLICATION_CREDENTIALS", key.to_str().unwrap()),
+    ];
+    survive_in_pieces("gcs", &gcs, &variables);
+}
+
+async fn bucket(dialect: Dialect) -> FakeS3 {
+    let builder = FakeS3::builder().dialect(dialect).bucket("files");
+    builder.start().await.unwrap()
+}
+
+/// With files that need more than one request: pieces of five mebibytes are the smallest that S3 takes.
+fn survive_in_pieces(name: &str, fake: &FakeS3, of_store: &[(&str, &str)]) {
+    let mut variables = vec![
+        ("ATTACHE_UPLOAD__BLOCK_BYTES", "64KiB"),
+        ("ATTACHE_UPLOAD__TOTAL_BYTES", "10GiB"),
+        ("ATTACHE_DELIVERY__MODE", "relay"),
+    ];
+    variables.extend_from_slice(of_store);
+    let ledger = Ledger::of_files_below(14_000_000);
+    tokio::task::block_in_place(|| {
+        survive(name, ledger, LONG_LIFE, &variables, |_, rows| {
+            let uploads = fake.uploads();
+            assert!(uploads.is_empty(), "{uploads:#?}");
+            let there = fake.versions().into_iter();
+            let keys: BTreeSet<String> = there.map(|version| version.key).collect();
+            assert_eq!(keys, *rows, "objects, and no piece of one");
+        });
+    });
+    let calls = fake.calls().into_iter();
+    let pieces =
+        calls.filter(|call| call.op == Op::PutObject && call.path.contains("attache/parts"));
+    let pieces = pieces.count();
+    println!("{name}: {pieces} pieces were stored");
+    assert!(pieces > 0, "no file was stored in pieces");
 }
 
 /// What came of it.
@@ -103,6 +177,8 @@ struct Tally {
 /// Kills, starts again, sweeps and checks; `inventory` compares the store itself with the object keys that must be there.
 fn survive(
     name: &str,
+    ledger: Ledger,
+    longest_life: Duration,
     variables: &[(&str, &str)],
     inventory: impl Fn(&std::path::Path, &BTreeSet<String>),
 ) {
@@ -113,12 +189,11 @@ fn survive(
     });
     println!("{name}: ATTACHE_TEST_SEED={seed} ATTACHE_TEST_KILLS={kills}");
     let mut random = Random(seed | 1);
-    let ledger = Ledger::default();
     let mut server = Server::start(variables);
     let (mut tally, began) = (Tally::default(), Instant::now());
     while tally.kills < kills {
         let (stop, address) = (AtomicBool::new(false), server.address);
-        let life = random.below(LONGEST_LIFE.as_micros() as u64);
+        let life = random.below(longest_life.as_micros() as u64);
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 let (seed, ledger, stop) = (random.next(), &ledger, &stop);

@@ -15,8 +15,18 @@ use crate::support::{Answer, BOUNDARY, field, file, form, try_read_answer};
 const KEPT: usize = 60;
 
 /// Everything that was told to somebody outside.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger(Mutex<Told>);
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    told: Mutex<Told>,
+    /// What is uploaded has fewer bytes than this.
+    longest: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::of_files_below(3_000_000)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Told {
@@ -51,9 +61,16 @@ pub(crate) struct Counts {
 }
 
 impl Ledger {
+    pub(crate) fn of_files_below(longest: u64) -> Self {
+        Self {
+            told: Mutex::default(),
+            longest,
+        }
+    }
+
     fn told(&self) -> MutexGuard<'_, Told> {
         // A client that found something wrong has panicked, and the test fails anyway.
-        self.0
+        self.told
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -117,7 +134,7 @@ pub(crate) fn load(address: SocketAddr, seed: u64, ledger: &Ledger, stop: &Atomi
 }
 
 fn upload(address: SocketAddr, random: &mut Random, ledger: &Ledger) -> bool {
-    let bytes = random.bytes();
+    let bytes = random.bytes(ledger.longest);
     let owner = if random.below(2) == 0 {
         "&owner=page:1"
     } else {
@@ -145,7 +162,7 @@ fn upload(address: SocketAddr, random: &mut Random, ledger: &Ledger) -> bool {
 }
 
 fn upload_form(address: SocketAddr, random: &mut Random, ledger: &Ledger) -> bool {
-    let bytes = random.bytes();
+    let bytes = random.bytes(ledger.longest);
     let body = form(&[
         field("owner", "page:2"),
         file("a.bin", "application/octet-stream", &bytes),
@@ -346,7 +363,7 @@ impl Random {
     }
 
     /// A file: of one block, just around one, of several, or empty.
-    fn bytes(&mut self) -> Vec<u8> {
+    fn bytes(&mut self, longest: u64) -> Vec<u8> {
         const BLOCK: u64 = 64 * 1024;
         let length = match self.below(10) {
             0 => 0,
@@ -354,7 +371,7 @@ impl Random {
             2 => BLOCK - 1 + self.below(3),
             3..6 => self.below(BLOCK),
             6..9 => self.below(8 * BLOCK),
-            _ => self.below(3_000_000),
+            _ => self.below(longest),
         };
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < length {
