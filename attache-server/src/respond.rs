@@ -19,6 +19,7 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::net::outgoing::{Backpressure, Outgoing};
 use crate::request_id::request_id;
@@ -313,7 +314,9 @@ fn guard(headers: &mut HeaderMap, policy: &'static str, embed: Embed) {
 
 fn validators(headers: &mut HeaderMap, representation: &Representation) {
     headers.insert(ETAG, value(&representation.entity_tag));
-    let modified = httpdate::fmt_http_date(representation.last_modified.into());
+    // A date of HTTP begins with 1970, and its formatter panics before that; metadata of somebody else's may say any year.
+    let modified = representation.last_modified.max(OffsetDateTime::UNIX_EPOCH);
+    let modified = httpdate::fmt_http_date(modified.into());
     headers.insert(LAST_MODIFIED, value(&modified));
 }
 

@@ -918,3 +918,22 @@ fn links_have_a_host_that_is_ours_whatever_a_client_names() {
     let request = format!("GET {path} HTTP/1.1\r\nhost: files.lan\r\nconnection: close\r\n\r\n");
     assert_eq!(server.send(request.as_bytes()).body, b"hello");
 }
+
+#[test]
+fn an_attachment_that_was_made_before_1970_is_delivered() {
+    let mut server = Server::start(&[]);
+    let json = server.put("filename=a.txt", "text/plain", b"hello");
+    server.kill();
+    let catalog = server.folder.path().join("attache-data/attache.db");
+    let database = rusqlite::Connection::open(catalog).unwrap();
+    let sql = "UPDATE attachments SET created_at_ms = -300000000000";
+    assert_eq!(database.execute(sql, []).unwrap(), 1);
+    drop(database);
+    server.restart(&[]);
+    let answer = server.get(json["links"]["inline"].as_str().unwrap());
+    assert_eq!((answer.status, &*answer.body), (200, &b"hello"[..]));
+    assert_eq!(
+        answer.header("last-modified"),
+        Some("Thu, 01 Jan 1970 00:00:00 GMT")
+    );
+}
