@@ -1,6 +1,12 @@
 //! `attache move` beside a server that is used: no read fails, and nothing is lost, whoever is killed when.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the measurement that is run by hand prints"
+)]
 
+#[path = "move_store/measured.rs"]
+mod measured;
 mod support;
 
 use std::io::{BufRead as _, BufReader};
@@ -219,7 +225,8 @@ async fn how_far_a_move_is_is_told_by_a_server_also_when_its_mover_was_killed() 
     let variables = variables(&azure, &folder, "azure");
     server.restart(&borrowed(&variables));
     let moving = || server.get("/v1/status").json()["storage"]["moving"].clone();
-    let objects = |state: &str| server.figure(&format!("attache_move_objects{{state=\"{state}\"}}"));
+    let objects =
+        |state: &str| server.figure(&format!("attache_move_objects{{state=\"{state}\"}}"));
     assert!(moving()["objects"].is_null(), "{}", moving());
     kill_after(mover(&folder, &variables, &["--rate", "200KB/s"]), 3);
     let told = moving();
@@ -229,7 +236,10 @@ async fn how_far_a_move_is_is_told_by_a_server_also_when_its_mover_was_killed() 
     assert_eq!((objects("moved"), objects("left")), (moved, 12 - moved));
     let status = server.get("/v1/status").json();
     let sentence = status["health"]["sentence"].as_str().unwrap();
-    assert!(sentence.contains(&format!("{moved} of 12 objects")), "{sentence}");
+    assert!(
+        sentence.contains(&format!("{moved} of 12 objects")),
+        "{sentence}"
+    );
     let done = mover(&folder, &variables, &[]).output().unwrap();
     assert_eq!(done.status.code(), Some(0));
     assert_eq!((objects("moved"), objects("left")), (12, 0));
