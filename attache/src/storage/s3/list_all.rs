@@ -17,7 +17,7 @@ use super::list::CONCURRENCY;
 use super::metadata::{is_archived, length};
 use super::page::{Listed, Next};
 use super::refusal::Fault;
-use super::staging::PIECES;
+use super::staging::{PIECES, UPLOADS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::listed::{encoded, written_at};
 use crate::storage::{ListedObject, Unfit};
@@ -37,7 +37,12 @@ pub(super) fn list_all<'a>(inner: &'a Inner, prefix: &str) -> BoxStream<'a, Resu
     })
     .map_ok(|entries| stream::iter(entries.into_iter().map(Ok)))
     .try_flatten()
-    .try_filter(|entry| std::future::ready(!entry.key.starts_with(PIECES)))
+    .try_filter(|entry| {
+        let is_piece = [PIECES, UPLOADS]
+            .iter()
+            .any(|ours| entry.key.starts_with(ours));
+        std::future::ready(!is_piece)
+    })
     .map(move |entry| async move { look(inner, entry?.key).await })
     .buffered(CONCURRENCY)
     .try_filter_map(|listed| std::future::ready(Ok(listed)))

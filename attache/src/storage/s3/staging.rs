@@ -19,6 +19,9 @@ use crate::transfer::digests::crc64;
 /// Where all pieces are. A rule of the bucket may remove what is older than a week there: no upload lasts as long.
 pub(super) const PIECES: &str = "attache/parts/";
 
+/// Where the pieces of uploads into a bucket of S3 clients are, which may be the same bucket. What is older than a week there is swept.
+pub(super) const UPLOADS: &str = "attache/uploads/";
+
 /// Where the pieces of all uploads of one object are.
 pub(super) fn folder(key: &str) -> String {
     format!("{PIECES}{key}/")

@@ -7,14 +7,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::dialect::Dialect;
 use super::super::inner::Inner;
+pub(super) use super::super::staging::UPLOADS;
 use crate::attachment::Hex;
 use crate::error::{Error, Result};
 use crate::storage::bucket::Key;
 use crate::transfer::checksum::{Checksum, ChecksumKind};
 use crate::transfer::digests::Digests;
-
-/// Where all pieces of uploads into a bucket are. What is older than a week there is swept.
-pub(super) const UPLOADS: &str = "attache/uploads/";
 
 /// The key, if it can be a name.
 ///
