@@ -83,7 +83,7 @@ const ARROWS: &str = "
     service/verify -> attachment catalog error service/finding service/walk storage transfer/budget
     service/walk -> attachment catalog error
     storage -> attachment attachment/filename attachment/media error transfer/body transfer/budget
-    storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/checksum transfer/digests
+    storage/azure -> access/links attachment base64 bounded config/value error http http/network http/reach lease observe/trace secret storage storage/bucket storage/download storage/multipart storage/vitals transfer/blocks transfer/body transfer/budget transfer/checksum transfer/digests
     storage/bucket -> attachment base64 error storage transfer/body transfer/budget transfer/checksum
     storage/config -> config/key config/load config/value error http secret storage storage/azure storage/gcs storage/local storage/memory storage/s3
     storage/download -> attachment error http transfer/body

@@ -289,7 +289,7 @@ async fn five_replicas_that_start_at_once_on_an_empty_database_all_serve_and_one
         ground
             .number("SELECT count(*) FROM attache.migrations")
             .await,
-        3
+        4
     );
     all[1].close().await;
     assert_eq!(all[0].replicas().await.expect("replicas").len(), 4);
