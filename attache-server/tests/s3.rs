@@ -909,7 +909,7 @@ async fn a_bucket_may_lie_in_s3_or_at_google_and_reads_are_redirected_to_one_obj
         let server = Server::start(&variables);
         let client = Client::new(
             server.s3_address(),
-            folder.path(),
+            server.folder.path(),
             &variables,
             &["--bucket", "wiki"],
         );

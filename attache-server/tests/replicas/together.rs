@@ -103,7 +103,7 @@ async fn five_replicas_that_start_at_once_on_an_empty_database_serve_and_know_of
         ground
             .number("SELECT count(*) FROM attache.migrations")
             .await,
-        3
+        4
     );
     assert_eq!(ground.workers().await, 4);
 }
