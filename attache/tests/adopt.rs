@@ -522,7 +522,11 @@ async fn objects_of_other_programs_in_a_bucket_are_adopted_or_refused_with_a_rea
         fake.put_object_with(CONTAINER, "zipped.TXT", "hello", gzip, &[]);
         // What an upload that was interrupted has left is nobody's, and neither is a folder of a console.
         fake.put_object(CONTAINER, "attache/parts/attachment/x/y/00001", "piece");
-        fake.put_object(CONTAINER, "attache/uploads/x/y/00001-0-piece-00000", "piece");
+        fake.put_object(
+            CONTAINER,
+            "attache/uploads/x/y/00001-0-piece-00000",
+            "piece",
+        );
         fake.put_object(CONTAINER, "page/", "");
         fake.put_object(CONTAINER, "page/\u{1}control", "hello");
 
