@@ -241,7 +241,7 @@ mod tests {
         for size in [1, 5, 8, 9, 10, 11, 99, 100, 101, 1 << 20] {
             let block = even(Some(size), 8);
             let last = size % block;
-            assert!(block >= 8 && block < 16, "{size}: {block}");
+            assert!((8..16).contains(&block), "{size}: {block}");
             assert!(
                 size <= 8 || last == 0 || last + size / block >= block,
                 "{size}: {block}"
