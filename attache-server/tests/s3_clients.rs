@@ -78,11 +78,9 @@ tried! {
     the_aws_sdk_sees_the_same_over_https: AwsSdk on Https;
     the_aws_sdk_sees_the_same_on_a_stand_in_for_azure: AwsSdk on FakeAzure;
     the_aws_sdk_sees_the_same_on_azurite: AwsSdk on Azurite;
-    the_aws_sdk_sees_the_same_on_a_stand_in_for_s3: AwsSdk on FakeS3;
     growi_sees_what_it_sees_of_moto: Growi on Http;
     growi_sees_the_same_on_a_stand_in_for_azure: Growi on FakeAzure;
     growi_sees_the_same_on_azurite: Growi on Azurite;
-    growi_sees_the_same_on_a_stand_in_for_s3: Growi on FakeS3;
     growi_sees_the_same_on_a_stand_in_for_google: Growi on FakeGcs;
     minio_sees_what_it_sees_of_moto: Minio on Http;
     minio_sees_the_same_over_https: Minio on Https;

@@ -21,7 +21,6 @@ pub(crate) fn known(client: Client, kind: Kind) -> Vec<Difference> {
         Client::Boto => &[CHECKSUM_TYPE, BOTO, BOTO_NEW, IN_A_FOLDER, BOTO_IN_A_FOLDER],
         Client::BotoOld => &[BOTO, IN_A_FOLDER, BOTO_IN_A_FOLDER],
         Client::AwsSdk if azure => &[CHECKSUM_TYPE, AWS_SDK, ON_AZURE],
-        Client::AwsSdk if s3 => &[CHECKSUM_TYPE, AWS_SDK, ON_AZURE, ON_S3],
         Client::AwsSdk => &[CHECKSUM_TYPE, AWS_SDK, IN_A_FOLDER],
         Client::Growi => &[CHECKSUM_TYPE, GROWI],
         Client::Minio => &[MINIO],
