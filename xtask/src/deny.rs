@@ -3,31 +3,21 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::command::{Failure, cargo, run, say};
-use crate::tools::target;
+use crate::command::{Failure, run, say};
+use crate::tools::CargoCommand;
 
-/// The version of cargo-deny; pinned, so that a new one cannot fail an old commit.
-const VERSION: &str = "0.20.2";
+const CARGO_DENY: CargoCommand = CargoCommand {
+    name: "cargo-deny",
+    version: "0.20.2",
+    // Half the time to build; it runs for a second.
+    arguments: &["--profile", "dev"],
+    why: "checks dependencies",
+};
 
 /// Checks licences, sources and bans. Advisories are checked where their database can be fetched, and where it cannot,
 /// that is said.
 pub(crate) fn deny(root: &Path) -> Result<(), Failure> {
-    let folder = target(root).join("tools").join("cargo-deny");
-    let program = folder.join("bin").join("cargo-deny");
-    let stamp = folder.join(VERSION);
-    if !(program.is_file() && stamp.is_file()) {
-        say(&format!(
-            "xtask: installing cargo-deny {VERSION}, which checks dependencies, into {}, once",
-            folder.display()
-        ));
-        run(cargo(root)
-            .args(["install", "--locked", "--quiet", "--force", "cargo-deny"])
-            .args(["--version", VERSION, "--root"])
-            .arg(&folder)
-            // Half the time to build; it runs for a second.
-            .args(["--profile", "dev"]))?;
-        std::fs::write(&stamp, "").map_err(|error| Failure::new(format!("xtask: {error}")))?;
-    }
+    let program = CARGO_DENY.installed(root)?;
     let mut check = Command::new(&program);
     run(check.current_dir(root).args([
         "--locked",

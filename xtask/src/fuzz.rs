@@ -2,13 +2,18 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::command::{Failure, cargo, run, say};
-use crate::tools::target;
+use crate::tools::{CargoCommand, target};
 
-/// Installed below the target folder; the version that the targets were made with.
-const CARGO_FUZZ: &str = "0.13.2";
+/// The version that the targets were made with.
+const CARGO_FUZZ: CargoCommand = CargoCommand {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    arguments: &[],
+    why: "builds and runs the fuzz targets",
+};
 
 /// A single input may take this long, in seconds. They take microseconds.
 const PATIENCE: u32 = 10;
@@ -16,7 +21,7 @@ const PATIENCE: u32 = 10;
 /// Runs each target for `seconds`, from the seeds in `fuzz/seeds` and what earlier runs have found below the target
 /// folder. An input that breaks a target is kept in `fuzz/artifacts`, and ends the command.
 pub(crate) fn fuzz(root: &Path, seconds: u32) -> Result<(), Failure> {
-    let bin = cargo_fuzz(root)?;
+    let program = CARGO_FUZZ.installed(root)?;
     let folder = root.join("fuzz");
     let built = target(root).join("fuzz");
     for name in targets(&folder)? {
@@ -37,7 +42,7 @@ pub(crate) fn fuzz(root: &Path, seconds: u32) -> Result<(), Failure> {
             .arg("--")
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-timeout={PATIENCE}"))
-            .env("PATH", search_path(&bin)?);
+            .env("PATH", search_path(&program)?);
         run(&mut command)?;
     }
     say("xtask: no target broke");
@@ -60,33 +65,13 @@ fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// The folder with `cargo-fuzz`, installed unless it is there.
-fn cargo_fuzz(root: &Path) -> Result<PathBuf, Failure> {
-    let folder = target(root)
-        .join("tools")
-        .join(format!("cargo-fuzz-{CARGO_FUZZ}"));
-    let bin = folder.join("bin");
-    if !bin.join("cargo-fuzz").is_file() {
-        say(&format!(
-            "xtask: installing cargo-fuzz {CARGO_FUZZ}, which builds and runs the fuzz targets"
-        ));
-        run(cargo(root)
-            .args([
-                "install",
-                "--locked",
-                "--version",
-                CARGO_FUZZ,
-                "cargo-fuzz",
-                "--root",
-            ])
-            .arg(&folder))?;
-    }
-    Ok(bin)
-}
-
-/// Ours, with `bin` first: cargo looks there for its subcommands.
-fn search_path(bin: &Path) -> Result<std::ffi::OsString, Failure> {
+/// Ours, with the folder of `program` first: cargo looks there for its subcommands.
+fn search_path(program: &Path) -> Result<std::ffi::OsString, Failure> {
     let ours = env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(bin.to_owned()).chain(env::split_paths(&ours));
+    let folders = program
+        .parent()
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(env::split_paths(&ours));
     env::join_paths(folders).map_err(|error| Failure::new(format!("xtask: PATH: {error}")))
 }

@@ -6,12 +6,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{Failure, cargo, run, say, text_of};
+use crate::command::{Failure, cargo, run, text_of};
 use crate::image::{epoch, release};
-use crate::tools::{ensure_dpkg_dev, failed, target};
+use crate::tools::{CargoCommand, ensure_dpkg_dev, failed, target};
 
-/// Pinned, so that a new one cannot change what an old commit gives.
-const CARGO_DEB: &str = "3.8.0";
+const CARGO_DEB: CargoCommand = CargoCommand {
+    name: "cargo-deb",
+    version: "3.8.0",
+    // Less to build: xz is there as a program. It runs for seconds.
+    arguments: &["--no-default-features", "--profile", "dev"],
+    why: "makes the Debian package",
+};
 
 /// What the package is made of, and where it is put.
 #[derive(Debug, Default)]
@@ -52,7 +57,7 @@ impl Options {
 /// says.
 pub(crate) fn package(root: &Path, options: &Options) -> Result<(), Failure> {
     ensure_dpkg_dev()?;
-    let cargo_deb = cargo_deb(root)?;
+    let cargo_deb = CARGO_DEB.installed(root)?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => release(root)?,
@@ -87,26 +92,4 @@ pub(crate) fn package(root: &Path, options: &Options) -> Result<(), Failure> {
         .args(["test", "--locked", "--package", "attache-server"])
         .args(["--test", "packages", "--", "--ignored", "debian::"])
         .env("ATTACHE_TEST_DEBIAN_PACKAGE", &package))
-}
-
-/// cargo-deb, installed unless it is there.
-fn cargo_deb(root: &Path) -> Result<PathBuf, Failure> {
-    let folder = target(root)
-        .join("tools")
-        .join(format!("cargo-deb-{CARGO_DEB}"));
-    let program = folder.join("bin").join("cargo-deb");
-    if !program.is_file() {
-        say(&format!(
-            "xtask: installing cargo-deb {CARGO_DEB}, which makes the Debian package, into {}, once",
-            folder.display()
-        ));
-        run(cargo(root)
-            .args(["install", "--locked", "--quiet", "cargo-deb"])
-            .args(["--version", CARGO_DEB, "--root"])
-            .arg(&folder)
-            // Less to build: xz is there as a program, and nobody debugs it. It runs for seconds.
-            .args(["--no-default-features", "--profile", "dev"])
-            .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
-    }
-    Ok(program)
 }

@@ -1,5 +1,6 @@
 //! What the tests need beyond cargo, installed where it is missing.
 
+mod crates;
 mod debian;
 mod npm;
 mod pypi;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::Failure;
+pub(crate) use crates::CargoCommand;
 use debian::{
     CHROMEDRIVER, CHROMIUM, CURL, DPKG_DEV, NGINX, NSS_WRAPPER, OCI_IMAGE_TOOL, PGBOUNCER,
     POSTGRES, PYTHON, RCLONE, RUNC, SYSTEMD, TINYPROXY, UMOCI, install_missing_packages, promtool,
