@@ -314,10 +314,14 @@ fn guard(headers: &mut HeaderMap, policy: &'static str, embed: Embed) {
 
 fn validators(headers: &mut HeaderMap, representation: &Representation) {
     headers.insert(ETAG, value(&representation.entity_tag));
-    // A date of HTTP begins with 1970, and its formatter panics before that; metadata of somebody else's may say any year.
-    let modified = representation.last_modified.max(OffsetDateTime::UNIX_EPOCH);
-    let modified = httpdate::fmt_http_date(modified.into());
+    let modified = http_date(representation.last_modified);
     headers.insert(LAST_MODIFIED, value(&modified));
+}
+
+/// As a header has it. Such a date begins with 1970, and its formatter panics before that; files, and metadata of somebody else's, may say
+/// any year.
+pub(crate) fn http_date(at: OffsetDateTime) -> String {
+    httpdate::fmt_http_date(at.max(OffsetDateTime::UNIX_EPOCH).into())
 }
 
 /// Everything that reaches this was made of visible ASCII by its own formatter.

@@ -23,7 +23,8 @@ use super::authenticate::Proof;
 use super::cors;
 use super::error::S3Result;
 use super::request::S3Request;
-use super::values::{DEFAULT_TYPE, http_date, quoted, value};
+use super::values::{DEFAULT_TYPE, quoted, value};
+use crate::respond::http_date;
 
 /// How long a URL of the store lives where anybody may read.
 const PUBLIC_LIFETIME: Duration = Duration::from_secs(10 * 60);

@@ -20,9 +20,10 @@ use super::conditions;
 use super::deliver;
 use super::error::{S3Error, S3Result};
 use super::request::S3Request;
-use super::values::{DEFAULT_TYPE, http_date, quoted, unquoted, value};
+use super::values::{DEFAULT_TYPE, quoted, unquoted, value};
 use crate::net::outgoing::Outgoing;
 use crate::respond;
+use crate::respond::http_date;
 use crate::upload::Incoming;
 
 /// PutObject

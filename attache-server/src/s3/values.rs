@@ -23,11 +23,6 @@ pub(super) fn unquoted(etag: &str) -> &str {
     inner.unwrap_or(etag)
 }
 
-/// What was written before 1970, which files may say, is of 1970: the formatter panics otherwise.
-pub(super) fn http_date(at: OffsetDateTime) -> String {
-    httpdate::fmt_http_date(at.max(OffsetDateTime::UNIX_EPOCH).into())
-}
-
 /// `2026-11-27T10:00:00.000Z`: milliseconds and Z, which is what all clients read.
 pub(super) fn iso_date(at: OffsetDateTime) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
