@@ -288,6 +288,13 @@ mod tests {
     }
 
     #[test]
+    fn memory_has_no_buckets() {
+        let text = "[storage]\nbackend = \"memory\"\n[s3]\nlisten = \"127.0.0.1:0\"";
+        let error = load(text, &[]).expect_err("no buckets").to_string();
+        assert!(error.contains("s3.listen needs storage.backend"), "{error}");
+    }
+
+    #[test]
     fn where_a_store_cannot_sign_everything_is_relayed() {
         let bucket = |delivery| BucketConfig {
             delivery,
