@@ -237,10 +237,7 @@ impl Read {
         let objects = (of(|note| note.objects), of(|note| note.total_objects));
         let bytes = (of(|note| note.bytes), of(|note| note.total_bytes));
         for (family, (moved, total)) in [(&self.move_objects, objects), (&self.move_bytes, bytes)] {
-            for (state, value) in [
-                ("moved", moved.min(total)),
-                ("left", total.saturating_sub(moved)),
-            ] {
+            for (state, value) in [("moved", moved), ("left", total.saturating_sub(moved))] {
                 set(&family.get_or_create_owned(&StateLabels { state }), value);
             }
         }

@@ -139,25 +139,8 @@ impl Attache {
         let metrics = self.0.metrics.clone();
         rows.map_ok(move |row| mover.clone().one(row))
             .try_buffer_unordered(AT_ONCE)
-            .then(move |moved| {
-                let (account, metrics) = (account.clone(), metrics.clone());
-                async move {
-                    match &moved {
-                        Ok(Moved { outcome, .. }) if *outcome == MoveOutcome::Deleted => {
-                            metrics.object_moved(outcome.as_str());
-                        }
-                        Ok(Moved {
-                            attachment,
-                            outcome,
-                        }) => {
-                            metrics.object_moved(outcome.as_str());
-                            account.add(attachment.size, outcome.is_left()).await;
-                        }
-                        Err(_) => account.break_off().await,
-                    }
-                    moved
-                }
-            })
+            .inspect_ok(move |moved| metrics.object_moved(moved.outcome.as_str()))
+            .then(move |moved| note(account.clone(), moved))
             .chain(end.filter_map(|()| std::future::ready(None)))
             .boxed()
     }
@@ -167,8 +150,27 @@ impl Attache {
         let (from, to) = places(parts)?;
         let noted = self.0.catalog.moves()?.noted_move().await.ok().flatten();
         // That of an earlier move, or of the way back, says nothing of this one.
-        noted.filter(|note| note.from == from && note.to == to)
+        let note = noted.filter(|note| note.from == from && note.to == to)?;
+        Some(MoveNote {
+            // What was deleted since is in neither store.
+            objects: note.objects.min(note.total_objects),
+            bytes: note.bytes.min(note.total_bytes),
+            ..note
+        })
     }
+}
+
+/// Notes how far the move is with what has come of one attachment.
+async fn note(account: Arc<Account>, moved: Result<Moved>) -> Result<Moved> {
+    match &moved {
+        Ok(moved) if moved.outcome == MoveOutcome::Deleted => {}
+        Ok(moved) => {
+            let is_left = moved.outcome.is_left();
+            account.add(moved.attachment.size, is_left).await;
+        }
+        Err(_) => account.break_off().await,
+    }
+    moved
 }
 
 /// Where bytes are moved from, and where to, in words.

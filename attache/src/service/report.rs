@@ -210,16 +210,13 @@ impl Attache {
 
 /// How far the move between two stores is, as a mover noted it last.
 fn moving_status((from, to): (String, String), noted: Option<&MoveNote>) -> MovingStatus {
-    // What was deleted since is in neither.
-    let objects = noted.map(|note| note.objects.min(note.total_objects));
-    let bytes = noted.map(|note| note.bytes.min(note.total_bytes));
     let age = noted.map(|note| OffsetDateTime::now_utc() - note.noted_at);
     MovingStatus {
         from,
         to,
-        objects,
+        objects: noted.map(|note| note.objects),
         total_objects: noted.map(|note| note.total_objects),
-        bytes,
+        bytes: noted.map(|note| note.bytes),
         total_bytes: noted.map(|note| note.total_bytes),
         // The clock of the mover may be ahead of ours.
         changed_s: age.map(|age| age.as_seconds_f64().max(0.0)),
