@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 use super::kept::{self, Form, Headers};
 use super::{Entry, KeptChecksum, Key, Properties, Version};
 use crate::attachment::Hex;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::transfer::body::Digests;
 use crate::transfer::checksum::{Checksum, ChecksumKind};
 
 const ETAG: &str = "etag";
@@ -38,6 +39,26 @@ impl Facts {
             }),
             crc64: Some(0),
         }
+    }
+
+    /// Those of bytes that came at once: their entity tag is their MD5.
+    ///
+    /// # Errors
+    ///
+    /// [`Internal`](crate::ErrorKind::Internal) if that was not computed.
+    pub(crate) fn of_digests(digests: &Digests) -> Result<Self> {
+        let md5 = digests
+            .md5
+            .ok_or_else(|| Error::internal("a body without MD5"))?;
+        Ok(Self {
+            size: digests.size,
+            etag: md5.to_string(),
+            checksum: digests.checksum.map(|checksum| KeptChecksum {
+                checksum,
+                parts: None,
+            }),
+            crc64: digests.crc64,
+        })
     }
 
     /// Those of an entry.

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::facts::Facts;
 use super::kept::Form;
-use super::{PartOf, Properties, no_upload};
+use super::{Entry, NamedPart, PartOf, Properties, etag_of_parts, no_upload};
 use crate::error::{Error, Result};
 
 /// Most bytes of what names an upload ([`Bucket::begin`](crate::storage::bucket::Bucket::begin)).
@@ -61,6 +61,18 @@ impl Ticket {
     /// What tells what belongs to this upload from what belongs to others.
     pub(crate) fn nonce(&self) -> [u8; 8] {
         self.nonce.to_be_bytes()
+    }
+
+    /// `entry`, which `attempt` wrote last, if it is what this upload became, of these parts.
+    pub(crate) fn became(
+        &self,
+        attempt: Option<&str>,
+        entry: Entry,
+        named: &[NamedPart],
+    ) -> Option<Entry> {
+        let etag = etag_of_parts(named.iter().map(|part| part.etag.as_str()));
+        let is_ours = attempt == Some(&self.mark());
+        (is_ours && Some(&entry.etag) == etag.as_ref()).then_some(entry)
     }
 
     /// The same as text: which call made an object, in its metadata.

@@ -12,7 +12,7 @@ use crate::storage::bucket::facts::Facts;
 use crate::storage::bucket::ticket::Ticket;
 use crate::storage::bucket::whole::{check_order, facts_of_parts};
 use crate::storage::bucket::{
-    Condition, Entry, Key, NamedPart, PartOf, WholeChecksum, etag_of_parts, no_upload, unfulfilled,
+    Condition, Entry, Key, NamedPart, PartOf, WholeChecksum, no_upload, unfulfilled,
 };
 
 pub(super) async fn complete(
@@ -66,13 +66,8 @@ async fn done(
     ticket: &Ticket,
     named: &[NamedPart],
 ) -> Result<Option<Entry>> {
-    let Some(seen) = look(inner, key, "complete").await? else {
-        return Ok(None);
-    };
-    let etag = etag_of_parts(named.iter().map(|part| part.etag.as_str()));
-    let ours = seen.attempt() == Some(&ticket.mark());
-    let entry = seen.entry(key);
-    Ok((ours && Some(&entry.etag) == etag.as_ref()).then_some(entry))
+    let seen = look(inner, key, "complete").await?;
+    Ok(seen.and_then(|seen| ticket.became(seen.attempt(), seen.entry(key), named)))
 }
 
 /// What the parts that are named make, and of which blocks.

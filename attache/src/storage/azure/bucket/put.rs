@@ -18,9 +18,7 @@ use super::shed::shed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::bucket::facts::Facts;
 use crate::storage::bucket::kept::Headers;
-use crate::storage::bucket::{
-    Condition, Entry, KeptChecksum, Key, NewObject, Properties, absent, unfulfilled,
-};
+use crate::storage::bucket::{Condition, Entry, Key, NewObject, Properties, absent, unfulfilled};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests, crc64};
 
@@ -93,19 +91,6 @@ pub(super) fn quoted(tag: &str) -> Etag {
     Etag::from(format!("\"{tag}\""))
 }
 
-/// What is said of bytes with these digests.
-fn facts_of(digests: &Digests, etag: String) -> Facts {
-    Facts {
-        size: digests.size,
-        etag,
-        checksum: digests.checksum.map(|checksum| KeptChecksum {
-            checksum,
-            parts: None,
-        }),
-        crc64: digests.crc64,
-    }
-}
-
 /// One attempt at one object.
 struct Put<'a> {
     inner: &'a Inner,
@@ -119,13 +104,6 @@ struct Put<'a> {
 }
 
 impl Put<'_> {
-    fn facts(&self, digests: &Digests) -> Result<Facts> {
-        let md5 = digests
-            .md5
-            .ok_or_else(|| Error::internal("azure: a body without MD5"))?;
-        Ok(facts_of(digests, md5.to_string()))
-    }
-
     async fn settle(&self, facts: &Facts, outcome: azure_core::Result<Written>) -> Result<()> {
         let written = match outcome {
             Ok(written) => written,
@@ -181,7 +159,7 @@ impl BlockTarget for Put<'_> {
     }
 
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
-        let facts = self.facts(digests)?;
+        let facts = Facts::of_digests(digests)?;
         let headers = Headers::of(self.properties);
         let verified = match digests.md5 {
             Some(md5) => Verified::Md5(md5),
@@ -215,7 +193,7 @@ impl BlockTarget for Put<'_> {
     }
 
     async fn commit(&self, ids: &[Id], digests: &Digests) -> Result<()> {
-        let facts = self.facts(digests)?;
+        let facts = Facts::of_digests(digests)?;
         let metadata = facts.metadata(&FORM, self.properties, None, &self.attempt)?;
         let commit = Commit {
             properties: self.properties,

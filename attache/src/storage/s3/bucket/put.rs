@@ -13,7 +13,7 @@ use super::name::folder_of;
 use super::seen::form;
 use crate::error::{Error, Result};
 use crate::storage::bucket::facts::Facts;
-use crate::storage::bucket::{Entry, KeptChecksum, Key, NewObject};
+use crate::storage::bucket::{Entry, Key, NewObject};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests};
 
@@ -50,21 +50,6 @@ struct Put<'a> {
 }
 
 impl Put<'_> {
-    fn facts(digests: &Digests) -> Result<Facts> {
-        let md5 = digests
-            .md5
-            .ok_or_else(|| Error::internal("a body without MD5"))?;
-        Ok(Facts {
-            size: digests.size,
-            etag: md5.to_string(),
-            checksum: digests.checksum.map(|checksum| KeptChecksum {
-                checksum,
-                parts: None,
-            }),
-            crc64: digests.crc64,
-        })
-    }
-
     fn make<'a>(&'a self, facts: &'a Facts) -> Make<'a> {
         Make {
             inner: self.inner,
@@ -86,7 +71,7 @@ impl BlockTarget for Put<'_> {
     }
 
     async fn put_whole(&self, bytes: Bytes, digests: &Digests) -> Result<()> {
-        let facts = Self::facts(digests)?;
+        let facts = Facts::of_digests(digests)?;
         let entry = self.make(&facts).of_bytes(bytes).await?;
         let _ = self.entry.set(entry);
         Ok(())
@@ -98,7 +83,7 @@ impl BlockTarget for Put<'_> {
     }
 
     async fn commit(&self, pieces: &[Piece], digests: &Digests) -> Result<()> {
-        let facts = Self::facts(digests)?;
+        let facts = Facts::of_digests(digests)?;
         let budget = &self.new.blocks.budget;
         let make = self.make(&facts);
         let made = make.of_pieces(pieces.to_vec(), &self.folder, budget);
