@@ -7,7 +7,7 @@ use super::ask::{Ask, header, path_of};
 use super::compose::Whole;
 use super::dialect::{Dialect, Version};
 use super::inner::Inner;
-use super::metadata::{length, to_headers};
+use super::metadata::{size, to_headers};
 use super::plan::MAX_PART_BYTES;
 use super::refusal::Fault;
 use super::staging::{Piece, folder};
@@ -30,7 +30,7 @@ pub(super) async fn write_facts(
     let now = inner.head(key.as_str()).await.map_err(fail)?;
     let now = now.ok_or_else(absent)?;
     let dialect = inner.place.dialect;
-    let size = length(&now).ok_or_else(|| Error::internal("the response has no length"))?;
+    let size = size(dialect, &now)?;
     let version = dialect
         .version(&now)
         .ok_or_else(|| Error::internal("the response has no version"))?;

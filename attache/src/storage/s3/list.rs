@@ -1,6 +1,6 @@
 //! All objects, a page at a time. A page has no metadata, so every object of it is asked for its own, several at a time and in order.
 
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use super::inner::Inner;
 use super::metadata::head_info;
@@ -17,31 +17,19 @@ pub(super) fn list(inner: &Inner, after: Option<ObjectKey>) -> BoxStream<'_, Res
         .as_ref()
         .map(|key| ("start-after", key.as_str().to_owned()));
     let first: Next = start.into_iter().collect();
-    stream::try_unfold(Some(first), move |next| async move {
-        let Some(next) = next else { return Ok(None) };
-        let page = inner
-            .page(Listed::Objects, "", &next)
-            .await
-            .map_err(|fault| inner.fail(fault, "list", &inner.place.bucket))?;
-        Ok::<_, crate::Error>(Some((page.entries, page.next)))
-    })
-    .map_ok(|entries| stream::iter(entries.into_iter().map(Ok)))
-    .try_flatten()
-    .try_filter_map(move |entry| {
-        let known = entry.key.parse().ok();
-        // Some stores ignore where a list is to begin.
-        let known = known.filter(|key| after.as_ref().is_none_or(|after| key > after));
-        std::future::ready(Ok(known))
-    })
-    .map(move |key| async move {
-        match key {
-            Ok(key) => info(inner, &key).await,
-            Err(error) => Err(error),
-        }
-    })
-    .buffered(CONCURRENCY)
-    .try_filter_map(|info| std::future::ready(Ok(info)))
-    .boxed()
+    inner
+        .entries(Listed::Objects, "", first)
+        .map_err(|fault| inner.fail(fault, "list", &inner.place.bucket))
+        .try_filter_map(move |entry| {
+            let known = entry.key.parse().ok();
+            // Some stores ignore where a list is to begin.
+            let known = known.filter(|key| after.as_ref().is_none_or(|after| key > after));
+            std::future::ready(Ok(known))
+        })
+        .map(move |key: Result<ObjectKey>| async move { info(inner, &key?).await })
+        .buffered(CONCURRENCY)
+        .try_filter_map(|info| std::future::ready(Ok(info)))
+        .boxed()
 }
 
 /// What is known of an object; `None` if it is gone meanwhile.

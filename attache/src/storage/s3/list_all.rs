@@ -3,7 +3,7 @@
 //!
 //! A page tells neither the type of an object nor its name for people, and not whether what was archived was restored.
 
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use http::Method;
 use http::header::{
     CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
@@ -14,7 +14,7 @@ use super::ask::Ask;
 use super::dialect::Dialect;
 use super::inner::Inner;
 use super::list::CONCURRENCY;
-use super::metadata::{is_archived, length};
+use super::metadata::{is_archived, size};
 use super::page::{Listed, Next};
 use super::refusal::Fault;
 use super::staging::{PIECES, UPLOADS};
@@ -23,30 +23,19 @@ use crate::storage::listed::{encoded, written_at};
 use crate::storage::{ListedObject, Unfit};
 
 pub(super) fn list_all<'a>(inner: &'a Inner, prefix: &str) -> BoxStream<'a, Result<ListedObject>> {
-    let prefix = prefix.to_owned();
-    stream::try_unfold(Some(Next::new()), move |next| {
-        let prefix = prefix.clone();
-        async move {
-            let Some(next) = next else { return Ok(None) };
-            let page = inner
-                .page(Listed::Objects, &prefix, &next)
-                .await
-                .map_err(|fault| inner.fail(fault, "list", &inner.place.bucket))?;
-            Ok::<_, Error>(Some((page.entries, page.next)))
-        }
-    })
-    .map_ok(|entries| stream::iter(entries.into_iter().map(Ok)))
-    .try_flatten()
-    .try_filter(|entry| {
-        let is_piece = [PIECES, UPLOADS]
-            .iter()
-            .any(|ours| entry.key.starts_with(ours));
-        std::future::ready(!is_piece)
-    })
-    .map(move |entry| async move { look(inner, entry?.key).await })
-    .buffered(CONCURRENCY)
-    .try_filter_map(|listed| std::future::ready(Ok(listed)))
-    .boxed()
+    inner
+        .entries(Listed::Objects, prefix, Next::new())
+        .map_err(|fault| inner.fail(fault, "list", &inner.place.bucket))
+        .try_filter(|entry| {
+            let is_piece = [PIECES, UPLOADS]
+                .iter()
+                .any(|ours| entry.key.starts_with(ours));
+            std::future::ready(!is_piece)
+        })
+        .map(move |entry| async move { look(inner, entry?.key).await })
+        .buffered(CONCURRENCY)
+        .try_filter_map(|listed| std::future::ready(Ok(listed)))
+        .boxed()
 }
 
 /// What is known of an object; `None` if it is gone meanwhile.
@@ -86,10 +75,7 @@ fn listed(dialect: Dialect, name: String, headers: &HeaderMap) -> Result<ListedO
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
     let metadata =
         |name: &str| headers.contains_key(format!("{}{name}", dialect.metadata_prefix()));
-    let size = length(headers).ok_or_else(|| {
-        Error::internal(format!("{}: the response has no length", dialect.name()))
-            .during("head", name.as_str())
-    })?;
+    let size = size(dialect, headers).map_err(|error| error.during("head", name.as_str()))?;
     let modified = text(LAST_MODIFIED);
     let modified = modified.and_then(|date| httpdate::parse_http_date(&date).ok());
     Ok(ListedObject {

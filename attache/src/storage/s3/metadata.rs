@@ -132,10 +132,13 @@ pub(super) fn head_info(
     key: &ObjectKey,
     headers: &HeaderMap,
 ) -> Result<ObjectInfo> {
-    let size = length(headers).ok_or_else(|| {
-        Error::internal(format!("{}: the response has no length", dialect.name()))
-    })?;
-    Ok(object_info(dialect, key, size, headers))
+    Ok(object_info(dialect, key, size(dialect, headers)?, headers))
+}
+
+/// The length of the object that an answer to HEAD is about.
+pub(super) fn size(dialect: Dialect, headers: &HeaderMap) -> Result<u64> {
+    length(headers)
+        .ok_or_else(|| Error::internal(format!("{}: the response has no length", dialect.name())))
 }
 
 /// The length of what comes.

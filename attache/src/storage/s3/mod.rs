@@ -53,6 +53,7 @@ mod probe;
 mod put;
 mod refusal;
 mod request;
+mod settled;
 mod sign;
 mod signature;
 mod signed_url;

@@ -1,6 +1,7 @@
 //! Pages of a listing: of objects, of their versions, and of uploads that nobody has completed
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -37,6 +38,24 @@ pub(super) enum Listed {
 }
 
 impl Inner {
+    /// A page of any kind, as `read` understands it.
+    pub(super) async fn listing<T>(
+        &self,
+        ask: Ask<'_>,
+        read: impl FnOnce(&Element) -> Option<T>,
+    ) -> Result<T, Fault> {
+        let ask = ask.query("encoding-type", "url");
+        let document = self.ask(&ask).await?.document().await?;
+        let page = Element::read(&document).and_then(|root| read(&root));
+        page.ok_or_else(|| {
+            Fault::Refused(Refusal {
+                status: 502,
+                code: "NotAListing".to_owned(),
+                ..Refusal::default()
+            })
+        })
+    }
+
     /// The page that begins at `next`, of what has a key with this prefix.
     pub(super) async fn page(
         &self,
@@ -44,7 +63,7 @@ impl Inner {
         prefix: &str,
         next: &Next,
     ) -> Result<Page, Fault> {
-        let mut ask = Ask::new(Method::GET, "").query("encoding-type", "url");
+        let mut ask = Ask::new(Method::GET, "");
         ask = match listed {
             Listed::Objects => ask.query("list-type", "2"),
             Listed::Versions => ask.query("versions", ""),
@@ -56,40 +75,55 @@ impl Inner {
         for (name, value) in next {
             ask = ask.query(name, value);
         }
-        let document = self.ask(&ask).await?.document().await?;
-        read(&document, listed, self.place.dialect).ok_or_else(|| {
-            Fault::Refused(Refusal {
-                status: 502,
-                code: "NotAListing".to_owned(),
-                ..Refusal::default()
-            })
+        let dialect = self.place.dialect;
+        self.listing(ask, |root| read(root, listed, dialect)).await
+    }
+
+    /// All entries of one prefix from `first` on, a page in memory at a time.
+    pub(super) fn entries(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        first: Next,
+    ) -> impl Stream<Item = Result<Entry, Fault>> + use<'_> {
+        let start = (prefix.to_owned(), Some(first));
+        stream::try_unfold(start, move |(prefix, next)| async move {
+            let Some(next) = next else {
+                return Ok::<_, Fault>(None);
+            };
+            let page = self.page(listed, &prefix, &next).await?;
+            Ok(Some((
+                stream::iter(page.entries).map(Ok),
+                (prefix, page.next),
+            )))
         })
+        .try_flatten()
     }
 
     /// All entries of one prefix.
     pub(super) async fn all(&self, listed: Listed, prefix: &str) -> Result<Vec<Entry>, Fault> {
-        let (mut entries, mut next) = (Vec::new(), Some(Next::new()));
-        while let Some(from) = next {
-            let page = self.page(listed, prefix, &from).await?;
-            entries.extend(page.entries);
-            next = page.next;
-        }
-        Ok(entries)
+        self.entries(listed, prefix, Next::new())
+            .try_collect()
+            .await
     }
 }
 
-fn read(document: &[u8], listed: Listed, dialect: Dialect) -> Option<Page> {
-    let root = Element::read(document)?;
+/// How a listing writes names: as they are, or percent-encoded.
+pub(super) fn names(root: &Element) -> impl Fn(&str) -> Option<String> {
     let decoded = root.text_of("EncodingType") == Some("url");
-    let key_of = |text: &str| match decoded {
+    move |text| match decoded {
         true => {
             let text = text.replace('+', " ");
             let text = percent_decode_str(&text).decode_utf8().ok()?;
             Some(text.into_owned())
         }
         false => Some(text.to_owned()),
-    };
-    let (names, id): (&[&str], _) = match (listed, dialect) {
+    }
+}
+
+fn read(root: &Element, listed: Listed, dialect: Dialect) -> Option<Page> {
+    let key_of = names(root);
+    let (elements, id): (&[&str], _) = match (listed, dialect) {
         (Listed::Objects, _) => (&["Contents"], ""),
         (Listed::Versions, Dialect::S3) => (&["Version", "DeleteMarker"], "VersionId"),
         (Listed::Versions, Dialect::Gcs) => (&["Version"], "Generation"),
@@ -99,7 +133,7 @@ fn read(document: &[u8], listed: Listed, dialect: Dialect) -> Option<Page> {
     for element in root
         .children
         .iter()
-        .filter(|e| names.contains(&e.name.as_str()))
+        .filter(|e| elements.contains(&e.name.as_str()))
     {
         let found = element.text_of(id);
         entries.push(Entry {
@@ -142,6 +176,10 @@ fn read(document: &[u8], listed: Listed, dialect: Dialect) -> Option<Page> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(document: &[u8], listed: Listed, dialect: Dialect) -> Option<Page> {
+        super::read(&Element::read(document)?, listed, dialect)
+    }
 
     #[test]
     fn keys_are_decoded_and_a_page_that_is_not_the_last_says_where_the_next_begins() {

@@ -12,6 +12,7 @@ use super::echo::{Echo, echo, md5};
 use super::inner::{Inner, Whose};
 use super::metadata::to_headers;
 use super::refusal::Fault;
+use super::settled::{Settled, TRIES};
 use super::staging::{Piece, folder_for, name_in};
 use crate::attachment::ObjectKey;
 use crate::error::Result;
@@ -21,9 +22,6 @@ use crate::transfer::body::{Body, Digests, crc64};
 
 /// Most bytes of one request (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
 pub(super) const MAX_PUT_BYTES: u64 = 5 * 1024 * 1024 * 1024;
-
-/// How often an object is made again of the same pieces, where nothing of the try before is there.
-const TRIES: usize = 3;
 
 pub(super) async fn put(
     inner: &Inner,
@@ -227,10 +225,12 @@ impl Inner {
     }
 
     /// What the outcome of a write means, where that takes a look: something is there, or nobody knows.
-    async fn settle(&self, object: &NewObject<'_>, fault: Option<&Fault>) -> Result<Settled> {
-        let unknown =
-            |fault: &&Fault| fault.is_taken() || fault.is_upload_missing() || fault.is_transient();
-        let Some(fault) = fault.filter(unknown) else {
+    async fn settle(
+        &self,
+        object: &NewObject<'_>,
+        fault: Option<&Fault>,
+    ) -> Result<Settled<Option<String>>> {
+        let Some(fault) = fault.filter(|fault| fault.leaves_in_doubt()) else {
             return Ok(Settled::AsTold);
         };
         match self.whose(object.key.as_str(), object.attempt).await {
@@ -267,14 +267,4 @@ impl Inner {
             _ => Err(conflict(object.key)),
         }
     }
-}
-
-/// What the outcome of a write means.
-enum Settled {
-    /// What the answer says.
-    AsTold,
-    /// Our own work is there.
-    Ours(Option<String>),
-    /// Nothing is there: once more.
-    Anew,
 }

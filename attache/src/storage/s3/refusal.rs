@@ -132,6 +132,11 @@ impl Fault {
             || refusal.code == "ConditionalRequestConflict")
     }
 
+    /// Whether only a look tells how a write ended.
+    pub(super) fn leaves_in_doubt(&self) -> bool {
+        self.is_taken() || self.is_upload_missing() || self.is_transient()
+    }
+
     /// Whether a credential was refused that another one may take the place of.
     pub(super) fn is_stale_credential(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == 401

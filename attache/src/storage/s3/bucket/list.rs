@@ -8,15 +8,13 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::super::inner::Inner;
+use super::super::list::CONCURRENCY;
 use super::name::UPLOADS;
 use super::page::{Asked, Listed, page};
 use super::seen::look;
 use crate::attachment::Hex;
 use crate::error::Result;
 use crate::storage::bucket::{After, Entry, Key, ListPage, ListRequest, Properties, Version};
-
-/// How many objects are asked at a time.
-const CONCURRENCY: usize = 16;
 
 /// Greater than every character that a key may go on with.
 const LAST: char = char::MAX;

@@ -10,6 +10,7 @@ use super::super::compose::{MAX_PARTS, Whole};
 use super::super::echo::{Echo, echo, md5};
 use super::super::inner::Inner;
 use super::super::refusal::Fault;
+use super::super::settled::{Settled, TRIES};
 use super::super::staging::Piece;
 use super::guard::Guard;
 use super::seen::{Seen, look, to_headers, version};
@@ -18,9 +19,6 @@ use crate::storage::bucket::facts::Facts;
 use crate::storage::bucket::{Entry, Key, Properties, unfulfilled};
 use crate::transfer::budget::Budget;
 use crate::transfer::digests::crc64;
-
-/// How often an object is made again, where nothing of the try before is there.
-const TRIES: usize = 3;
 
 /// An object that is to be made, and of which everything is known.
 pub(super) struct Make<'a> {
@@ -31,16 +29,6 @@ pub(super) struct Make<'a> {
     /// Stored with the object, so that a repeated call that finds it there can tell its own work from somebody else's.
     pub(super) attempt: &'a str,
     pub(super) guard: &'a Guard,
-}
-
-/// What the outcome of a write means.
-enum Settled {
-    /// What the answer says.
-    AsTold,
-    /// Our own work is there.
-    Ours(Box<Seen>),
-    /// Nothing is there: once more.
-    Anew,
 }
 
 impl Make<'_> {
@@ -143,10 +131,8 @@ impl Make<'_> {
     }
 
     /// What the outcome of a write means, where that takes a look: something is there, or nobody knows.
-    async fn settle(&self, fault: Option<&Fault>) -> Result<Settled> {
-        let unknown =
-            |fault: &&Fault| fault.is_taken() || fault.is_upload_missing() || fault.is_transient();
-        let Some(fault) = fault.filter(unknown) else {
+    async fn settle(&self, fault: Option<&Fault>) -> Result<Settled<Box<Seen>>> {
+        let Some(fault) = fault.filter(|fault| fault.leaves_in_doubt()) else {
             return Ok(Settled::AsTold);
         };
         match look(self.inner, self.key, "put").await? {

@@ -102,51 +102,51 @@ impl Name {
 
     /// `None` if it is none of ours.
     pub(super) fn read(folder: &str, name: &str) -> Option<Self> {
-        let mut words = name.strip_prefix(folder)?.split('-');
+        let mut words = name.strip_prefix(folder)?.splitn(4, '-');
         let number = words.next()?.parse().ok()?;
         let serial = u64::from_str_radix(words.next()?, 16).ok()?;
-        let kind = match words.next()? {
-            "whole" => Kind::Whole(Sums::read(&mut words)?),
-            "piece" => Kind::Piece(words.next()?.parse().ok()?),
-            "parts" => Kind::Marker(words.next()?.parse().ok()?, Sums::read(&mut words)?),
+        let (kind, rest) = (words.next()?, words.next()?);
+        let kind = match kind {
+            "whole" => Kind::Whole(Sums::read(rest)?),
+            "piece" => Kind::Piece(rest.parse().ok()?),
+            "parts" => {
+                let (count, sums) = rest.split_once('-')?;
+                Kind::Marker(count.parse().ok()?, Sums::read(sums)?)
+            }
             _ => return None,
         };
-        let name = Self {
+        Some(Self {
             number,
             serial,
             kind,
-        };
-        words.next().is_none().then_some(name)
+        })
     }
 }
 
 impl Sums {
     fn to_text(&self) -> String {
         let checksum = self.checksum.map(|sum| {
-            let bytes: String = sum.to_bytes().iter().map(|b| format!("{b:02x}")).collect();
+            let bytes = crate::base64::encode_url(sum.to_bytes());
             format!("-{}-{bytes}", sum.kind().as_str())
         });
         format!("{}-{}{}", self.size, self.md5, checksum.unwrap_or_default())
     }
 
-    fn read<'w>(words: &mut impl Iterator<Item = &'w str>) -> Option<Self> {
+    /// The base64 of the checksum is last, as there may be `-` in it.
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.splitn(4, '-');
         Some(Self {
             size: words.next()?.parse().ok()?,
             md5: words.next()?.parse().ok()?,
             checksum: match words.next() {
-                Some(kind) => Some(checksum(ChecksumKind::of(kind)?, words.next()?)?),
+                Some(kind) => {
+                    let bytes = crate::base64::decode_url(words.next()?)?;
+                    Some(Checksum::from_bytes(ChecksumKind::of(kind)?, &bytes)?)
+                }
                 None => None,
             },
         })
     }
-}
-
-fn checksum(kind: ChecksumKind, hex: &str) -> Option<Checksum> {
-    let digits = hex.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = digits
-        .map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok())
-        .collect();
-    Checksum::from_bytes(kind, &bytes?)
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! One page of a listing, with lengths, entity tags and common prefixes
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
 
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use http::Method;
-use percent_encoding::percent_decode_str;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::super::ask::Ask;
 use super::super::dialect::bare;
 use super::super::inner::Inner;
-use super::super::refusal::{Fault, Refusal};
+use super::super::page::names;
+use super::super::refusal::Fault;
 use super::super::xml::Element;
 
 /// Most keys and common prefixes of a page.
@@ -49,9 +50,7 @@ pub(super) struct Page {
 }
 
 pub(super) async fn page(inner: &Inner, asked: &Asked<'_>) -> Result<Page, Fault> {
-    let mut ask = Ask::new(Method::GET, "")
-        .query("encoding-type", "url")
-        .query("list-type", "2");
+    let mut ask = Ask::new(Method::GET, "").query("list-type", "2");
     if !asked.prefix.is_empty() {
         ask = ask.query("prefix", asked.prefix);
     }
@@ -68,27 +67,34 @@ pub(super) async fn page(inner: &Inner, asked: &Asked<'_>) -> Result<Page, Fault
     if asked.most > 0 {
         ask = ask.query("max-keys", &asked.most.min(MOST).to_string());
     }
-    let document = inner.ask(&ask).await?.document().await?;
-    read(&document).ok_or_else(|| {
-        Fault::Refused(Refusal {
-            status: 502,
-            code: "NotAListing".to_owned(),
-            ..Refusal::default()
-        })
-    })
+    inner.listing(ask, read).await
 }
 
-fn read(document: &[u8]) -> Option<Page> {
-    let root = Element::read(document)?;
-    let decoded = root.text_of("EncodingType") == Some("url");
-    let name = |text: &str| match decoded {
-        true => {
-            let text = text.replace('+', " ");
-            let text = percent_decode_str(&text).decode_utf8().ok()?;
-            Some(text.into_owned())
-        }
-        false => Some(text.to_owned()),
-    };
+/// All objects of one prefix, a page in memory at a time.
+pub(super) fn objects<'a>(
+    inner: &'a Inner,
+    prefix: &'a str,
+) -> impl Stream<Item = Result<Listed, Fault>> + 'a {
+    stream::try_unfold(Some(None), move |token| async move {
+        let Some(token) = token else {
+            return Ok::<_, Fault>(None);
+        };
+        let asked = Asked {
+            prefix,
+            token: Option::as_deref(&token),
+            ..Asked::default()
+        };
+        let page = page(inner, &asked).await?;
+        Ok(Some((
+            stream::iter(page.objects).map(Ok),
+            page.next.map(Some),
+        )))
+    })
+    .try_flatten()
+}
+
+fn read(root: &Element) -> Option<Page> {
+    let name = names(root);
     let mut page = Page::default();
     for object in root.all("Contents") {
         let modified = OffsetDateTime::parse(object.text_of("LastModified")?, &Rfc3339).ok()?;
@@ -117,6 +123,10 @@ fn read(document: &[u8]) -> Option<Page> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(document: &[u8]) -> Option<Page> {
+        super::read(&Element::read(document)?)
+    }
 
     #[test]
     fn a_page_says_what_is_known_of_each_object() {

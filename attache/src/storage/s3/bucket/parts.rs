@@ -5,15 +5,17 @@
 //! last, whose name says that it is whole. Of two tries at a part the one that was begun later counts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use time::{Duration, OffsetDateTime};
 
 use super::super::inner::Inner;
 use super::super::staging::Piece;
 use super::name::{Kind, Name, Sums, UPLOADS, checked, folder_of, front};
-use super::page::{Asked, page};
+use super::page::objects;
 use crate::error::Result;
 use crate::storage::Blocks;
 use crate::storage::bucket::ticket::{Ticket, begun, serial};
@@ -36,32 +38,23 @@ pub(super) async fn find(inner: &Inner, folder: &str) -> Result<BTreeMap<u16, St
     let fail = |fault| inner.fail(fault, "parts", folder);
     let mut pieces: HashMap<(u16, u64, u32), u64> = HashMap::new();
     let mut wholes: BTreeMap<u16, (Name, Sums, Option<u32>)> = BTreeMap::new();
-    let mut next = Some(None);
-    while let Some(token) = next {
-        let asked = Asked {
-            prefix: folder,
-            token: token.as_deref(),
-            ..Asked::default()
+    let mut listed = pin!(objects(inner, folder));
+    while let Some(object) = listed.try_next().await.map_err(fail)? {
+        let Some(name) = Name::read(folder, &object.key) else {
+            continue;
         };
-        let listed = page(inner, &asked).await.map_err(fail)?;
-        for object in listed.objects {
-            let Some(name) = Name::read(folder, &object.key) else {
+        let (sums, count) = match &name.kind {
+            Kind::Piece(index) => {
+                pieces.insert((name.number, name.serial, *index), object.size);
                 continue;
-            };
-            let (sums, count) = match &name.kind {
-                Kind::Piece(index) => {
-                    pieces.insert((name.number, name.serial, *index), object.size);
-                    continue;
-                }
-                Kind::Whole(sums) => (sums.clone(), None),
-                Kind::Marker(count, sums) => (sums.clone(), Some(*count)),
-            };
-            let known = wholes.get(&name.number);
-            if known.is_none_or(|(other, ..)| other.serial < name.serial) {
-                wholes.insert(name.number, (name, sums, count));
             }
+            Kind::Whole(sums) => (sums.clone(), None),
+            Kind::Marker(count, sums) => (sums.clone(), Some(*count)),
+        };
+        let known = wholes.get(&name.number);
+        if known.is_none_or(|(other, ..)| other.serial < name.serial) {
+            wholes.insert(name.number, (name, sums, count));
         }
-        next = listed.next.map(Some);
     }
     let parts = wholes
         .into_iter()
@@ -150,21 +143,13 @@ pub(super) async fn abort(inner: &Inner, upload: &PartOf<'_>) -> Result<()> {
 pub(super) async fn sweep(inner: &Inner) -> Result<u64> {
     let fail = |fault| inner.fail(fault, "sweep", &inner.place.bucket);
     let forgotten = OffsetDateTime::now_utc() + inner.skew() - FORGOTTEN;
-    let (mut removed, mut next) = (0, Some(None));
-    while let Some(token) = next {
-        let asked = Asked {
-            prefix: UPLOADS,
-            token: token.as_deref(),
-            ..Asked::default()
-        };
-        let listed = page(inner, &asked).await.map_err(fail)?;
-        for object in listed.objects {
-            if object.modified < forgotten {
-                inner.delete(&object.key).await.map_err(fail)?;
-                removed += 1;
-            }
+    let mut removed = 0;
+    let mut listed = pin!(objects(inner, UPLOADS));
+    while let Some(object) = listed.try_next().await.map_err(fail)? {
+        if object.modified < forgotten {
+            inner.delete(&object.key).await.map_err(fail)?;
+            removed += 1;
         }
-        next = listed.next.map(Some);
     }
     Ok(removed)
 }

@@ -9,7 +9,7 @@ use super::super::ask::header;
 use super::super::dialect::{self, Dialect, bare};
 use super::super::echo::md5_of;
 use super::super::inner::Inner;
-use super::super::metadata::{is_archived, length};
+use super::super::metadata::{is_archived, size};
 use crate::attachment::Hex;
 use crate::error::{Error, Result};
 use crate::storage::bucket::facts::Facts;
@@ -212,8 +212,5 @@ pub(super) async fn look(
     let head = head.map_err(|fault| inner.fail(fault, operation, key.as_str()))?;
     let Some(headers) = head else { return Ok(None) };
     let dialect = inner.place.dialect;
-    let size = length(&headers).ok_or_else(|| {
-        Error::internal(format!("{}: the response has no length", dialect.name()))
-    })?;
-    Ok(Some(Seen::of(dialect, &headers, size)))
+    Ok(Some(Seen::of(dialect, &headers, size(dialect, &headers)?)))
 }
