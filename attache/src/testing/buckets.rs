@@ -2,6 +2,7 @@
 //! alone may use, too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
@@ -10,11 +11,11 @@ use tokio::sync::oneshot;
 use super::objects::{BLOCK, body};
 use crate::attachment::{ByteRange, Hex};
 use crate::error::Result;
-use crate::storage::Blocks;
 use crate::storage::bucket::{
     After, Bucket, ChecksumPlan, Condition, Entry, Key, ListPage, ListRequest, NamedPart,
     NewObject, NewPart, Part, PartOf, Properties,
 };
+use crate::storage::{Blocks, Grant};
 use crate::transfer::body::Body;
 use crate::transfer::budget::{Budget, MIN_BUDGET};
 
@@ -53,6 +54,17 @@ pub fn new() -> NewObject {
 /// An object that is made if `condition` holds.
 pub fn new_if(condition: Condition) -> NewObject {
     NewObject { condition, ..new() }
+}
+
+/// A URL for a minute.
+pub fn grant() -> Grant {
+    Grant {
+        lifetime: Duration::from_secs(60),
+        step: Duration::from_secs(1),
+        disposition: "attachment".to_owned(),
+        content_type: "text/plain".to_owned(),
+        cache_control: None,
+    }
 }
 
 /// Properties of which each has a value.

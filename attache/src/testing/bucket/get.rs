@@ -1,10 +1,8 @@
 //! Objects are read whole or in part, of one version.
 
-use std::time::Duration;
-
 use crate::error::ErrorKind;
-use crate::storage::{Grant, Offer};
-use crate::testing::buckets::{Pail, key, put, read};
+use crate::storage::Offer;
+use crate::testing::buckets::{Pail, grant, key, put, read};
 use crate::testing::objects::{BLOCK, pattern, range, slice};
 
 pub async fn any_range_is_read_and_one_across_the_end_is_cut(bucket: &Pail) {
@@ -79,13 +77,7 @@ pub async fn what_is_read_is_of_one_version(bucket: &Pail) {
 }
 
 pub async fn an_offer_needs_no_object_and_a_probe_succeeds(bucket: &Pail) {
-    let grant = Grant {
-        lifetime: Duration::from_secs(60),
-        step: Duration::from_secs(1),
-        disposition: "attachment".to_owned(),
-        content_type: "text/plain".to_owned(),
-        cache_control: None,
-    };
+    let grant = grant();
     match bucket.offer(&key("a b/ä+"), &grant).await.expect("offer") {
         Some(Offer::SignedUrl { url, .. }) => assert!(url.expose().contains("://")),
         // Below the internal location of a web server.
