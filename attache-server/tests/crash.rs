@@ -96,54 +96,30 @@ async fn azure_survives_sigkill_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_survives_sigkill_at_any_moment() {
-    let s3 = bucket(Dialect::S3).await;
-    let folder = tempfile::tempdir().unwrap();
-    let ca = folder.path().join("ca.pem");
-    std::fs::write(&ca, s3.ca_pem()).unwrap();
-    let endpoint = s3.endpoint();
-    let variables = [
-        ("ATTACHE_STORAGE__BACKEND", "s3"),
-        ("ATTACHE_STORAGE__S3__BUCKET", "files"),
-        ("ATTACHE_STORAGE__S3__CA_FILE", ca.to_str().unwrap()),
-        ("AWS_REGION", s3.region()),
-        ("AWS_ENDPOINT_URL", &endpoint),
-        ("AWS_ACCESS_KEY_ID", s3.access_key_id()),
-        ("AWS_SECRET_ACCESS_KEY", s3.secret_access_key()),
-    ];
-    survive_in_pieces("s3", &s3, &variables);
+    survive_in_pieces("s3", Dialect::S3, support::on_s3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn google_survives_sigkill_at_any_moment() {
-    let gcs = bucket(Dialect::Gcs).await;
-    let folder = tempfile::tempdir().unwrap();
-    let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.json"));
-    std::fs::write(&ca, gcs.ca_pem()).unwrap();
-    std::fs::write(&key, gcs.service_account_json()).unwrap();
-    let endpoint = gcs.endpoint();
-    let variables = [
-        ("ATTACHE_STORAGE__BACKEND", "gcs"),
-        ("ATTACHE_STORAGE__GCS__BUCKET", "files"),
-        ("ATTACHE_STORAGE__GCS__CA_FILE", ca.to_str().unwrap()),
-        ("ATTACHE_STORAGE__GCS__ENDPOINT", &endpoint),
-        ("GOOGLE_APPLICATION_CREDENTIALS", key.to_str().unwrap()),
-    ];
-    survive_in_pieces("gcs", &gcs, &variables);
-}
-
-async fn bucket(dialect: Dialect) -> FakeS3 {
-    let builder = FakeS3::builder().dialect(dialect).bucket("files");
-    builder.start().await.unwrap()
+    survive_in_pieces("gcs", Dialect::Gcs, support::on_gcs).await;
 }
 
 /// With files that need more than one request: pieces of five mebibytes are the smallest that S3 takes.
-fn survive_in_pieces(name: &str, fake: &FakeS3, of_store: &[(&str, &str)]) {
+async fn survive_in_pieces(
+    name: &str,
+    dialect: Dialect,
+    told: fn(&FakeS3, &std::path::Path) -> Vec<(&'static str, String)>,
+) {
+    let builder = FakeS3::builder().dialect(dialect).bucket("files");
+    let fake = builder.start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let of_store = told(&fake, folder.path());
     let mut variables = vec![
         ("ATTACHE_UPLOAD__BLOCK_BYTES", "64KiB"),
         ("ATTACHE_UPLOAD__TOTAL_BYTES", "10GiB"),
         ("ATTACHE_DELIVERY__MODE", "relay"),
     ];
-    variables.extend_from_slice(of_store);
+    variables.extend(of_store.iter().map(|(name, value)| (*name, value.as_str())));
     let ledger = Ledger::of_files_below(14_000_000);
     tokio::task::block_in_place(|| {
         survive(name, ledger, LONG_LIFE, &variables, |_, rows| {

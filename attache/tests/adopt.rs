@@ -154,11 +154,7 @@ async fn files_of_another_program_become_attachments_where_they_are() {
     world.write("years/2019/Bericht 1.tar.gz", "packed");
     let before = state(&world.config.storage.local.root);
 
-    let dry = AdoptOptions {
-        dry_run: true,
-        ..all()
-    };
-    let planned = world.adopt(dry).await;
+    let planned = world.adopt(dry()).await;
     assert!(
         outcomes(&planned)
             .iter()
@@ -454,11 +450,7 @@ async fn an_outage_ends_the_walk_and_the_next_one_goes_on_where_it_ended() {
     assert!((1..=6).contains(&done), "{done}");
     fake.faults(|f| f.clear());
     let rest = world.adopt(all()).await;
-    let known = outcomes(&rest)
-        .iter()
-        .filter(|(_, outcome)| outcome == "known")
-        .count() as u64;
-    assert_eq!((known, rest.len()), (done, 12));
+    assert_eq!((known(&rest), rest.len()), (done, 12));
     assert_eq!(world.count().await, 12);
 }
 
@@ -470,12 +462,8 @@ async fn a_long_listing_is_read_once_and_no_further_than_objects_are_taken() {
     for n in 0..OBJECTS {
         fake.put_blob(CONTAINER, &format!("a/{n:06}"), "");
     }
-    let dry = AdoptOptions {
-        dry_run: true,
-        ..all()
-    };
     fake.reset_counts();
-    let mut walk = world.attache.adopt(dry).await.unwrap();
+    let mut walk = world.attache.adopt(dry()).await.unwrap();
     let first = walk.try_next().await.unwrap().unwrap();
     assert_eq!(first.name, "a/000000");
     // A page has 5,000 names; the next one is asked for when these are through.
@@ -491,6 +479,21 @@ async fn a_long_listing_is_read_once_and_no_further_than_objects_are_taken() {
     }
     assert_eq!((taken, fake.counts().of(Op::ListBlobs)), (OBJECTS, 3));
     assert_eq!(fake.counts().of(Op::GetBlob), 0);
+}
+
+/// How many had a row before.
+fn known(adopted: &[Adopted]) -> u64 {
+    let outcomes = outcomes(adopted);
+    let known = outcomes.iter().filter(|(_, outcome)| outcome == "known");
+    known.count() as u64
+}
+
+/// Everything, and no row is made.
+fn dry() -> AdoptOptions {
+    AdoptOptions {
+        dry_run: true,
+        ..all()
+    }
 }
 
 /// A bucket at Amazon and one at Google, each with its stand-in.
@@ -612,15 +615,11 @@ async fn whatever_breaks_on_the_way_to_a_bucket_is_tried_again_or_ends_the_walk_
         }
         // What passes is not noticed.
         for op in [S3Op::ListObjectsV2, S3Op::HeadObject] {
-            let dry = AdoptOptions {
-                dry_run: true,
-                ..all()
-            };
             fake.faults(|f| {
                 f.fail_next(op, 1, 503, "SlowDown");
                 f.disconnect_next(op, 1);
             });
-            assert_eq!(world.adopt(dry).await.len(), 12, "{backend:?} {op:?}");
+            assert_eq!(world.adopt(dry()).await.len(), 12, "{backend:?} {op:?}");
             fake.faults(|f| f.clear());
         }
         // What does not pass ends the walk, and the next one goes on where it ended.
@@ -650,11 +649,7 @@ async fn whatever_breaks_on_the_way_to_a_bucket_is_tried_again_or_ends_the_walk_
         }
         let done = world.count().await;
         let rest = world.adopt(all()).await;
-        let known = outcomes(&rest)
-            .iter()
-            .filter(|(_, outcome)| outcome == "known")
-            .count() as u64;
-        assert_eq!((known, rest.len()), (done, 12));
+        assert_eq!((known(&rest), rest.len()), (done, 12));
         assert_eq!(world.count().await, 12);
     }
 }
@@ -668,12 +663,8 @@ async fn a_long_listing_of_a_bucket_is_read_a_page_at_a_time_and_no_further_than
         for n in 0..OBJECTS {
             fake.put_object(CONTAINER, &format!("a/{n:06}"), "");
         }
-        let dry = AdoptOptions {
-            dry_run: true,
-            ..all()
-        };
         fake.reset_counts();
-        let mut walk = world.attache.adopt(dry).await.unwrap();
+        let mut walk = world.attache.adopt(dry()).await.unwrap();
         let mut taken = 0;
         while let Some(one) = walk.try_next().await.unwrap() {
             assert_eq!(one.name, format!("a/{taken:06}"));

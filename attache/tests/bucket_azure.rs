@@ -2,15 +2,15 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use attache::ErrorKind;
 use attache::storage::bucket::{After, Bucket, BucketPlace, Condition};
-use attache::storage::{Grant, Offer, Storage};
-use attache::testing::buckets::{Parts, all, found, key, new_if, page, put, put_new, read, tag};
+use attache::storage::{Offer, Storage};
+use attache::testing::buckets::{
+    Parts, all, found, grant, key, new_if, page, put, put_new, read, tag,
+};
 use common::{BLOCK, CONTAINER, ask, fake, open, pattern, with_client_secret};
 use fake_azure::{FakeAzure, Op};
+use std::sync::Arc;
 
 fn bucket(storage: &impl Storage, container: &str) -> Arc<dyn Bucket> {
     let container = container.to_owned();
@@ -27,13 +27,7 @@ async fn any_number_of_buckets_and_reads_cost_one_token_and_one_key_and_urls_ope
     let fake = fake().await;
     fake.create_container("other");
     let storage = open(&with_client_secret(&fake));
-    let grant = Grant {
-        lifetime: Duration::from_secs(60),
-        step: Duration::from_secs(1),
-        disposition: "attachment".to_owned(),
-        content_type: "text/plain".to_owned(),
-        cache_control: None,
-    };
+    let grant = grant();
     for (seed, container) in [(1, CONTAINER), (2, "other")] {
         let bucket = bucket(&storage, container);
         for text in ["a", "a b+c%20?#&", "a//b", "/a", "../..", "写真/é", "a\\b"] {

@@ -2,24 +2,24 @@
 //! and a fault at each request of each operation.
 
 mod common;
-
-use std::sync::Arc;
-use std::time::Duration;
+#[path = "common/points.rs"]
+mod points;
 
 use attache::storage::bucket::{
     After, Bucket, BucketPlace, Condition, ListRequest, NewObject, Properties,
 };
-use attache::storage::{Grant, Offer, Storage};
+use attache::storage::{Offer, Storage};
 use attache::testing::buckets::{
-    Parts, all, found, key, name, new, new_if, page, properties, put, put_new, read, tag,
+    Parts, all, found, grant, key, name, new, new_if, page, properties, put, put_new, read, tag,
 };
 use attache::{ErrorKind, Result};
 use bytes::Bytes;
 use common::{
     BLOCK, CONTAINER, ask, fake_gcs, fake_s3, on_gcs, on_s3, open_gcs, open_s3, pattern, started,
 };
-use fake_s3::{Action, AnswerFault, FakeS3, Op, Stage};
-use futures::stream::{self, StreamExt as _};
+use fake_s3::{FakeS3, Op};
+use points::{Fault, at_every_request};
+use std::sync::Arc;
 
 type Pail = Arc<dyn Bucket>;
 
@@ -83,13 +83,7 @@ async fn urls_open_one_object_of_the_bucket_that_is_meant() {
             (fake, both.0, both.1)
         },
     ] {
-        let grant = Grant {
-            lifetime: Duration::from_secs(60),
-            step: Duration::from_secs(1),
-            disposition: "attachment".to_owned(),
-            content_type: "text/plain".to_owned(),
-            cache_control: None,
-        };
+        let grant = grant();
         for (seed, bucket) in [(1, &one), (2, &two)] {
             for text in ["a", "a b+c%20?#&", "a//b", "/a", "../..", "写真/é", "a\\b"] {
                 let bytes = pattern(100, seed);
@@ -373,9 +367,6 @@ async fn an_upload_of_more_pieces_than_an_object_may_have_is_joined_part_by_part
     assert_eq!(lying(&fake), ["k"], "no piece is left");
 }
 
-/// More requests than any operation here makes.
-const ENDLESS: u64 = 60;
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operation {
     SmallPut,
@@ -385,28 +376,6 @@ enum Operation {
     InParts,
     Properties,
     Delete,
-}
-
-/// What happens to the request after `skip` others: what is done is not told, it is not done, an error that passes, one that does not.
-fn faults(skip: u64) -> [(bool, AnswerFault); 4] {
-    let answer = |status, code: &str| Action::Answer {
-        status,
-        code: code.to_owned(),
-        retry_after_seconds: None,
-    };
-    let at = |stage, action| AnswerFault {
-        remaining: Some(1),
-        skip,
-        stage,
-        action,
-        ..AnswerFault::default()
-    };
-    [
-        (true, at(Stage::AfterCommit, Action::Disconnect)),
-        (true, at(Stage::AfterBody, Action::Disconnect)),
-        (true, at(Stage::AfterBody, answer(500, "InternalError"))),
-        (false, at(Stage::AfterBody, answer(403, "AccessDenied"))),
-    ]
 }
 
 async fn run(operation: Operation, bucket: &Pail, bytes: &Bytes, before: &Bytes) -> Result<()> {
@@ -443,9 +412,10 @@ async fn run(operation: Operation, bucket: &Pail, bytes: &Bytes, before: &Bytes)
 }
 
 /// Once; whether the fault happened.
-async fn strike(operation: Operation, on_google: bool, which: usize, skip: u64) -> bool {
-    let (passes, fault) = faults(skip)[which].clone();
-    let what = format!("{operation:?}, Google: {on_google}, {fault:?}");
+async fn strike(operation: Operation, on_google: bool, fault: Fault, skip: u64) -> bool {
+    // What passes is tried again.
+    let passes = fault != Fault::Refusal;
+    let what = format!("{operation:?}, Google: {on_google}, {fault:?} at {skip}");
     let (fake, bucket) = match on_google {
         true => google().await,
         false => s3().await,
@@ -462,7 +432,7 @@ async fn strike(operation: Operation, on_google: bool, which: usize, skip: u64) 
     // A token is at hand: how it is fetched again is the lease's.
     bucket.probe().await.expect("reached");
     let fired = fake.counts().faults_fired;
-    fake.faults(|f| f.answers.push(fault));
+    fake.faults(|f| f.answers.push(fault.at(skip)));
     let outcome = run(operation, &bucket, &bytes, &before).await;
     let struck = fake.counts().faults_fired > fired;
     fake.faults(|f| f.clear());
@@ -495,32 +465,18 @@ async fn strike(operation: Operation, on_google: bool, which: usize, skip: u64) 
     struck
 }
 
-/// With every fault at every request, several worlds at a time.
-async fn at_every_request(operation: Operation, on_google: bool) {
-    for which in 0..4 {
-        let points = stream::iter(0..ENDLESS)
-            .map(|skip| strike(operation, on_google, which, skip))
-            .buffered(8)
-            .take_while(|struck| std::future::ready(*struck))
-            .count()
-            .await as u64;
-        assert!(
-            (1..ENDLESS).contains(&points),
-            "{operation:?}: {points} points"
-        );
-    }
-}
-
 macro_rules! faults {
     ($($s3:ident $google:ident: $operation:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $s3() {
-            at_every_request(Operation::$operation, false).await;
+            let strike = |fault, skip| strike(Operation::$operation, false, fault, skip);
+            at_every_request(strike).await;
         }
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $google() {
-            at_every_request(Operation::$operation, true).await;
+            let strike = |fault, skip| strike(Operation::$operation, true, fault, skip);
+            at_every_request(strike).await;
         }
     )*};
 }

@@ -2,6 +2,8 @@
 //! refusal. What is done then is done whole, what is not is not there, and one discard leaves nothing, as the sweep does it.
 
 mod common;
+#[path = "common/points.rs"]
+mod points;
 
 use attache::attachment::ObjectKey;
 use attache::storage::Storage;
@@ -14,11 +16,8 @@ use common::{
     BLOCK, body, content, facts, fake_gcs, fake_s3, fresh_key, get, on_gcs, on_s3, open_gcs,
     open_s3, pattern, put,
 };
-use fake_s3::{Action, AnswerFault, FakeS3, Stage, Versioning};
-use futures::stream::{self, StreamExt as _};
-
-/// More requests than any operation here makes.
-const ENDLESS: u64 = 60;
+use fake_s3::{FakeS3, Versioning};
+use points::{Fault, at_every_request};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ground {
@@ -34,49 +33,6 @@ enum Operation {
     Parts,
     Facts,
     Delete,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    /// It is done, and nobody is told.
-    LostAnswer,
-    /// It is not done.
-    BrokenConnection,
-    /// An error that passes.
-    Outage,
-    /// One that does not.
-    Refusal,
-}
-
-impl Fault {
-    const ALL: [Self; 4] = [
-        Self::LostAnswer,
-        Self::BrokenConnection,
-        Self::Outage,
-        Self::Refusal,
-    ];
-
-    /// At the request after `skip` others.
-    fn at(self, skip: u64) -> AnswerFault {
-        let answer = |status, code: &str| Action::Answer {
-            status,
-            code: code.to_owned(),
-            retry_after_seconds: None,
-        };
-        let (stage, action) = match self {
-            Self::LostAnswer => (Stage::AfterCommit, Action::Disconnect),
-            Self::BrokenConnection => (Stage::AfterBody, Action::Disconnect),
-            Self::Outage => (Stage::AfterBody, answer(500, "InternalError")),
-            Self::Refusal => (Stage::AfterBody, answer(403, "AccessDenied")),
-        };
-        AnswerFault {
-            remaining: Some(1),
-            skip,
-            stage,
-            action,
-            ..AnswerFault::default()
-        }
-    }
 }
 
 async fn ground(ground: Ground) -> (FakeS3, S3Storage) {
@@ -209,27 +165,12 @@ async fn strike(operation: Operation, on: Ground, fault: Fault, skip: u64) -> bo
     struck
 }
 
-/// With every fault at every request, several worlds at a time.
-async fn at_every_request(operation: Operation, on: Ground) {
-    for fault in Fault::ALL {
-        let points = stream::iter(0..ENDLESS)
-            .map(|skip| strike(operation, on, fault, skip))
-            .buffered(8)
-            .take_while(|struck| std::future::ready(*struck))
-            .count()
-            .await as u64;
-        assert!(
-            (1..ENDLESS).contains(&points),
-            "{operation:?}, {fault:?}: {points} points"
-        );
-    }
-}
-
 macro_rules! faults {
     ($($name:ident: $operation:ident on $ground:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            at_every_request(Operation::$operation, Ground::$ground).await;
+            let strike = |fault, skip| strike(Operation::$operation, Ground::$ground, fault, skip);
+            at_every_request(strike).await;
         }
     )*};
 }

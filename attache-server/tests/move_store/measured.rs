@@ -20,7 +20,7 @@ use attache::transfer::budget::Budget;
 use fake_azure::FakeAzure;
 use futures::TryStreamExt as _;
 
-use crate::support::{Server, command, noise};
+use crate::support::{Server, Stop, command, noise};
 use crate::{borrowed, kill_after, mover, variables};
 
 const OBJECTS: usize = 20_000;
@@ -318,14 +318,5 @@ async fn a_move_of_twenty_thousand_objects_keeps_its_bounds() {
         if to == "azure" {
             std::fs::remove_dir_all(folder.join("attache-data/objects")).unwrap();
         }
-    }
-}
-
-/// Ends the load, also when something panics meanwhile.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,7 @@ use crate::client::{Ledger, Random, load, sha256};
 use crate::ground::{Ground, Store, Variables};
 use crate::pass;
 use crate::support::nginx::Nginx;
-use crate::support::{Server, command};
+use crate::support::{Server, Stop, command};
 
 /// Clients at a time.
 const CLIENTS: usize = 6;
@@ -103,15 +103,6 @@ async fn survive(store: Store) {
     assert_eq!(counts.refused, 0, "nothing else is refused");
     assert!(counts.uploads > kills && counts.deletions > 0, "{counts:?}");
     assert!(counts.reads > 0 && counts.listings > 0, "{counts:?}");
-}
-
-/// Ends the load, also when something panics meanwhile.
-pub(crate) struct Stop<'a>(pub(crate) &'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Kills one each second, and starts it again a little later; how many starts failed.

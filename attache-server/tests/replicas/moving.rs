@@ -5,10 +5,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::chaos::{Stop, look};
+use crate::chaos::look;
 use crate::client::{Ledger, Random, load};
 use crate::ground::{Ground, Store};
-use crate::support::{Server, command, noise};
+use crate::support::{Server, Stop, command, noise};
 
 /// How often it is killed.
 const KILLS: usize = 4;

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub mod bucket;
@@ -21,6 +22,15 @@ pub struct Server {
     pub address: SocketAddr,
     pub folder: tempfile::TempDir,
     child: Child,
+}
+
+/// Ends a load on other threads, also when something panics meanwhile.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// An answer, read to its end.
