@@ -169,7 +169,7 @@ impl Catalog for CachedCatalog {
         self.behind.commit(id, stored).await
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
         let noted = self.behind.note_store_tag(id, store_tag).await;
         self.known().rows.remove(id);
         noted

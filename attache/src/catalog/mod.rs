@@ -149,8 +149,8 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Notes what the store calls the version of a ready attachment's object now; for after a change of what is stored beside
-    /// its bytes. Does nothing for others.
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()>;
+    /// its bytes. Whether there is such an attachment; nothing is done for others.
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool>;
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;

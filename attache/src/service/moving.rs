@@ -21,7 +21,7 @@ use crate::catalog::moves::MoveNote;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::config::StorageConfig;
 use crate::storage::moving::of_the_old;
-use crate::storage::{Blocks, Content, Facts, Moving, ObjectInfo};
+use crate::storage::{Blocks, Content, Facts, Moving, ObjectInfo, Stored};
 use crate::transfer::body::{Body, Expected, store_late};
 use crate::transfer::budget::{Budget, RELAY_BYTES};
 
@@ -257,7 +257,10 @@ impl Mover {
     /// An attachment that the new store did not list. It may have come since.
     async fn absent(&self, attachment: &Attachment) -> Result<MoveOutcome> {
         let key = &attachment.key;
-        if let Some(object) = self.stores().to().head(key).await? {
+        // A small one is sent with less than it takes to ask: if it has come, the store refuses another.
+        if (self.only_look || attachment.size > BLOCK)
+            && let Some(object) = self.stores().to().head(key).await?
+        {
             return Ok(there(attachment, &object));
         }
         if self.only_look {
@@ -271,12 +274,19 @@ impl Mover {
         }
         let brought = self.bring(attachment).await;
         // A deletion takes away what it finds: what came behind it goes, too, however that ended.
-        if !self.is_ready(attachment).await? {
+        let is_ready = match &brought {
+            Ok(stored) => {
+                let tag = stored.store_tag.as_deref();
+                self.catalog.note_store_tag(&attachment.id, tag).await?
+            }
+            Err(_) => self.is_ready(attachment).await?,
+        };
+        if !is_ready {
             self.stores().to().delete(key).await?;
             return Ok(MoveOutcome::Deleted);
         }
         match brought {
-            Ok(()) => {
+            Ok(_) => {
                 tracing::debug!(%key, "moved");
                 Ok(MoveOutcome::Moved)
             }
@@ -284,7 +294,7 @@ impl Mover {
         }
     }
 
-    async fn bring(&self, attachment: &Attachment) -> Result<()> {
+    async fn bring(&self, attachment: &Attachment) -> Result<Stored> {
         let _permit = self.budget.acquire(RELAY_BYTES).await?;
         let from = self.stores().from();
         let object = from.get(&attachment.key, None).await.map_err(of_the_old)?;
@@ -314,9 +324,7 @@ impl Mover {
             });
         let content = self.content(attachment);
         let to = self.stores().to();
-        let stored = to.put(&attachment.key, &content, body).await?;
-        let tag = stored.store_tag.as_deref();
-        self.catalog.note_store_tag(&attachment.id, tag).await
+        to.put(&attachment.key, &content, body).await
     }
 
     /// As it was stored with the bytes when they were uploaded.
@@ -338,24 +346,25 @@ impl Mover {
     /// What an error says of one object. An outage would only repeat itself, and ends the move.
     async fn goes_on_after(&self, error: Error, attachment: &Attachment) -> Result<MoveOutcome> {
         let key = &attachment.key;
-        match error.kind() {
-            // Another process moves, too.
-            ErrorKind::Conflict => Ok(match self.stores().to().head(key).await? {
-                Some(object) => there(attachment, &object),
-                None => MoveOutcome::Failed(error.kind().code()),
-            }),
-            ErrorKind::NotFound => Ok(MoveOutcome::Missing),
-            ErrorKind::DigestMismatch => Ok(MoveOutcome::Differs),
-            ErrorKind::Archived
+        let outcome = match error.kind() {
+            ErrorKind::NotFound => MoveOutcome::Missing,
+            ErrorKind::DigestMismatch => MoveOutcome::Differs,
+            ErrorKind::Conflict
+            | ErrorKind::Archived
             | ErrorKind::CustomerKey
             | ErrorKind::Retained
             | ErrorKind::Internal
-            | ErrorKind::TooLarge => {
-                tracing::warn!(%key, error = error.report(), "move: this object is left where it is");
-                Ok(MoveOutcome::Failed(error.kind().code()))
-            }
-            _ => Err(error.during("move", key.as_str())),
+            | ErrorKind::TooLarge => MoveOutcome::Failed(error.kind().code()),
+            _ => return Err(error.during("move", key.as_str())),
+        };
+        // Another process may have brought it since it was listed.
+        if let Some(object) = self.stores().to().head(key).await? {
+            return Ok(there(attachment, &object));
         }
+        if let MoveOutcome::Failed(_) = outcome {
+            tracing::warn!(%key, error = error.report(), "move: this object is left where it is");
+        }
+        Ok(outcome)
     }
 
     async fn is_ready(&self, attachment: &Attachment) -> Result<bool> {

@@ -189,7 +189,8 @@ impl Walk<'_> {
         if row.store_tag.as_deref() == store_tag {
             return Ok(());
         }
-        self.catalog.note_store_tag(&row.id, store_tag).await
+        self.catalog.note_store_tag(&row.id, store_tag).await?;
+        Ok(())
     }
 
     /// As it is stored with the bytes of an upload.

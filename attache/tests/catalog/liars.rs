@@ -64,6 +64,7 @@ enum Lie {
     RestoresSilently,
     RenamesWhatItRestores,
     KeepsTheFirstTag,
+    NotesWhatIsNotReady,
     NotesWhoeverCameLast,
     NeverGoesBack,
     NotAtAll,
@@ -346,11 +347,12 @@ impl Catalog for Liar {
         }
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
         if self.lies(Lie::KeepsTheFirstTag) {
-            return Ok(());
+            return Ok(true);
         }
-        self.honest.note_store_tag(id, store_tag).await
+        let noted = self.honest.note_store_tag(id, store_tag).await?;
+        Ok(noted || self.lies(Lie::NotesWhatIsNotReady))
     }
 
     fn moves(&self) -> Option<&dyn MoveNotes> {
@@ -469,6 +471,7 @@ caught! {
     RenamesWhatItRestores by repair::a_row_may_name_an_object_that_another_program_named;
     RestoresSilently by repair::restore_refuses_an_id_or_a_key_that_is_taken;
     KeepsTheFirstTag by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
+    NotesWhatIsNotReady by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
     NotesWhoeverCameLast by moves::the_furthest_of_several_who_move_is_what_is_noted;
     NeverGoesBack by moves::a_move_that_has_seen_all_or_goes_elsewhere_replaces_what_was_noted;
 }

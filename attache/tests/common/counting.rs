@@ -104,7 +104,7 @@ impl Catalog for Counting {
         self.inner.restore(attachment).await
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
         self.inner.note_store_tag(id, store_tag).await
     }
 

@@ -329,14 +329,14 @@ impl Catalog for PostgresCatalog {
         }
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
         let ask = Ask::new(
-            "UPDATE attache.attachments SET store_tag = $2 WHERE id = $1 AND state = 'ready'",
+            "UPDATE attache.attachments SET store_tag = $2 WHERE id = $1 AND state = 'ready' RETURNING id",
         )
         .text(id.as_str())
         .some_text(store_tag.map(str::to_owned));
-        self.write("note_store_tag", ask).await?;
-        Ok(())
+        let noted = self.write("note_store_tag", ask).await?;
+        Ok(!noted.is_empty())
     }
 
     async fn totals(&self) -> Result<Totals> {

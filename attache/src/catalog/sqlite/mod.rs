@@ -430,7 +430,7 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<()> {
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
         let (id, store_tag) = (id.clone(), store_tag.map(str::to_owned));
         self.write("note_store_tag", move |connection| {
             queries::note_store_tag(connection, &id, store_tag.as_deref())

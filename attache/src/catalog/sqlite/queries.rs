@@ -319,14 +319,14 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// Notes what the store calls an object's version.
+/// Notes what the store calls an object's version; whether its attachment is ready.
 pub(super) fn note_store_tag(
     connection: &Connection,
     id: &AttachmentId,
     store_tag: Option<&str>,
-) -> Result<(), Failure> {
-    connection
+) -> Result<bool, Failure> {
+    let noted = connection
         .prepare_cached("UPDATE attachments SET store_tag = ?2 WHERE id = ?1 AND state = 'ready'")?
         .execute(params![id.as_str(), store_tag])?;
-    Ok(())
+    Ok(noted > 0)
 }

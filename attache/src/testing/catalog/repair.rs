@@ -110,17 +110,15 @@ pub async fn what_the_store_calls_a_version_is_kept_until_another_is_noted(catal
         (&stored.store_tag, stored.md5)
     );
     for tag in [Some("0x8DF"), None] {
-        catalog.note_store_tag(&ready.id, tag).await.expect("noted");
+        assert!(catalog.note_store_tag(&ready.id, tag).await.expect("noted"));
         let now = catalog.find(&ready.id).await.expect("find");
         assert_eq!(now.store_tag.as_deref(), tag);
         let walked = catalog.list_by_key(None, 10).await.expect("list_by_key");
         assert_eq!(walked, [now]);
     }
     // What is not ready has no version yet.
-    catalog
-        .note_store_tag(&pending.id, Some("x"))
-        .await
-        .expect("nothing");
+    let noted = catalog.note_store_tag(&pending.id, Some("x")).await;
+    assert!(!noted.expect("nothing"));
     let committed = catalog.commit(&pending.id, &stored).await.expect("commit");
     assert_eq!(committed.store_tag, stored.store_tag);
 }
