@@ -71,7 +71,7 @@ fn unread(server: &Server) -> u64 {
 const DRIPPING: usize = 20;
 
 /// What each of them sends.
-const DRIPPED: usize = 8 * 1024 - 64;
+const DRIPPED: usize = 4 * 1024 - 64;
 
 /// Of these, how many are sent one by one, each when the one before it was read: otherwise a busy server reads several at
 /// once, and the test says little. A server that kept what it reads into would hold 40 MiB after these.
@@ -111,7 +111,7 @@ fn bodies_that_come_a_byte_at_a_time_cost_what_was_sent_on_every_route() {
             }
             most = most.max(server.resident());
             let grown = most.saturating_sub(before) / 1024;
-            assert!(grown < 8 * 1024, "{route} {begin:?}: {grown} KiB");
+            assert!(grown < 4 * 1024, "{route} {begin:?}: {grown} KiB");
         }
     }
 }
