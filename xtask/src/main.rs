@@ -11,6 +11,7 @@ mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
 use command::{Failure, cargo, run, say};
@@ -89,7 +90,10 @@ fn main() -> ExitCode {
 
 fn test(arguments: &[&str]) -> Result<(), Failure> {
     let root = workspace();
-    let tools = Tools::ensure(&root)?;
+    test_with(&Tools::ensure(&root)?, &root, arguments)
+}
+
+fn test_with(tools: &Tools, root: &Path, arguments: &[&str]) -> Result<(), Failure> {
     // Arguments may choose packages themselves; cargo lets `-p` win over no choice, not over `--workspace`.
     let chosen = arguments
         .iter()
@@ -99,7 +103,7 @@ fn test(arguments: &[&str]) -> Result<(), Failure> {
                 || argument.starts_with("--package")
                 || *argument == "--workspace"
         });
-    let mut command = cargo(&root);
+    let mut command = cargo(root);
     command.arg("test");
     if !chosen {
         command.arg("--workspace");
@@ -112,6 +116,11 @@ fn test(arguments: &[&str]) -> Result<(), Failure> {
 fn ci() -> Result<(), Failure> {
     let root = workspace();
     let begun = Instant::now();
+    // Most of it is waiting for packages to come.
+    let tools = thread::spawn({
+        let root = root.clone();
+        move || Tools::ensure(&root)
+    });
 
     step("format", || {
         run(cargo(&root).args(["fmt", "--all", "--check"]))?;
@@ -137,7 +146,12 @@ fn ci() -> Result<(), Failure> {
             ])
             .env("RUSTDOCFLAGS", "-D warnings"))
     })?;
-    step("test", || test(&[]))?;
+    step("test", || {
+        let tools = tools
+            .join()
+            .map_err(|_| Failure::new("xtask: cannot install what the tests need"))??;
+        test_with(&tools, &root, &[])
+    })?;
 
     say(&format!("ci: passed in {:.1?}", begun.elapsed()));
     Ok(())
