@@ -132,6 +132,36 @@ async fn pieces_of_uploads_are_seen_by_nobody_and_written_by_nobody() {
             }
             assert_eq!(paged, listed, "{limit}");
         }
+        // The names that are nearest to theirs are nobody's but their clients', on one page with pieces or on the next.
+        let near = [
+            "attache/uploads",
+            "attache/uploads-",
+            "attache/uploads0",
+            "attache/uploadsx",
+        ];
+        for text in near {
+            put(&bucket, &key(text), &pattern(1, 1)).await.expect("put");
+        }
+        for limit in 1..12 {
+            let (mut after, mut paged) = (None, Vec::new());
+            loop {
+                let page = page(&bucket, "attache/", Some("/"), after, limit).await;
+                assert_eq!(page.prefixes, Vec::<String>::new());
+                paged.extend(keys(page.entries));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            let mut whole = ["attache/a", "attache/v"].to_vec();
+            whole.extend(near);
+            whole.sort_unstable();
+            assert_eq!(paged, whole, "{limit}");
+            assert_eq!(keys(all(&bucket, "attache/").await), whole);
+        }
+        for text in near {
+            bucket.delete(&key(text)).await.expect("deleted");
+        }
         for text in ["attache/a", "attache/v"] {
             bucket.delete(&key(text)).await.expect("deleted");
         }

@@ -404,7 +404,7 @@ pub(crate) fn unfulfilled(key: &Key) -> Error {
 pub(crate) fn bad_part(key: &Key, number: u16) -> Error {
     Error::new(
         ErrorKind::BadPart,
-        format!("part {number} was not stored, or has another entity tag"),
+        format!("part {number} was not stored, or has another entity tag or checksum"),
     )
     .during("complete", key.as_str())
 }

@@ -84,7 +84,7 @@ impl Inner {
         if outcome.is_err()
             && let Err(fault) = self.abort_upload(whole.key, &upload).await
         {
-            tracing::warn!(key = whole.key, %fault, "parts of an upload are left at the store; a sweep removes them");
+            tracing::warn!(key = whole.key, %fault, "parts of an upload are left at the store until a sweep or a rule of the bucket (AbortIncompleteMultipartUpload) removes them");
         }
         outcome
     }

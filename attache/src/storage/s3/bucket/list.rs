@@ -36,10 +36,12 @@ pub(super) async fn list(inner: &Inner, request: &ListRequest) -> Result<ListPag
         let mut names: Vec<Found> = listed.objects.into_iter().map(Found::Object).collect();
         names.extend(listed.prefixes.into_iter().map(Found::Prefix));
         names.sort_unstable_by(|one, next| one.text().cmp(next.text()));
-        let mut reserved = false;
+        // A page that goes on among pieces, and not behind them.
+        let among = names
+            .last()
+            .is_some_and(|last| last.text().starts_with(UPLOADS));
         for name in names {
             if name.text().starts_with(UPLOADS) {
-                reserved = true;
                 continue;
             }
             if !is_wanted(request, &name) || !is_there(inner, request, &name).await? {
@@ -57,7 +59,7 @@ pub(super) async fn list(inner: &Inner, request: &ListRequest) -> Result<ListPag
         if found.len() == request.limit {
             break goes_on(inner, request, &found).await?;
         }
-        if reserved {
+        if among {
             // As many as there may be of them, in one step.
             (after, token) = (Some(format!("{UPLOADS}{LAST}")), None);
         }
