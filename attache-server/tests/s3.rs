@@ -641,6 +641,125 @@ fn the_case_of_a_type_opens_nothing() {
 }
 
 #[test]
+fn what_would_do_something_else_than_it_asks_for_is_refused_and_changes_nothing() {
+    let (_server, client) = start(&[], &ALL);
+    let send = |method: &str, target: &str, query: &str, headers: &[(&str, &str)], body: &[u8]| {
+        client.send(method, target, query, headers, body)
+    };
+    let etag = |target: &str| {
+        let head = send("HEAD", target, "", &[], b"");
+        head.header("etag").unwrap().to_owned()
+    };
+    send("PUT", "/files/dst", "", &[], b"precious");
+    send("PUT", "/files/src", "", &[], b"source");
+    let source = ("x-amz-copy-source", "files/src");
+    let other = "\"00000000000000000000000000000000\"";
+    // Conditions hold of copies as of other writes.
+    for condition in [("if-none-match", "*"), ("if-match", other)] {
+        let copied = send("PUT", "/files/dst", "", &[source, condition], b"");
+        assert_eq!(code(&copied), "PreconditionFailed", "{condition:?}");
+        let onto_itself = [
+            ("x-amz-copy-source", "files/dst"),
+            ("x-amz-metadata-directive", "REPLACE"),
+            condition,
+        ];
+        let copied = send("PUT", "/files/dst", "", &onto_itself, b"");
+        assert_eq!(code(&copied), "PreconditionFailed", "{condition:?}");
+    }
+    // What attache does not do is said, and nothing else is done instead.
+    for (method, query, header) in [
+        ("PUT", "", ("x-amz-write-offset-bytes", "8")),
+        ("PUT", "", ("x-amz-rename-source", "/files/src")),
+        (
+            "PUT",
+            "renameObject=",
+            ("x-amz-rename-source", "/files/src"),
+        ),
+        ("DELETE", "", ("if-match", other)),
+        ("DELETE", "", ("x-amz-if-match-size", "99")),
+        ("HEAD", "partNumber=1", ("accept", "*/*")),
+        ("GET", "partNumber=1", ("accept", "*/*")),
+    ] {
+        let answer = send(method, "/files/dst", query, &[header], b"");
+        assert_eq!(answer.status, 501, "{method} {query} {header:?}");
+    }
+    for method in ["GET", "HEAD", "DELETE"] {
+        let answer = send(method, "/files/dst", "versionId=abc", &[], b"");
+        assert_eq!(answer.status, 404, "{method}");
+    }
+    let delete = |object: &str| {
+        let document =
+            format!("<Delete><Object><Key>src</Key></Object><Object>{object}</Object></Delete>");
+        send("POST", "/files", "delete=", &[], document.as_bytes())
+    };
+    let unreadable = delete("<Key>a&#0;</Key>");
+    assert_eq!(code(&unreadable), "MalformedXML");
+    assert_eq!(send("GET", "/files/src", "", &[], b"").body, b"source");
+    let partly = delete(&format!("<Key>dst</Key><ETag>{other}</ETag>")).text();
+    assert_eq!(
+        element(&partly, "Code").as_deref(),
+        Some("NotImplemented"),
+        "{partly}"
+    );
+    assert_eq!(send("GET", "/files/src", "", &[], b"").status, 404);
+    // An upload in parts is as long as its client says.
+    let begun = send("POST", "/files/dst", "uploads=", &[], b"").text();
+    let upload = element(&begun, "UploadId").expect("an upload");
+    let part = send(
+        "PUT",
+        "/files/dst",
+        &format!("partNumber=1&uploadId={upload}"),
+        &[],
+        b"short",
+    );
+    let document = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        part.header("etag").unwrap().trim_matches('"')
+    );
+    let complete = |size: &str| {
+        let headers = [("x-amz-mp-object-size", size)];
+        send(
+            "POST",
+            "/files/dst",
+            &format!("uploadId={upload}"),
+            &headers,
+            document.as_bytes(),
+        )
+    };
+    for size in ["77", "", "-1"] {
+        assert_eq!(code(&complete(size)), "InvalidRequest", "{size}");
+    }
+    assert_eq!(send("GET", "/files/dst", "", &[], b"").body, b"precious");
+    // With conditions that hold it is done.
+    send("PUT", "/files/src", "", &[], b"source");
+    let held = etag("/files/dst");
+    let copied = send("PUT", "/files/dst", "", &[source, ("if-match", &held)], b"");
+    assert_eq!(copied.status, 200, "{copied:?}");
+    let made = send(
+        "PUT",
+        "/files/new",
+        "",
+        &[source, ("if-none-match", "*")],
+        b"",
+    );
+    assert_eq!(made.status, 200, "{made:?}");
+    for target in ["/files/dst", "/files/new"] {
+        assert_eq!(
+            send("GET", target, "", &[], b"").body,
+            b"source",
+            "{target}"
+        );
+    }
+    assert_eq!(complete("5").status, 200);
+    assert_eq!(
+        complete("5").status,
+        200,
+        "what is done can be completed again"
+    );
+    assert_eq!(send("GET", "/files/dst", "", &[], b"").body, b"short");
+}
+
+#[test]
 fn ranges_and_conditions_are_answered_as_http_has_them() {
     let (_server, client) = start(&[], &ALL);
     let put = client.send("PUT", "/files/r", "", &[], &[7; 100]);

@@ -206,7 +206,14 @@ pub(crate) fn header_of(kind: ChecksumKind) -> &'static str {
     }
 }
 
-/// What S3 encrypts with keys of its own, and attache does not.
+/// What makes something else of a write than an object of these bytes, and attache does not do.
+const OTHER_WRITES: [(&str, &str); 3] = [
+    ("x-amz-object-lock-mode", "object lock"),
+    ("x-amz-rename-source", "renaming an object"),
+    ("x-amz-write-offset-bytes", "appending to an object"),
+];
+
+/// What S3 does and attache does not: with it, a client would not get what it asks for.
 pub(crate) fn refuse_unsupported(headers: &HeaderMap) -> S3Result<()> {
     let customer = "x-amz-server-side-encryption-customer-algorithm";
     if headers.contains_key(customer) {
@@ -216,10 +223,13 @@ pub(crate) fn refuse_unsupported(headers: &HeaderMap) -> S3Result<()> {
     if encryption.is_some_and(|value| value != "AES256") {
         return Err(S3Error::not_implemented("keys of a key service (SSE-KMS)"));
     }
-    if headers.contains_key("x-amz-object-lock-mode") {
-        return Err(S3Error::not_implemented("object lock"));
+    match OTHER_WRITES
+        .into_iter()
+        .find(|(name, _)| headers.contains_key(*name))
+    {
+        Some((_, what)) => Err(S3Error::not_implemented(what)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Most bytes of metadata, names and values together

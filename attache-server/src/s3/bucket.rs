@@ -108,9 +108,10 @@ pub(super) fn absent_setting(query: &super::signature::Query) -> Option<S3Error>
 }
 
 /// Sub-resources that are never supported.
-pub(super) const UNSUPPORTED: [&str; 22] = [
+pub(super) const UNSUPPORTED: [&str; 27] = [
     "accelerate",
     "analytics",
+    "append",
     "attributes",
     "cors",
     "encryption",
@@ -124,11 +125,15 @@ pub(super) const UNSUPPORTED: [&str; 22] = [
     "object-lock",
     "ownershipControls",
     "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
     "replication",
     "requestPayment",
     "restore",
     "retention",
     "select",
+    "torrent",
     "versions",
     "website",
 ];

@@ -11,6 +11,7 @@ use super::address::parse_key;
 use super::body;
 use super::conditions;
 use super::error::{S3Error, S3Result};
+use super::object;
 use super::request::S3Request;
 use super::signature::decode;
 use super::values::iso_date;
@@ -94,9 +95,14 @@ pub(super) async fn copy(request: &S3Request, key: &Key, text: &str) -> S3Result
              storage class, website redirect location or encryption attributes.",
         ));
     }
-    let copied = request
-        .bucket
-        .copy(&source.bucket, &source.entry, key, Some(properties));
+    let condition = object::condition(&request.head.headers)?;
+    let copied = request.bucket.copy(
+        &source.bucket,
+        &source.entry,
+        key,
+        Some(properties),
+        condition,
+    );
     let entry = copied.await?;
     let mut xml = Xml::new();
     xml.root("CopyObjectResult")

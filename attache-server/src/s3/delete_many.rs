@@ -16,27 +16,45 @@ const MAX_KEYS: usize = 1000;
 /// Deletions that run at a time.
 const AT_A_TIME: usize = 16;
 
+/// What must hold of an object that is deleted
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ObjectIdentifier.html>).
+const CONDITIONS: [&str; 3] = ["ETag", "LastModifiedTime", "Size"];
+
+/// An object of the list.
+struct Named {
+    key: String,
+    version: Option<String>,
+    has_condition: bool,
+}
+
 pub(super) async fn delete(request: &S3Request, body: Bytes) -> S3Result<Response> {
     request.caller.need_bucket(&request.name)?;
     let asked = xml::parse(&body).map_err(|error| S3Error::malformed_xml(error.detail()))?;
     let quiet = asked
         .text_of("Quiet")
         .is_some_and(|text| text.trim() == "true");
-    let keys: Vec<(String, Option<String>)> = asked
+    let keys: Vec<Named> = asked
         .all("Object")
-        .map(|object| {
-            let text = |name| object.text_of(name).map(str::to_owned);
-            (text("Key").unwrap_or_default(), text("VersionId"))
+        .map(|object| Named {
+            key: object.text_of("Key").unwrap_or_default().to_owned(),
+            version: object.text_of("VersionId").map(str::to_owned),
+            has_condition: CONDITIONS.iter().any(|name| object.text_of(name).is_some()),
         })
         .collect();
+    // No document can name it, neither theirs nor the response.
+    if keys.iter().any(|named| named.key.contains('\0')) {
+        return Err(S3Error::malformed_xml(
+            "a Key has a character that XML cannot have",
+        ));
+    }
     if keys.is_empty() || keys.len() > MAX_KEYS {
         return Err(S3Error::malformed_xml(
             "there must be 1 to 1000 Objects with a Key",
         ));
     }
-    let outcomes = stream::iter(keys).map(async |(key, version)| {
-        let outcome = one(request, &key, version.as_deref()).await;
-        (key, outcome)
+    let outcomes = stream::iter(keys).map(async |named| {
+        let outcome = one(request, &named).await;
+        (named.key, outcome)
     });
     let mut outcomes = outcomes.buffered(AT_A_TIME);
     let mut xml = Xml::new();
@@ -60,12 +78,15 @@ pub(super) async fn delete(request: &S3Request, body: Bytes) -> S3Result<Respons
     Ok(document(xml))
 }
 
-async fn one(request: &S3Request, text: &str, version: Option<&str>) -> S3Result<()> {
-    request.need(Scope::Delete, text)?;
-    if !matches!(version, None | Some("" | "null")) {
+async fn one(request: &S3Request, named: &Named) -> S3Result<()> {
+    request.need(Scope::Delete, &named.key)?;
+    if !matches!(named.version.as_deref(), None | Some("" | "null")) {
         return Err(S3Error::not_implemented("versions"));
     }
-    let key = parse_key(text.to_owned())?;
+    if named.has_condition {
+        return Err(S3Error::not_implemented("conditions of deletions"));
+    }
+    let key = parse_key(named.key.clone())?;
     let outcome = request.bucket.delete(&key).await;
     request.record_delete(&key, &outcome);
     Ok(outcome?)

@@ -201,6 +201,7 @@ impl From<Error> for S3Error {
             ErrorKind::Internal => {
                 "attache failed; its log has the details under this request id".to_owned()
             }
+            ErrorKind::BadRange => "the range is outside the object".to_owned(),
             _ => error.public_detail().to_owned(),
         };
         let mut this = Self::new(status, code, message);
@@ -224,6 +225,11 @@ impl From<BadSignature> for S3Error {
                 StatusCode::BAD_REQUEST,
                 "InvalidRequest",
                 format!("the request has no {what}, and must have"),
+            ),
+            BadSignature::NotSent(name) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequest",
+                format!("the signature covers the header {name}, which the request does not have"),
             ),
             BadSignature::Unsigned => {
                 Self::denied("There were headers present in the request which were not signed")

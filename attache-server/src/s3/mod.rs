@@ -309,7 +309,7 @@ async fn dispatch_bucket(
             }
             None if bucket::UNSUPPORTED.iter().any(|name| has(name)) => (
                 "unknown",
-                Err(S3Error::not_implemented("this setting of a bucket")),
+                Err(S3Error::not_implemented("this operation on a bucket")),
             ),
             None if request.query.get("list-type") == Some("2") => {
                 ("list_objects_v2", listing::second(request).await)

@@ -149,14 +149,17 @@ pub(super) async fn copy_part(request: &S3Request, key: &Key, source: &str) -> S
 /// Smallest part but the last (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
 
+/// What a client says that the object will have (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>).
+const OBJECT_SIZE: &str = "x-amz-mp-object-size";
+
 /// CompleteMultipartUpload. The response begins when the outcome is known.
 pub(super) async fn complete(request: &S3Request, key: &Key, body: Bytes) -> S3Result<Response> {
     request.need(Scope::Write, key.as_str())?;
     let document = xml::parse(&body).map_err(|error| S3Error::malformed_xml(error.detail()))?;
     let parts = parts_of(&document)?;
     let upload = named(request, key).await?;
-    // What was stored is told by the parts; those that are too small by a list of them.
-    refuse_small(request, &upload, &parts).await?;
+    // What was stored is told by the parts; those that are too small, and how many bytes they are, by a list of them.
+    check_sizes(request, &upload, &parts).await?;
     let complete = CompleteUpload {
         parts,
         checksum: body::checksum_of_whole(&request.head.headers)?,
@@ -253,15 +256,25 @@ fn parts_of(document: &Element) -> S3Result<Vec<NamedPart>> {
     }
 }
 
-/// Parts but the last have 5 MiB at least, as with S3: an application that is tested here must work there.
-async fn refuse_small(
+/// Parts but the last have 5 MiB at least, as with S3: an application that is tested here must work there. And all of them are as many bytes
+/// as the client says, if it does.
+async fn check_sizes(
     request: &S3Request,
     upload: &BucketUpload,
     named: &[NamedPart],
 ) -> S3Result<()> {
-    let Some(last) = named.last().filter(|_| named.len() > 1) else {
-        return Ok(());
+    let wrong = |message: String| S3Error::new(StatusCode::BAD_REQUEST, "InvalidRequest", message);
+    let told = match request.header(OBJECT_SIZE)? {
+        None => None,
+        Some(text) => match text.parse::<u64>() {
+            Ok(size) => Some(size),
+            Err(_) => return Err(wrong(format!("{OBJECT_SIZE} must be a number of bytes"))),
+        },
     };
+    if named.len() < 2 && told.is_none() {
+        return Ok(());
+    }
+    let last = named.last().map(|last| last.number);
     let stored = match request
         .bucket
         .parts(upload, 0, usize::from(MAX_PARTS))
@@ -272,14 +285,21 @@ async fn refuse_small(
         Err(error) if error.kind() == ErrorKind::UploadNotFound => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let is_small = |part: &&Part| {
-        part.size < MIN_PART_BYTES
-            && part.number != last.number
-            && named
-                .binary_search_by_key(&part.number, |named| named.number)
-                .is_ok()
+    let is_named = |part: &&Part| {
+        named
+            .binary_search_by_key(&part.number, |named| named.number)
+            .is_ok()
     };
-    match stored.iter().find(is_small) {
+    let size: u64 = stored.iter().filter(is_named).map(|part| part.size).sum();
+    if let Some(told) = told
+        && told != size
+    {
+        return Err(wrong(format!(
+            "{OBJECT_SIZE} is {told}, and the parts have {size} bytes"
+        )));
+    }
+    let is_small = |part: &&Part| part.size < MIN_PART_BYTES && Some(part.number) != last;
+    match stored.iter().filter(is_named).find(is_small) {
         Some(_) => Err(S3Error::new(
             StatusCode::BAD_REQUEST,
             "EntityTooSmall",

@@ -67,9 +67,8 @@ pub(super) fn condition(headers: &HeaderMap) -> S3Result<Condition> {
 /// GetObject
 pub(super) async fn get(request: &S3Request, key: &Key) -> S3Result<Response> {
     request.need_read(key)?;
-    if request.query.has("partNumber") {
-        return Err(S3Error::not_implemented("reading a part by its number"));
-    }
+    request.refuse_version()?;
+    refuse_part(request)?;
     if let Some(response) = deliver::elsewhere(request, key).await? {
         return Ok(response);
     }
@@ -120,6 +119,13 @@ pub(super) async fn get(request: &S3Request, key: &Key) -> S3Result<Response> {
     Ok((status, head, Body::new(body)).into_response())
 }
 
+fn refuse_part(request: &S3Request) -> S3Result<()> {
+    match request.query.has("partNumber") {
+        true => Err(S3Error::not_implemented("reading a part by its number")),
+        false => Ok(()),
+    }
+}
+
 /// Whether a range is one that is answered with 206: several, or what nobody understands, get the whole.
 fn is_understood(range: Option<&str>, size: u64) -> bool {
     let parsed = range.map(|range| ranges::parse(range, size));
@@ -168,6 +174,7 @@ fn simple_range(range: &str) -> Option<ByteRange> {
 /// HeadObject
 pub(super) async fn head(request: &S3Request, key: &Key) -> S3Result<Response> {
     request.need_read(key)?;
+    refuse_part(request)?;
     let entry = request.found(key).await?;
     let headers = &request.head.headers;
     if let Some(response) = unchanged(headers, &entry)? {
@@ -194,10 +201,24 @@ pub(super) async fn head(request: &S3Request, key: &Key) -> S3Result<Response> {
     Ok((status, head, Body::empty()).into_response())
 }
 
+/// No store but S3 has all of them (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>).
+const CONDITIONS_OF_DELETIONS: [&str; 4] = [
+    "if-match",
+    "if-none-match",
+    "x-amz-if-match-last-modified-time",
+    "x-amz-if-match-size",
+];
+
 /// DeleteObject
 pub(super) async fn delete(request: &S3Request, key: &Key) -> S3Result<Response> {
     request.need(Scope::Delete, key.as_str())?;
     request.refuse_version()?;
+    if CONDITIONS_OF_DELETIONS
+        .iter()
+        .any(|name| request.head.headers.contains_key(*name))
+    {
+        return Err(S3Error::not_implemented("conditions of deletions"));
+    }
     request.bucket.delete(key).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -143,10 +143,12 @@ impl S3Request {
     pub(super) fn number(&self, name: &str) -> S3Result<Option<u32>> {
         match self.query.get(name) {
             None | Some("") => Ok(None),
-            Some(text) => text
-                .parse()
-                .map(Some)
-                .map_err(|_| S3Error::invalid(format!("{name} is not a number"))),
+            Some(text) => text.parse().map(Some).map_err(|_| {
+                S3Error::invalid(format!(
+                    "{name} must be a whole number from 0 to {}",
+                    u32::MAX
+                ))
+            }),
         }
     }
 

@@ -29,8 +29,10 @@ pub(crate) struct Signed<'a> {
 pub(crate) enum BadSignature {
     /// It is written in no form that is known.
     Malformed(&'static str),
-    /// A header that must be signed, or is, is not there.
+    /// What must be there is not.
     Missing(&'static str),
+    /// A header that is signed is not there.
+    NotSent(String),
     /// A header of the request that must be signed is not.
     Unsigned,
     /// Its time is more than 15 minutes away.

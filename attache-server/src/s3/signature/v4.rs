@@ -310,7 +310,7 @@ impl Claim {
             let value = match name.as_str() {
                 "host" => host.as_bytes().to_vec(),
                 _ => folded(request.headers, name)
-                    .ok_or(BadSignature::Missing("a header that is signed"))?,
+                    .ok_or_else(|| BadSignature::NotSent(name.clone()))?,
             };
             line(&[name.as_bytes(), b":", &value].concat());
         }

@@ -4,26 +4,38 @@ use super::BucketHandle;
 use super::put::{Incoming, ObjectDigests};
 use crate::attachment::ByteRange;
 use crate::error::Result;
-use crate::storage::bucket::{Condition, Entry, Key, NewObject, NewPart, Part, PartOf, Properties};
+use crate::storage::bucket::{
+    Condition, Entry, Key, NewObject, NewPart, Part, PartOf, Properties, unfulfilled,
+};
 
 impl BucketHandle {
-    /// Copies `entry` of `source` to `key`, with other properties if there are any. Onto itself it changes its properties alone.
+    /// Copies `entry` of `source` to `key`, with other properties if there are any, if `condition` holds of what is there. Onto itself it
+    /// changes its properties alone.
     ///
     /// Runs to its end in a task of its own, as [`put`](Self::put) does.
     ///
     /// # Errors
     ///
-    /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed) if the source is another version by now; those of reading and
-    /// [`put`](Self::put).
+    /// [`PreconditionFailed`](crate::ErrorKind::PreconditionFailed) if the condition does not hold, or the source is another version by now;
+    /// those of reading and [`put`](Self::put).
     pub async fn copy(
         &self,
         source: &Self,
         entry: &Entry,
         key: &Key,
         properties: Option<Properties>,
+        condition: Condition,
     ) -> Result<Entry> {
         let properties = properties.unwrap_or_else(|| entry.properties.clone());
         if source.place == self.place && source.inner(&entry.key)? == self.inner(key)? {
+            let holds = match &condition {
+                Condition::None => true,
+                Condition::Absent => false,
+                Condition::Matches(etag) => *etag == entry.etag,
+            };
+            if !holds {
+                return Err(unfulfilled(key));
+            }
             return self.set_properties(key, &entry.version, &properties).await;
         }
         let (source, entry, key) = (source.clone(), entry.clone(), key.clone());
@@ -44,7 +56,7 @@ impl BucketHandle {
                 properties,
                 size: Some(entry.size),
                 blocks: this.parts.blocks(),
-                condition: Condition::None,
+                condition,
             };
             let made = this.store.put(&inner, &new, body).await?;
             Ok(this.outer(made))
