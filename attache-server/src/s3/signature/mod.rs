@@ -25,7 +25,7 @@ pub(crate) struct Signed<'a> {
 }
 
 /// Why a signature is not good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BadSignature {
     /// It is written in no form that is known.
     Malformed(&'static str),

@@ -87,20 +87,22 @@ impl Claim {
             let mut fields = fields.split(',').map(str::trim);
             fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
         };
-        let missing = BadSignature::Malformed(
-            "Authorization must have Credential, SignedHeaders and Signature",
-        );
+        let missing = || {
+            BadSignature::Malformed(
+                "Authorization must have Credential, SignedHeaders and Signature",
+            )
+        };
         let timestamp = match (text_of(headers, "x-amz-date"), text_of(headers, "date")) {
             (Some(date), _) => date.to_owned(),
             (None, Some(date)) => timestamp_of_date(date)?,
             (None, None) => return Err(BadSignature::Missing("x-amz-date")),
         };
-        let (access_key_id, scope) = credential(field("Credential").ok_or(missing)?)?;
+        let (access_key_id, scope) = credential(field("Credential").ok_or_else(missing)?)?;
         Ok(Some(Self {
             access_key_id,
             scope,
-            signed_headers: names(field("SignedHeaders").ok_or(missing)?)?,
-            signature: field("Signature").ok_or(missing)?.to_owned(),
+            signed_headers: names(field("SignedHeaders").ok_or_else(missing)?)?,
+            signature: field("Signature").ok_or_else(missing)?.to_owned(),
             at: parse_timestamp(&timestamp)?,
             timestamp,
             expires: None,
@@ -124,17 +126,19 @@ impl Claim {
                 "X-Amz-Algorithm must be AWS4-HMAC-SHA256",
             ));
         }
-        let missing = BadSignature::Malformed(
-            "a presigned URL must have X-Amz-Credential, X-Amz-Date, X-Amz-Expires, X-Amz-SignedHeaders and X-Amz-Signature",
-        );
-        let timestamp = field("X-Amz-Date").ok_or(missing)?.to_owned();
-        let (access_key_id, scope) = credential(field("X-Amz-Credential").ok_or(missing)?)?;
-        let expires = field("X-Amz-Expires").ok_or(missing)?;
+        let missing = || {
+            BadSignature::Malformed(
+                "a presigned URL must have X-Amz-Credential, X-Amz-Date, X-Amz-Expires, X-Amz-SignedHeaders and X-Amz-Signature",
+            )
+        };
+        let timestamp = field("X-Amz-Date").ok_or_else(missing)?.to_owned();
+        let (access_key_id, scope) = credential(field("X-Amz-Credential").ok_or_else(missing)?)?;
+        let expires = field("X-Amz-Expires").ok_or_else(missing)?;
         let expires = expires
             .parse()
             .ok()
             .filter(|life| (1..=MAX_EXPIRES).contains(life));
-        let signed_headers = names(field("X-Amz-SignedHeaders").ok_or(missing)?)?;
+        let signed_headers = names(field("X-Amz-SignedHeaders").ok_or_else(missing)?)?;
         let in_header = signed_headers
             .iter()
             .any(|name| name == "x-amz-content-sha256");
@@ -144,7 +148,7 @@ impl Claim {
             access_key_id,
             scope,
             signed_headers,
-            signature: field("X-Amz-Signature").ok_or(missing)?.to_owned(),
+            signature: field("X-Amz-Signature").ok_or_else(missing)?.to_owned(),
             at: parse_timestamp(&timestamp)?,
             timestamp,
             expires: Some(expires.ok_or(BadSignature::Malformed(
@@ -166,16 +170,18 @@ impl Claim {
                 "x-amz-algorithm must be AWS4-HMAC-SHA256",
             ));
         }
-        let missing = BadSignature::Malformed(
-            "the form must have policy, x-amz-credential, x-amz-date and x-amz-signature",
-        );
-        let timestamp = field("x-amz-date").ok_or(missing)?.to_owned();
-        let (access_key_id, scope) = credential(field("x-amz-credential").ok_or(missing)?)?;
+        let missing = || {
+            BadSignature::Malformed(
+                "the form must have policy, x-amz-credential, x-amz-date and x-amz-signature",
+            )
+        };
+        let timestamp = field("x-amz-date").ok_or_else(missing)?.to_owned();
+        let (access_key_id, scope) = credential(field("x-amz-credential").ok_or_else(missing)?)?;
         Ok(Some(Self {
             access_key_id,
             scope,
             signed_headers: Vec::new(),
-            signature: field("x-amz-signature").ok_or(missing)?.to_owned(),
+            signature: field("x-amz-signature").ok_or_else(missing)?.to_owned(),
             at: parse_timestamp(&timestamp)?,
             timestamp,
             expires: None,
