@@ -76,12 +76,7 @@ impl Plan {
             parts: Part::ALL.to_vec(),
             before: None,
             before_has_keys: false,
-            command: ["cargo xtask bench"]
-                .iter()
-                .chain(flags)
-                .copied()
-                .collect::<Vec<_>>()
-                .join(" "),
+            command: to_be_repeated(flags),
         };
         let mut flags = flags.iter();
         while let Some(flag) = flags.next() {
@@ -168,6 +163,18 @@ impl Plan {
             }
         }
     }
+}
+
+/// The command of a run, as it can be repeated on another machine: without the path of the build before.
+fn to_be_repeated(flags: &[&str]) -> String {
+    let mut words = vec!["cargo xtask bench"];
+    for flag in flags {
+        words.push(match words.last() {
+            Some(&"--before") => "PATH",
+            _ => flag,
+        });
+    }
+    words.join(" ")
 }
 
 /// Whether `wanted` names the case `word`, or its family: `local` is all of `local-relay-4k` and its siblings.
