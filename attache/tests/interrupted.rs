@@ -5,16 +5,21 @@ mod common;
 
 use std::sync::Arc;
 
-use attache::attachment::{AttachmentId, ObjectKey};
+use async_trait::async_trait;
+use attache::attachment::{AttachmentId, ByteRange, ObjectKey};
 use attache::catalog::sqlite::SqliteCatalog;
 use attache::catalog::{Catalog, Draft};
 use attache::observe::status::SweepReport;
 use attache::service::verify::{Finding, VerifyOptions};
 use attache::storage::local::{LocalConfig, LocalStorage};
 use attache::storage::memory::MemoryStorage;
-use attache::{Attache, Config};
+use attache::storage::{Content, Object, ObjectInfo, Probe, Storage, Stored};
+use attache::transfer::body::Body;
+use attache::{Attache, Config, Result};
 use common::{Store, facts, fake, fresh_key, open, pattern, put, with_client_secret};
 use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use tokio::sync::Notify;
 
 /// A service on `store`, over the catalog of a process that died with these uploads pending.
 async fn after_a_crash(folder: &std::path::Path, store: &Store, pending: &[ObjectKey]) -> Attache {
@@ -133,6 +138,91 @@ async fn on_s3_a_sweep_completes_what_is_whole_and_removes_the_rest() {
 async fn at_google_a_sweep_completes_what_is_whole_and_removes_the_rest() {
     let gcs = common::fake_gcs().await;
     completes_what_is_whole(Arc::new(common::open_gcs(&common::on_gcs(&gcs)))).await;
+}
+
+/// A store that does not say what it has until it may.
+#[derive(Debug)]
+struct Hesitant {
+    inner: MemoryStorage,
+    asked: Notify,
+    may_answer: Notify,
+    /// Somebody comes to the end of a sweep.
+    tidied: Notify,
+}
+
+#[async_trait]
+impl Storage for Hesitant {
+    fn name(&self) -> &'static str {
+        "hesitant"
+    }
+
+    async fn put(&self, key: &ObjectKey, content: &Content, body: Body) -> Result<Stored> {
+        self.inner.put(key, content, body).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Object> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
+        self.asked.notify_one();
+        self.may_answer.notified().await;
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.inner.delete(key).await
+    }
+
+    fn list(&self, after: Option<ObjectKey>) -> BoxStream<'_, Result<ObjectInfo>> {
+        self.inner.list(after)
+    }
+
+    async fn probe(&self) -> Result<Probe> {
+        self.inner.probe().await
+    }
+
+    async fn discard(&self, key: &ObjectKey) -> Result<()> {
+        self.inner.discard(key).await
+    }
+
+    async fn remove_temporary_files(&self) -> Result<u64> {
+        self.tidied.notify_one();
+        self.inner.remove_temporary_files().await
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_ends_after_what_another_sweep_has_in_hand() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = fresh_key();
+    let store = Arc::new(Hesitant {
+        inner: MemoryStorage::new(),
+        asked: Notify::new(),
+        may_answer: Notify::new(),
+        tidied: Notify::new(),
+    });
+    put(&*store, &key, &pattern(1000, 1)).await.expect("stored");
+    let shared: Store = store.clone();
+    let attache = after_a_crash(folder.path(), &shared, std::slice::from_ref(&key)).await;
+    let first = tokio::spawn({
+        let attache = attache.clone();
+        async move { attache.sweep().await }
+    });
+    store.asked.notified().await;
+
+    let mut second = std::pin::pin!(attache.sweep());
+    tokio::select! {
+        biased;
+        ended = &mut second => panic!("it ended while the first one worked: {ended:?}"),
+        () = store.tidied.notified() => {}
+    }
+    store.may_answer.notify_one();
+    let second = second.await.expect("swept");
+    attache.find(&key.id()).await.expect("it is an attachment");
+    assert_eq!(second, SweepReport::default(), "the first one counts it");
+    let first = first.await.expect("not a panic").expect("swept");
+    assert_eq!(first.uploads_completed, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

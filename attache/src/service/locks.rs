@@ -34,4 +34,12 @@ impl RemovalLocks {
             _guard: self.0[place].lock().await,
         }
     }
+
+    /// Waits until what was at work when this was called has ended, id by id; what begins meanwhile is waited for only where it comes
+    /// to a place that was not looked at yet.
+    pub(super) async fn settled(&self) {
+        for place in &self.0 {
+            drop(place.lock().await);
+        }
+    }
 }

@@ -69,6 +69,8 @@ impl Attache {
                 );
             }
         }
+        // Rows that another sweep took over are those of a living process, and were passed by.
+        self.0.removal_locks.settled().await;
         Ok(report)
     }
 
