@@ -220,6 +220,34 @@ async fn pieces_that_nobody_went_on_with_for_a_week_are_swept_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_try_at_a_part_whose_pieces_are_gone_does_not_hide_the_try_before() {
+    for (fake, bucket) in [s3().await, google().await] {
+        let parts = Parts::begin(&bucket, &key("k"), &properties()).await;
+        let bytes = pattern(1000, 1);
+        let first = parts.put(&bucket, 1, &bytes).await.expect("a part");
+        let before = lying(&fake);
+        let later = pattern(3 * BLOCK, 2);
+        parts.put(&bucket, 1, &later).await.expect("a longer part");
+        // As if the marker had arrived after its sender had given up, and had removed the pieces.
+        let after = lying(&fake).into_iter();
+        let pieces: Vec<String> = after
+            .filter(|name| !before.contains(name) && name.contains("-piece-"))
+            .collect();
+        assert!(pieces.len() > 1, "{pieces:?}");
+        for piece in &pieces {
+            fake.delete_object(CONTAINER, piece);
+        }
+        let stored = parts.stored(&bucket).await.expect("listed");
+        assert_eq!(stored, std::slice::from_ref(&first));
+        let whole = parts.complete(&bucket, &[name(&first)]).await;
+        assert_eq!(whole.expect("completed").size, 1000);
+        let (_, read) = found(&bucket, &key("k")).await.expect("it is there");
+        assert!(read == bytes);
+        assert_eq!(lying(&fake), ["k"], "no piece and no marker is left");
+    }
+}
+
+#[tokio::test]
 async fn objects_of_other_programs_are_objects() {
     for (fake, bucket) in [s3().await, google().await] {
         let bytes = pattern(100, 1);

@@ -37,7 +37,7 @@ pub(super) struct Stored {
 pub(super) async fn find(inner: &Inner, folder: &str) -> Result<BTreeMap<u16, Stored>> {
     let fail = |fault| inner.fail(fault, "parts", folder);
     let mut pieces: HashMap<(u16, u64, u32), u64> = HashMap::new();
-    let mut wholes: BTreeMap<u16, (Name, Sums, Option<u32>)> = BTreeMap::new();
+    let mut wholes: BTreeMap<(u16, u64), (Name, Sums, Option<u32>)> = BTreeMap::new();
     let mut listed = pin!(objects(inner, folder));
     while let Some(object) = listed.try_next().await.map_err(fail)? {
         let Some(name) = Name::read(folder, &object.key) else {
@@ -51,37 +51,36 @@ pub(super) async fn find(inner: &Inner, folder: &str) -> Result<BTreeMap<u16, St
             Kind::Whole(sums) => (sums.clone(), None),
             Kind::Marker(count, sums) => (sums.clone(), Some(*count)),
         };
-        let known = wholes.get(&name.number);
-        if known.is_none_or(|(other, ..)| other.serial < name.serial) {
-            wholes.insert(name.number, (name, sums, count));
-        }
+        wholes.insert((name.number, name.serial), (name, sums, count));
     }
-    let parts = wholes
-        .into_iter()
-        .filter_map(|(number, (name, sums, count))| {
-            let serial = name.serial;
-            let pieces = match count {
-                None => vec![Piece::whole(name.to_text(folder), sums.size)],
-                Some(count) => (0..count)
-                    .map(|index| {
-                        let size = pieces.get(&(number, serial, index))?;
-                        let kind = Kind::Piece(index);
-                        let name = Name {
-                            kind,
-                            ..name.clone()
-                        };
-                        Some(Piece::whole(name.to_text(folder), *size))
-                    })
-                    .collect::<Option<Vec<_>>>()?,
-            };
+    // Of the tries at a part the latest comes last, and takes the place of the others. One whose marker came after its pieces were taken
+    // back, because the response was late, is none.
+    let mut parts = BTreeMap::new();
+    for ((number, serial), (name, sums, count)) in wholes {
+        let pieces = match count {
+            None => Some(vec![Piece::whole(name.to_text(folder), sums.size)]),
+            Some(count) => (0..count)
+                .map(|index| {
+                    let size = pieces.get(&(number, serial, index))?;
+                    let kind = Kind::Piece(index);
+                    let name = Name {
+                        kind,
+                        ..name.clone()
+                    };
+                    Some(Piece::whole(name.to_text(folder), *size))
+                })
+                .collect(),
+        };
+        if let Some(pieces) = pieces {
             let stored = Stored {
                 sums,
                 serial,
                 pieces,
             };
-            Some((number, stored))
-        });
-    Ok(parts.collect())
+            parts.insert(number, stored);
+        }
+    }
+    Ok(parts)
 }
 
 pub(super) async fn parts(
