@@ -17,6 +17,7 @@ use attache::attachment::{AttachmentId, Hex};
 use attache::catalog::bulk::{Bulk, Row, State};
 use attache::catalog::config::CatalogConfig;
 use attache::catalog::copy::{self, Inventory, Mode, Progress, Report};
+use attache::catalog::moves::MoveNote;
 use attache::catalog::open::{open_source, open_target};
 use attache::catalog::partial::{NewUpload, Step};
 use attache::catalog::sqlite::SqliteCatalog;
@@ -500,6 +501,34 @@ async fn what_differs_or_was_deleted_at_the_source_is_put_right_at_the_target() 
             tokens.sort_by(|a, b| a.token.id.cmp(&b.token.id));
         }
         assert_eq!(tokens[0], tokens[1]);
+        source.close().await;
+        target.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_move_is_goes_over_and_is_put_right_by_a_second_copy() {
+    for (from, to) in directions().await {
+        let (source, target) = (from.open().await, to.open().await);
+        let mut note = MoveNote {
+            from: "file:///a".to_owned(),
+            to: "s3://b".to_owned(),
+            objects: 5,
+            bytes: 500,
+            total_objects: 9,
+            total_bytes: 900,
+            noted_at: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(1_764_000_000_123),
+            is_whole: false,
+        };
+        for objects in [5, 7] {
+            note.objects = objects;
+            let ours = source.moves().expect("it notes them");
+            ours.note_move(&note).await.expect("noted");
+            still(&source, &target).await.expect("copied");
+            let theirs = target.moves().expect("it notes them");
+            let kept = theirs.noted_move().await.expect("asked");
+            assert_eq!(kept.as_ref(), Some(&note));
+        }
         source.close().await;
         target.close().await;
     }

@@ -1,4 +1,5 @@
-//! A catalog copied into another one: attachments and uploads in parts, tokens, access keys, ended sessions, and sealed keys as they are sealed.
+//! A catalog copied into another one: attachments and uploads in parts, tokens, access keys, ended sessions, sealed keys as they are sealed,
+//! and how far a move of the bytes is.
 //!
 //! A copy is a comparison that corrects: both sides are walked in the order of their ids, and what differs is written. So it needs
 //! no notes of how far it came. Cut at any moment and begun again, it skips what is there and goes on.
@@ -107,6 +108,11 @@ pub async fn copy(
         if mode == Mode::Still || has_caught_up(report.passes, before, report.last) {
             break;
         }
+    }
+    if let (Some(source), Some(target)) = (source.moves(), target.moves())
+        && let Some(note) = source.noted_move().await?
+    {
+        target.note_move(&note).await?;
     }
     if report.changes.rows() > 0 {
         target.take_stock().await?;
