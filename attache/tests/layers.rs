@@ -136,6 +136,7 @@ fn no_files_use_each_other_in_a_ring() {
 /// Crates of a vendor, of a database, of a protocol: each is known in one place, and can be replaced there.
 #[test]
 fn crates_of_a_vendor_are_known_in_one_place() {
+    let layers = layers();
     for (names, place) in [
         (
             [
@@ -165,7 +166,7 @@ fn crates_of_a_vendor_are_known_in_one_place() {
         (&["axum", "clap", "tower_http", "utoipa"], "nowhere"),
     ] {
         for name in names {
-            for user in layers().users_of(name) {
+            for user in layers.users_of(name) {
                 assert!(user.starts_with(place), "{user}.rs uses {name}");
             }
         }
