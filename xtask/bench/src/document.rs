@@ -37,6 +37,7 @@ pub fn write(plan: &Plan, places: &Places, results: &Results) -> Outcome<()> {
     many(&mut text, plan, &results.many);
     latency(&mut text, plan, &results.waits);
     curves(&mut text, plan, &results.curves, &folder)?;
+    first_build(&mut text, places)?;
     machine(&mut text, places)?;
     std::fs::write(&places.out, text)?;
     eprintln!("bench: wrote {}", places.out.display());
@@ -220,6 +221,13 @@ fn case_section(
         name_of(folder)
     );
     Ok(Some(text))
+}
+
+/// A build takes longer than the rounds may be disturbed: it is measured apart, and told as it was.
+fn first_build(text: &mut String, places: &Places) -> Outcome<()> {
+    let told = std::fs::read_to_string(places.notes.join("first-build.md"))?;
+    let _ = writeln!(text, "\n## The first build\n\n{}", told.trim_end());
+    Ok(())
 }
 
 fn machine(text: &mut String, places: &Places) -> Outcome<()> {
