@@ -20,7 +20,7 @@ use attache::transfer::budget::Budget;
 use fake_azure::FakeAzure;
 use futures::TryStreamExt as _;
 
-use crate::support::{Server, Stop, command, noise};
+use crate::support::{Server, Stop, command, cpu_of, noise};
 use crate::{borrowed, kill_after, mover, variables};
 
 const OBJECTS: usize = 20_000;
@@ -108,16 +108,6 @@ fn used(mut child: Child) -> Used {
         }
         std::thread::park_timeout(Duration::from_millis(10));
     }
-}
-
-/// User and system time, of which the kernel counts a hundred parts a second.
-fn cpu_of(pid: u32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let all = ticks()? + ticks()?;
-    (all > 0).then(|| Duration::from_millis(all * 10))
 }
 
 fn peak_of(pid: u32) -> Option<u64> {
