@@ -6,6 +6,8 @@
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +40,8 @@ pub trait BlockTarget: Sync {
     async fn abort(&self);
 }
 
-/// Uploads `body`, whose length is `size` if that is known. What fails leaves nothing.
+/// Uploads `body`, whose length is `size` if that is known. What fails leaves nothing: blocks that are on their way then are waited for,
+/// 5 s at most, before all of them are removed.
 ///
 /// # Errors
 ///
@@ -61,77 +64,72 @@ pub async fn upload(
         target.put_whole(first.buffer.freeze(), &digests).await?;
         return Ok(digests);
     }
-    let outcome = upload_blocks(target, &mut body, first, blocks, sizes).await;
+    let mut sending = Sending::new();
+    let outcome = upload_blocks(target, &mut body, first, blocks, sizes, &mut sending).await;
     if outcome.is_err() {
+        // A request that is dropped may have arrived, and be carried out after what it brought was to be taken away.
+        let rest = async { while sending.next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_BLOCKS, rest).await;
         target.abort().await;
     }
     outcome
 }
 
-async fn upload_blocks<T: BlockTarget>(
-    target: &T,
+/// Blocks on their way: of each its number, its receipt, and the block itself, as [`send`] gives it back.
+type Sending<'a, R> = FuturesUnordered<BoxFuture<'a, Result<(u32, R, Option<Block>)>>>;
+
+async fn upload_blocks<'a, T: BlockTarget>(
+    target: &'a T,
     body: &mut Body,
     first: Block,
     blocks: &Blocks,
     sizes: Sizes,
+    sending: &mut Sending<'a, T::Receipt>,
 ) -> Result<Digests> {
     // By number; they come in any order.
     let mut receipts: Vec<Option<T::Receipt>> = Vec::new();
-    let mut sending = FuturesUnordered::new();
     // A buffer that was sent, with its permit: the next block fills it again.
     let mut spare: Option<Block> = None;
     let mut carry = first.carry.clone();
-    sending.push(send(target, next_number(&mut receipts, &sizes)?, first));
-    let sent: Result<()> = async {
-        let mut filling: Option<Block> = None;
-        let mut ended = false;
-        while !ended || !sending.is_empty() {
-            let fill = async {
-                let block = match &mut filling {
-                    Some(block) => block,
-                    empty => {
-                        let bytes = sizes.of(receipts.len() as u64);
-                        let mut block =
-                            match spare.take().filter(|spare| spare.permit.bytes() == bytes) {
-                                Some(spare) => spare,
-                                // A running upload waits as long as it takes: its own limits end it, and what it waits for is
-                                // given back by blocks that are on their way.
-                                None => {
-                                    Block::new(blocks.budget.acquire_within(bytes, PATIENCE).await?)
-                                }
-                            };
-                        block.carry = carry.take();
-                        empty.insert(block)
-                    }
-                };
-                block.fill(body).await
-            };
-            tokio::select! {
-                filled = fill, if !ended && sending.len() < blocks.concurrency.max(1) => {
-                    ended = filled?;
-                    if let Some(mut block) = filling.take() {
-                        carry = block.carry.take();
-                        if !block.buffer.is_empty() {
-                            sending.push(send(target, next_number(&mut receipts, &sizes)?, block));
-                        }
-                    }
+    sending.push(send(target, next_number(&mut receipts, &sizes)?, first).boxed());
+    let mut filling: Option<Block> = None;
+    let mut ended = false;
+    while !ended || !sending.is_empty() {
+        let fill = async {
+            let block = match &mut filling {
+                Some(block) => block,
+                empty => {
+                    let bytes = sizes.of(receipts.len() as u64);
+                    let mut block = match spare.take().filter(|spare| spare.permit.bytes() == bytes)
+                    {
+                        Some(spare) => spare,
+                        // A running upload waits as long as it takes: its own limits end it, and what it waits for is
+                        // given back by blocks that are on their way.
+                        None => Block::new(blocks.budget.acquire_within(bytes, PATIENCE).await?),
+                    };
+                    block.carry = carry.take();
+                    empty.insert(block)
                 }
-                Some(sent) = sending.next() => {
-                    let (number, receipt, sent) = sent?;
-                    receipts[number as usize] = Some(receipt);
-                    // Whoever waits in line comes before our next block.
-                    spare = sent.filter(|_| !ended && !blocks.budget.is_contended());
+            };
+            block.fill(body).await
+        };
+        tokio::select! {
+            filled = fill, if !ended && sending.len() < blocks.concurrency.max(1) => {
+                ended = filled?;
+                if let Some(mut block) = filling.take() {
+                    carry = block.carry.take();
+                    if !block.buffer.is_empty() {
+                        sending.push(send(target, next_number(&mut receipts, &sizes)?, block).boxed());
+                    }
                 }
             }
+            Some(sent) = sending.next() => {
+                let (number, receipt, sent) = sent?;
+                receipts[number as usize] = Some(receipt);
+                // Whoever waits in line comes before our next block.
+                spare = sent.filter(|_| !ended && !blocks.budget.is_contended());
+            }
         }
-        Ok(())
-    }
-    .await;
-    if let Err(error) = sent {
-        // A request that is dropped may have arrived, and be carried out after what it brought was to be taken away.
-        let rest = async { while sending.next().await.is_some() {} };
-        let _ = tokio::time::timeout(LAST_BLOCKS, rest).await;
-        return Err(error);
     }
     let digests = digests_of(body)?;
     // Every block that was begun was waited for.
@@ -140,8 +138,8 @@ async fn upload_blocks<T: BlockTarget>(
     Ok(digests)
 }
 
-/// How long an upload that has failed waits for its blocks that are on their way: longer than a block takes, and short beside what a
-/// store that is silent is given.
+/// How long an upload that has failed waits for its blocks that are on their way: one of 8 MiB arrives within it at 1.7 MB/s. What comes
+/// later stays at the store until a rule of the store removes it.
 const LAST_BLOCKS: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How long a running upload waits for the memory of its next block.
