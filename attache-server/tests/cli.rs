@@ -84,11 +84,7 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let variables: Vec<(&str, &str)> = self
-            .variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let variables = support::borrowed(&self.variables);
         let mut command = support::command(self.folder.path(), &variables);
         command
             .args(arguments)

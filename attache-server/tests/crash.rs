@@ -119,7 +119,7 @@ async fn survive_in_pieces(
         ("ATTACHE_UPLOAD__TOTAL_BYTES", "10GiB"),
         ("ATTACHE_DELIVERY__MODE", "relay"),
     ];
-    variables.extend(of_store.iter().map(|(name, value)| (*name, value.as_str())));
+    variables.extend(support::borrowed(&of_store));
     let ledger = Ledger::of_files_below(14_000_000);
     tokio::task::block_in_place(|| {
         survive(name, ledger, LONG_LIFE, &variables, |_, rows| {

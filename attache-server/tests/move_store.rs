@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fake_azure::FakeAzure;
-use support::{Server, command, noise, on_azure};
+use support::{Server, borrowed, command, noise, on_azure};
 
 /// An attachment, and what it must read as.
 struct Kept {
@@ -61,11 +61,6 @@ fn variables(azure: &FakeAzure, folder: &Path, to: &str) -> Vec<(String, String)
         file.to_str().unwrap().to_owned(),
     ));
     all
-}
-
-fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
-    let pairs = variables.iter();
-    pairs.map(|(name, value)| (&**name, &**value)).collect()
 }
 
 fn mover(folder: &Path, variables: &[(String, String)], arguments: &[&str]) -> Command {

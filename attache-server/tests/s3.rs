@@ -1008,10 +1008,7 @@ async fn a_bucket_may_lie_in_s3_or_at_google_and_reads_are_redirected_to_one_obj
             Dialect::S3 => support::on_s3(&store, folder.path()),
             Dialect::Gcs => support::on_gcs(&store, folder.path()),
         };
-        let mut variables: Vec<(&str, &str)> = owned
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let mut variables = support::borrowed(&owned);
         variables.extend([
             ("ATTACHE_S3__LISTEN", "127.0.0.1:0"),
             ("ATTACHE_S3__BUCKETS__WIKI__CONTAINER", "wiki.2026"),

@@ -45,10 +45,7 @@ impl World {
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let owned = support::on_azure(&azure, folder.path());
-        let mut variables: Vec<(&str, &str)> = owned
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let mut variables = support::borrowed(&owned);
         let transfer = TRANSFER.to_string();
         variables.extend([
             ("ATTACHE_MEMORY__TRANSFER_BYTES", transfer.as_str()),

@@ -48,8 +48,7 @@ impl Store {
     }
 
     fn variables(&self) -> Vec<(&str, &str)> {
-        let each = self.variables.iter();
-        each.map(|(name, value)| (*name, value.as_str())).collect()
+        support::borrowed(&self.variables)
     }
 
     fn staged_blocks(&self) -> u64 {

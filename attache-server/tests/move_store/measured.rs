@@ -20,8 +20,8 @@ use attache::transfer::budget::Budget;
 use fake_azure::FakeAzure;
 use futures::TryStreamExt as _;
 
-use crate::support::{Server, Stop, command, cpu_of, noise};
-use crate::{borrowed, kill_after, mover, variables};
+use crate::support::{Server, Stop, borrowed, command, cpu_of, noise};
+use crate::{kill_after, mover, variables};
 
 const OBJECTS: usize = 20_000;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fake_azure::FakeAzure;
 use test_support::{Database, PgBouncer, Postgres};
 
-use crate::support::{Server, files_below, on_azure};
+use crate::support::{Server, borrowed, files_below, on_azure};
 
 /// Where the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,7 @@ pub(crate) struct Variables(Vec<(&'static str, String)>);
 
 impl Variables {
     pub(crate) fn all(&self) -> Vec<(&str, &str)> {
-        let all = self.0.iter();
-        all.map(|(name, value)| (*name, value.as_str())).collect()
+        borrowed(&self.0)
     }
 
     /// Sets one, instead of what it was.

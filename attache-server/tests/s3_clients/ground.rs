@@ -152,10 +152,7 @@ impl Ground {
                 ]);
             }
         }
-        let variables: Vec<(&str, &str)> = variables
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let variables = support::borrowed(&variables);
         // Before the server starts, which looks for new ones every second only.
         let key = access_key(folder.path(), &variables);
         let server = Server::start_in(folder, &variables, &[]);

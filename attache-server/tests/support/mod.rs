@@ -103,8 +103,7 @@ impl Server {
     pub fn start_on(azure: &fake_azure::FakeAzure, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let on_azure = on_azure(azure, folder.path());
-        let on_azure = on_azure.iter().map(|(name, value)| (*name, value.as_str()));
-        let mut all: Vec<(&str, &str)> = on_azure.collect();
+        let mut all = borrowed(&on_azure);
         all.extend_from_slice(variables);
         Self::start_in(folder, &all, &[])
     }
@@ -359,6 +358,14 @@ pub fn on_gcs(store: &fake_s3::FakeS3, folder: &Path) -> Vec<(&'static str, Stri
             key.display().to_string(),
         ),
     ]
+}
+
+/// Variables, as a command takes them.
+pub fn borrowed(variables: &[(impl AsRef<str>, String)]) -> Vec<(&str, &str)> {
+    let pairs = variables.iter();
+    pairs
+        .map(|(name, value)| (name.as_ref(), value.as_str()))
+        .collect()
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {
