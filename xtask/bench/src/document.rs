@@ -226,7 +226,7 @@ fn case_section(
 /// A build takes longer than the rounds may be disturbed: it is measured apart, and told as it was.
 fn first_build(text: &mut String, places: &Places) -> Outcome<()> {
     let told = std::fs::read_to_string(places.notes.join("first-build.md"))?;
-    let _ = writeln!(text, "\n## The first build\n\n{}", told.trim_end());
+    let _ = writeln!(text, "## The first build\n\n{}\n", told.trim_end());
     Ok(())
 }
 
