@@ -78,7 +78,7 @@ const ARROWS: &str = "
     service -> *
     service/holds -> attachment
     service/finding -> attachment
-    service/moved -> catalog catalog/moves
+    service/moved -> attachment catalog catalog/moves
     service/moving -> attachment catalog catalog/moves error service service/moved service/walk storage storage/config storage/moving transfer/body transfer/budget
     service/verify -> attachment catalog error service/finding service/walk storage transfer/budget
     service/walk -> attachment catalog error

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attache::attachment::NewAttachment;
+use attache::catalog::Catalog as _;
 use attache::catalog::config::{CatalogConfig, CatalogUrl};
+use attache::catalog::sqlite::SqliteCatalog;
 use attache::config::load;
 use attache::service::moving::{MoveOptions, MoveOutcome, Moved};
 use attache::storage::config::{Backend, StorageSections};
@@ -234,6 +236,41 @@ async fn several_moves_at_once_and_deletions_meanwhile_lose_nothing_and_leave_no
         assert!(read(&attache, attachment).await == bytes);
     }
     assert_eq!((new.len(), old.len()), (kept, kept));
+}
+
+#[tokio::test]
+async fn what_a_killed_move_brought_and_did_not_note_the_next_one_notes() {
+    let world = World::new().await;
+    let first = world.open(Backend::Local, None).await;
+    let mut all = Vec::new();
+    for seed in 0..3 {
+        all.push(upload(&first, pattern(2000, seed)).await);
+    }
+    first.close(Duration::ZERO).await;
+    let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let moved = outcomes(&attache, MoveOptions::default()).await;
+    assert_eq!(moved, [MoveOutcome::Moved; 3]);
+    let listed = list(&*attache.parts().storage, None).await.expect("listed");
+    attache.close(Duration::ZERO).await;
+    // As rows are whose objects came, and nobody was there any more to note it.
+    let catalog = SqliteCatalog::open(&world.folder.path().join("attache.db")).expect("opens");
+    let of_the_old = Some("the old store's".to_owned());
+    let tags = all.iter().map(|row| (row.id.clone(), of_the_old.clone()));
+    let noted = catalog.note_store_tags(tags.collect()).await;
+    assert_eq!(noted.expect("noted"), [true; 3]);
+    catalog.close().await;
+
+    let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let looked = outcomes(&attache, LOOK).await;
+    assert_eq!(looked, [MoveOutcome::There; 3]);
+    let again = outcomes(&attache, MoveOptions::default()).await;
+    assert_eq!(again, looked);
+    for object in &listed {
+        let row = all.iter().find(|row| row.key == object.key);
+        let row = attache.find(&row.expect("a row").id).await.expect("find");
+        assert!(object.store_tag.is_some());
+        assert_eq!(row.store_tag, object.store_tag);
+    }
 }
 
 #[tokio::test]

@@ -169,9 +169,16 @@ impl Catalog for CachedCatalog {
         self.behind.commit(id, stored).await
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
-        let noted = self.behind.note_store_tag(id, store_tag).await;
-        self.known().rows.remove(id);
+    async fn note_store_tags(
+        &self,
+        tags: Vec<(AttachmentId, Option<String>)>,
+    ) -> Result<Vec<bool>> {
+        let ids: Vec<AttachmentId> = tags.iter().map(|(id, _)| id.clone()).collect();
+        let noted = self.behind.note_store_tags(tags).await;
+        let mut known = self.known();
+        for id in &ids {
+            known.rows.remove(id);
+        }
         noted
     }
 

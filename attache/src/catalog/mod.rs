@@ -148,9 +148,17 @@ pub trait Catalog: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Notes what the store calls the version of a ready attachment's object now; for after a change of what is stored beside
-    /// its bytes. Whether there is such an attachment; nothing is done for others.
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool>;
+    /// Notes what the store calls the versions of ready attachments' objects now; for after a change of what is stored beside
+    /// their bytes, or a move of these. Whether there is such an attachment, for each in the same order; nothing is done for others. All
+    /// of it or nothing is written, so they are a few hundred at most.
+    async fn note_store_tags(&self, tags: Vec<(AttachmentId, Option<String>)>)
+    -> Result<Vec<bool>>;
+
+    /// [`note_store_tags`](Self::note_store_tags) of one.
+    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
+        let tags = vec![(id.clone(), store_tag.map(str::to_owned))];
+        Ok(self.note_store_tags(tags).await?.contains(&true))
+    }
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;

@@ -4,6 +4,7 @@
 //! A request takes one snapshot of the [`Parts`] and keeps it to its end; a new configuration swaps in new parts.
 
 pub mod adopt;
+mod arrivals;
 mod beginning;
 mod bucket;
 mod checked;

@@ -1,4 +1,5 @@
-//! How far a move is: counted as it goes, and noted in the catalog every few seconds, where servers read it.
+//! What came of the attachments of a move, and how far it is: counted as it goes, and noted in the catalog every few seconds, where
+//! servers read it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,11 +7,60 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::attachment::Attachment;
 use crate::catalog::Catalog;
 use crate::catalog::moves::MoveNote;
 
 /// How often a mover notes how far it is. It is the least that a killed one takes with it.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// An attachment, and where its bytes are now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// The attachment.
+    pub attachment: Attachment,
+    /// What became of its bytes.
+    pub outcome: MoveOutcome,
+}
+
+/// What became of the bytes of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveOutcome {
+    /// They were brought into the new store, and are the ones that were uploaded.
+    Moved,
+    /// They are there already.
+    There,
+    /// The attachment was deleted meanwhile.
+    Deleted,
+    /// They are in the old store alone, and nothing was asked to bring them.
+    NotMoved,
+    /// Neither store has them.
+    Missing,
+    /// What the old store has, or the new one, is not what was uploaded. It was left as it is.
+    Differs,
+    /// They cannot be read, or not be written, for a reason of this one object. The code of the error.
+    Failed(&'static str),
+}
+
+impl MoveOutcome {
+    /// The word for it in JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Moved => "moved",
+            Self::There => "there",
+            Self::Deleted => "deleted",
+            Self::NotMoved => "not_moved",
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// Whether the new store lacks an attachment.
+    pub fn is_left(self) -> bool {
+        !matches!(self, Self::Moved | Self::There | Self::Deleted)
+    }
+}
 
 /// What one mover has seen.
 pub(super) struct Account {

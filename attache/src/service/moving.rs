@@ -12,7 +12,9 @@ use futures::SinkExt as _;
 use futures::stream::{self, BoxStream, Peekable, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
+use super::arrivals::{Seen, Version, settled};
 use super::moved::Account;
+pub use super::moved::{MoveOutcome, Moved};
 use super::walk::{ready_rows, walked};
 use super::{Attache, Parts};
 use crate::attachment::Attachment;
@@ -38,54 +40,6 @@ pub struct MoveOptions {
     pub rate: Option<u64>,
     /// Moves nothing, and tells what has not been moved.
     pub only_look: bool,
-}
-
-/// An attachment, and where its bytes are now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Moved {
-    /// The attachment.
-    pub attachment: Attachment,
-    /// What became of its bytes.
-    pub outcome: MoveOutcome,
-}
-
-/// What became of the bytes of an attachment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MoveOutcome {
-    /// They were brought into the new store, and are the ones that were uploaded.
-    Moved,
-    /// They are there already.
-    There,
-    /// The attachment was deleted meanwhile.
-    Deleted,
-    /// They are in the old store alone, and nothing was asked to bring them.
-    NotMoved,
-    /// Neither store has them.
-    Missing,
-    /// What the old store has, or the new one, is not what was uploaded. It was left as it is.
-    Differs,
-    /// They cannot be read, or not be written, for a reason of this one object. The code of the error.
-    Failed(&'static str),
-}
-
-impl MoveOutcome {
-    /// The word for it in JSON and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Moved => "moved",
-            Self::There => "there",
-            Self::Deleted => "deleted",
-            Self::NotMoved => "not_moved",
-            Self::Missing => "missing",
-            Self::Differs => "differs",
-            Self::Failed(_) => "failed",
-        }
-    }
-
-    /// Whether the new store lacks an attachment.
-    pub fn is_left(self) -> bool {
-        !matches!(self, Self::Moved | Self::There | Self::Deleted)
-    }
 }
 
 impl Attache {
@@ -137,9 +91,17 @@ impl Attache {
         let at_the_end = account.clone();
         let end = stream::once(async move { at_the_end.end().await });
         let metrics = self.0.metrics.clone();
-        rows.map_ok(move |row| mover.clone().one(row))
-            .try_buffer_unordered(AT_ONCE)
-            .inspect_ok(move |moved| metrics.object_moved(moved.outcome.as_str()))
+        let (catalog, to) = (mover.catalog.clone(), mover.stores().to().clone());
+        let seen = rows
+            .map_ok(move |row| mover.clone().one(row))
+            .try_buffer_unordered(AT_ONCE);
+        settled(catalog, to, seen)
+            .inspect_ok(move |moved| {
+                metrics.object_moved(moved.outcome.as_str());
+                if moved.outcome == MoveOutcome::Moved {
+                    tracing::debug!(key = %moved.attachment.key, "moved");
+                }
+            })
             .then(move |moved| note(account.clone(), moved))
             .chain(end.filter_map(|()| std::future::ready(None)))
             .boxed()
@@ -242,56 +204,59 @@ impl Mover {
         moving.expect("asked when the move began")
     }
 
-    async fn one(self: Arc<Self>, row: Row) -> Result<Moved> {
+    async fn one(self: Arc<Self>, row: Row) -> Result<Seen> {
         let attachment = row.attachment;
-        let outcome = match row.listed {
-            Some(object) => there(&attachment, &object),
+        let (outcome, version) = match row.listed {
+            Some(object) => {
+                let outcome = there(&attachment, &object);
+                let is_news = !self.only_look
+                    && outcome == MoveOutcome::There
+                    && is_not_noted(&attachment, &object);
+                (outcome, is_news.then_some(Version(object.store_tag)))
+            }
             None => self.absent(&attachment).await?,
         };
-        Ok(Moved {
+        let moved = Moved {
             attachment,
             outcome,
-        })
+        };
+        Ok(Seen { moved, version })
     }
 
     /// An attachment that the new store did not list. It may have come since.
-    async fn absent(&self, attachment: &Attachment) -> Result<MoveOutcome> {
+    async fn absent(&self, attachment: &Attachment) -> Result<(MoveOutcome, Option<Version>)> {
         let key = &attachment.key;
         // A small one is sent with less than it takes to ask: if it has come, the store refuses another.
         if (self.only_look || attachment.size > BLOCK)
             && let Some(object) = self.stores().to().head(key).await?
         {
-            return Ok(there(attachment, &object));
+            return Ok((there(attachment, &object), None));
         }
         if self.only_look {
-            return Ok(match self.is_ready(attachment).await? {
-                false => MoveOutcome::Deleted,
-                true => match self.stores().from().head(key).await.map_err(of_the_old)? {
-                    Some(_) => MoveOutcome::NotMoved,
-                    None => MoveOutcome::Missing,
-                },
-            });
+            return Ok((self.looked_for(attachment).await?, None));
         }
-        let brought = self.bring(attachment).await;
-        // A deletion takes away what it finds: what came behind it goes, too, however that ended.
-        let is_ready = match &brought {
-            Ok(stored) => {
-                let tag = stored.store_tag.as_deref();
-                self.catalog.note_store_tag(&attachment.id, tag).await?
+        match self.bring(attachment).await {
+            Ok(stored) => Ok((MoveOutcome::Moved, Some(Version(stored.store_tag)))),
+            // A deletion takes away what it finds: what came behind it goes, too, however that ended.
+            Err(_) if !self.is_ready(attachment).await? => {
+                self.stores().to().delete(key).await?;
+                Ok((MoveOutcome::Deleted, None))
             }
-            Err(_) => self.is_ready(attachment).await?,
-        };
-        if !is_ready {
-            self.stores().to().delete(key).await?;
+            Err(error) => Ok((self.goes_on_after(error, attachment).await?, None)),
+        }
+    }
+
+    /// Where the bytes are that the new store does not have.
+    async fn looked_for(&self, attachment: &Attachment) -> Result<MoveOutcome> {
+        if !self.is_ready(attachment).await? {
             return Ok(MoveOutcome::Deleted);
         }
-        match brought {
-            Ok(_) => {
-                tracing::debug!(%key, "moved");
-                Ok(MoveOutcome::Moved)
-            }
-            Err(error) => self.goes_on_after(error, attachment).await,
-        }
+        let from = self.stores().from();
+        let found = from.head(&attachment.key).await.map_err(of_the_old)?;
+        Ok(match found {
+            Some(_) => MoveOutcome::NotMoved,
+            None => MoveOutcome::Missing,
+        })
     }
 
     async fn bring(&self, attachment: &Attachment) -> Result<Stored> {
@@ -384,6 +349,13 @@ fn there(attachment: &Attachment, object: &ObjectInfo) -> MoveOutcome {
         true => MoveOutcome::Differs,
         false => MoveOutcome::There,
     }
+}
+
+/// Whether an object has come whose row has the version that the old store named: whoever brought it ended before that was noted.
+fn is_not_noted(attachment: &Attachment, object: &ObjectInfo) -> bool {
+    object.sha256 == Some(attachment.sha256)
+        && object.store_tag.is_some()
+        && object.store_tag != attachment.store_tag
 }
 
 /// Bytes a second, shared by all who ask.

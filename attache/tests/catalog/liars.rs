@@ -65,6 +65,7 @@ enum Lie {
     RenamesWhatItRestores,
     KeepsTheFirstTag,
     NotesWhatIsNotReady,
+    NotesTheFirstTag,
     NotesWhoeverCameLast,
     NeverGoesBack,
     NotAtAll,
@@ -347,12 +348,20 @@ impl Catalog for Liar {
         }
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
-        if self.lies(Lie::KeepsTheFirstTag) {
-            return Ok(true);
+    async fn note_store_tags(
+        &self,
+        mut tags: Vec<(AttachmentId, Option<String>)>,
+    ) -> Result<Vec<bool>> {
+        let asked = tags.len();
+        match self.lie {
+            Lie::KeepsTheFirstTag => return Ok(vec![true; asked]),
+            Lie::NotesTheFirstTag => tags.truncate(1),
+            _ => {}
         }
-        let noted = self.honest.note_store_tag(id, store_tag).await?;
-        Ok(noted || self.lies(Lie::NotesWhatIsNotReady))
+        let mut noted = self.honest.note_store_tags(tags).await?;
+        noted.resize(asked, true);
+        let lies = self.lies(Lie::NotesWhatIsNotReady);
+        Ok(noted.into_iter().map(|noted| noted || lies).collect())
     }
 
     fn moves(&self) -> Option<&dyn MoveNotes> {
@@ -472,6 +481,7 @@ caught! {
     RestoresSilently by repair::restore_refuses_an_id_or_a_key_that_is_taken;
     KeepsTheFirstTag by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
     NotesWhatIsNotReady by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
+    NotesTheFirstTag by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
     NotesWhoeverCameLast by moves::the_furthest_of_several_who_move_is_what_is_noted;
     NeverGoesBack by moves::a_move_that_has_seen_all_or_goes_elsewhere_replaces_what_was_noted;
 }

@@ -104,8 +104,11 @@ impl Catalog for Counting {
         self.inner.restore(attachment).await
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
-        self.inner.note_store_tag(id, store_tag).await
+    async fn note_store_tags(
+        &self,
+        tags: Vec<(AttachmentId, Option<String>)>,
+    ) -> Result<Vec<bool>> {
+        self.inner.note_store_tags(tags).await
     }
 
     async fn totals(&self) -> Result<Totals> {

@@ -27,6 +27,7 @@ mod unfinished;
 mod uploads;
 mod worker;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -329,14 +330,27 @@ impl Catalog for PostgresCatalog {
         }
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
+    async fn note_store_tags(
+        &self,
+        tags: Vec<(AttachmentId, Option<String>)>,
+    ) -> Result<Vec<bool>> {
+        // In the order of their ids, in which all take them that take several.
         let ask = Ask::new(
-            "UPDATE attache.attachments SET store_tag = $2 WHERE id = $1 AND state = 'ready' RETURNING id",
+            "WITH ready AS (
+                 SELECT a.id, new.store_tag FROM unnest($1, $2) AS new (id, store_tag)
+                 JOIN attache.attachments a ON a.id = new.id WHERE a.state = 'ready' ORDER BY a.id FOR UPDATE OF a
+             )
+             UPDATE attache.attachments a SET store_tag = ready.store_tag FROM ready WHERE a.id = ready.id RETURNING a.id",
         )
-        .text(id.as_str())
-        .some_text(store_tag.map(str::to_owned));
-        let noted = self.write("note_store_tag", ask).await?;
-        Ok(!noted.is_empty())
+        .texts(tags.iter().map(|(id, _)| id.to_string()))
+        .some_texts(tags.iter().map(|(_, tag)| tag.clone()));
+        let rows = self.write("note_store_tags", ask).await?;
+        let ready = each("note_store_tags", &rows, |row| get::<String>(row, 0))?;
+        let ready: HashSet<String> = ready.into_iter().collect();
+        Ok(tags
+            .iter()
+            .map(|(id, _)| ready.contains(id.as_str()))
+            .collect())
     }
 
     async fn totals(&self) -> Result<Totals> {

@@ -430,10 +430,12 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
-    async fn note_store_tag(&self, id: &AttachmentId, store_tag: Option<&str>) -> Result<bool> {
-        let (id, store_tag) = (id.clone(), store_tag.map(str::to_owned));
-        self.write("note_store_tag", move |connection| {
-            queries::note_store_tag(connection, &id, store_tag.as_deref())
+    async fn note_store_tags(
+        &self,
+        tags: Vec<(AttachmentId, Option<String>)>,
+    ) -> Result<Vec<bool>> {
+        self.write("note_store_tags", move |connection| {
+            queries::note_store_tags(connection, &tags)
         })
         .await
     }

@@ -319,14 +319,16 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// Notes what the store calls an object's version; whether its attachment is ready.
-pub(super) fn note_store_tag(
+/// Notes what the store calls the versions of objects; whether their attachments are ready.
+pub(super) fn note_store_tags(
     connection: &Connection,
-    id: &AttachmentId,
-    store_tag: Option<&str>,
-) -> Result<bool, Failure> {
-    let noted = connection
-        .prepare_cached("UPDATE attachments SET store_tag = ?2 WHERE id = ?1 AND state = 'ready'")?
-        .execute(params![id.as_str(), store_tag])?;
-    Ok(noted > 0)
+    tags: &[(AttachmentId, Option<String>)],
+) -> Result<Vec<bool>, Failure> {
+    let mut update = connection.prepare_cached(
+        "UPDATE attachments SET store_tag = ?2 WHERE id = ?1 AND state = 'ready'",
+    )?;
+    let noted = tags
+        .iter()
+        .map(|(id, tag)| Ok(update.execute(params![id.as_str(), tag])? > 0));
+    noted.collect()
 }

@@ -116,9 +116,19 @@ pub async fn what_the_store_calls_a_version_is_kept_until_another_is_noted(catal
         let walked = catalog.list_by_key(None, 10).await.expect("list_by_key");
         assert_eq!(walked, [now]);
     }
-    // What is not ready has no version yet.
-    let noted = catalog.note_store_tag(&pending.id, Some("x")).await;
-    assert!(!noted.expect("nothing"));
+    // What is not ready has no version yet, and keeps none of the others from theirs.
+    let other = draft();
+    catalog.begin(&other).await.expect("begin");
+    catalog.commit(&other.id, &stored).await.expect("commit");
+    let tags = [(&ready, "one"), (&pending, "x"), (&other, "two")];
+    let tags = tags.map(|(draft, tag)| (draft.id.clone(), Some(tag.to_owned())));
+    let noted = catalog.note_store_tags(tags.to_vec()).await;
+    assert_eq!(noted.expect("noted"), [true, false, true]);
+    for (id, tag) in [&tags[0], &tags[2]] {
+        assert_eq!(catalog.find(id).await.expect("find").store_tag, *tag);
+    }
+    let none = catalog.note_store_tags(Vec::new()).await;
+    assert!(none.expect("nothing to note").is_empty());
     let committed = catalog.commit(&pending.id, &stored).await.expect("commit");
     assert_eq!(committed.store_tag, stored.store_tag);
 }
