@@ -74,6 +74,7 @@ use crate::observe::metrics::{Metrics, Sums, resident_bytes};
 use crate::observe::status::{LastReload, LastSweep};
 use crate::observe::trace;
 use crate::storage::Storage;
+use crate::transfer::blocks::LAST_BLOCKS;
 use crate::transfer::budget::RELAY_BYTES;
 use checked::Checked;
 use holds::Holds;
@@ -377,8 +378,8 @@ impl Attache {
     }
 }
 
-/// How long `close` waits for uploads that it cut to clean up after themselves.
-const CLEANUP_TIME: Duration = Duration::from_secs(5);
+/// How long `close` waits for uploads that it cut to clean up after themselves: for their last blocks, and 5 s to take them away.
+const CLEANUP_TIME: Duration = LAST_BLOCKS.saturating_add(Duration::from_secs(5));
 
 impl fmt::Debug for Attache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,8 @@
 //! holds a permit of the [`Budget`](crate::transfer::budget::Budget), and a buffer never outlives its permit, so an upload of any
 //! length takes at most `(concurrency + 1) × block` bytes.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
@@ -70,6 +72,8 @@ pub async fn upload(
         // A request that is dropped may have arrived, and be carried out after what it brought was to be taken away.
         let rest = async { while sending.next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_BLOCKS, rest).await;
+        // One that takes longer is broken off, and what it holds is free.
+        drop(sending);
         target.abort().await;
     }
     outcome
@@ -138,12 +142,12 @@ async fn upload_blocks<'a, T: BlockTarget>(
     Ok(digests)
 }
 
-/// How long an upload that has failed waits for its blocks that are on their way: one of 8 MiB arrives within it at 1.7 MB/s. What comes
-/// later stays at the store until a rule of the store removes it.
-const LAST_BLOCKS: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long an upload that has failed waits for its blocks that are on their way: one of 8 MiB arrives within it at 1.7 MB/s. What takes
+/// longer is broken off; if it was stored all the same, a later sweep or a rule of the store removes it.
+pub(crate) const LAST_BLOCKS: Duration = Duration::from_secs(5);
 
 /// How long a running upload waits for the memory of its next block.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends a block; gives it back, empty, if nobody else holds on to its bytes.
 async fn send<T: BlockTarget>(

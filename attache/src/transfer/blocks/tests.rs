@@ -149,6 +149,55 @@ async fn what_a_failed_upload_stored_is_taken_away_after_its_last_block_has_arri
     assert_eq!(*said, ["refused", "stored", "aborted"]);
 }
 
+/// Whose first block is refused, and whose second never arrives.
+struct Stuck {
+    budget: Budget,
+    second_is_on_its_way: tokio::sync::Notify,
+    held_at_the_end: Mutex<Option<u64>>,
+}
+
+#[async_trait]
+impl BlockTarget for Stuck {
+    type Receipt = ();
+
+    fn limits(&self) -> BlockLimits {
+        AZURE_LIKE
+    }
+    async fn put_whole(&self, _: Bytes, _: &Digests) -> Result<()> {
+        Ok(())
+    }
+    async fn put_block(&self, number: u32, _: Bytes) -> Result<()> {
+        if number > 0 {
+            self.second_is_on_its_way.notify_one();
+            return std::future::pending().await;
+        }
+        self.second_is_on_its_way.notified().await;
+        Err(Error::new(ErrorKind::UpstreamUnavailable, "on order"))
+    }
+    async fn commit(&self, _: &[()], _: &Digests) -> Result<()> {
+        Ok(())
+    }
+    async fn abort(&self) {
+        *self.held_at_the_end.lock().expect("not poisoned") = Some(self.budget.held());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_does_not_arrive_is_broken_off_before_the_others_are_taken_away() {
+    let blocks = blocks(1000);
+    let target = Stuck {
+        budget: blocks.budget.clone(),
+        second_is_on_its_way: tokio::sync::Notify::new(),
+        held_at_the_end: Mutex::default(),
+    };
+    let began = tokio::time::Instant::now();
+    let failed = upload(&target, body(&[7; 2000], 100), None, &blocks).await;
+    failed.expect_err("refused");
+    assert_eq!(began.elapsed(), LAST_BLOCKS);
+    let held = *target.held_at_the_end.lock().expect("not poisoned");
+    assert_eq!(held, Some(0), "its memory is free");
+}
+
 fn blocks(bytes: u64) -> Blocks {
     Blocks {
         bytes,
