@@ -520,10 +520,14 @@ async fn how_far_a_move_is_goes_over_and_is_put_right_by_a_second_copy() {
             noted_at: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(1_764_000_000_123),
             is_whole: false,
         };
-        for objects in [5, 7] {
+        for objects in [5, 7, 6] {
             note.objects = objects;
             let ours = source.moves().expect("it notes them");
-            ours.note_move(&note).await.expect("noted");
+            let whole = MoveNote {
+                is_whole: true,
+                ..note.clone()
+            };
+            ours.note_move(&whole).await.expect("noted");
             still(&source, &target).await.expect("copied");
             let theirs = target.moves().expect("it notes them");
             let kept = theirs.noted_move().await.expect("asked");

@@ -31,7 +31,7 @@ const ARROWS: &str = "
     catalog/bulk -> access/access_keys access/sealed attachment attachment/filename catalog error storage/multipart
     catalog/cached -> attachment bounded catalog catalog/moves catalog/partial catalog/workers error storage
     catalog/config -> config/value
-    catalog/copy -> access/access_keys access/tokens attachment catalog catalog/bulk error
+    catalog/copy -> access/access_keys access/tokens attachment catalog catalog/bulk catalog/moves error
     catalog/draft -> attachment attachment/filename
     catalog/moves -> error
     catalog/open -> access/access_keys access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret

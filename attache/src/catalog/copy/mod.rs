@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bulk::Bulk;
+use super::moves::MoveNote;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use inventory::Inventory;
@@ -112,6 +113,11 @@ pub async fn copy(
     if let (Some(source), Some(target)) = (source.moves(), target.moves())
         && let Some(note) = source.noted_move().await?
     {
+        // It may have gone back.
+        let note = MoveNote {
+            is_whole: true,
+            ..note
+        };
         target.note_move(&note).await?;
     }
     if report.changes.rows() > 0 {
