@@ -51,7 +51,16 @@ pub(super) async fn find(inner: &Inner, folder: &str) -> Result<BTreeMap<u16, St
             Kind::Whole(sums) => (sums.clone(), None),
             Kind::Marker(count, sums) => (sums.clone(), Some(*count)),
         };
-        wholes.insert((name.number, name.serial), (name, sums, count));
+        let (number, serial) = (name.number, name.serial);
+        if count.is_none() {
+            // It needs no pieces, so none before it counts: of a part that is sent again and again, one is held.
+            let before = wholes.range((number, 0)..(number, serial));
+            let before: Vec<_> = before.map(|(at, _)| *at).collect();
+            for at in before {
+                wholes.remove(&at);
+            }
+        }
+        wholes.insert((number, serial), (name, sums, count));
     }
     // Of the tries at a part the latest comes last, and takes the place of the others. One whose marker came after its pieces were taken
     // back, because the response was late, is none.
