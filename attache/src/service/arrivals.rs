@@ -6,18 +6,20 @@ use std::time::Duration;
 use futures::SinkExt as _;
 use futures::channel::mpsc;
 use futures::stream::{BoxStream, Stream, StreamExt as _};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
 
 use super::moved::{MoveOutcome, Moved};
 use super::walk::walked;
 use crate::catalog::Catalog;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// How many are noted at a time.
 const AT_A_TIME: usize = 64;
 
-/// How long the first of them waits for the others. What a killed mover has not noted, the next one does.
+/// How long the first of them waits for the others. What a killed mover has not noted, the next one does, if the attachment is still there.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// What came of an attachment.
@@ -30,18 +32,19 @@ pub(super) struct Seen {
 /// What a store calls the version of an object, if it has a word for it.
 pub(super) struct Version(pub(super) Option<String>);
 
-/// All that was seen, each when what is to be noted of it has been. The object of an attachment that was deleted meanwhile is taken
-/// out of the new store: the deletion may have looked before it came.
+/// All that was seen, each when what is to be noted of it has been. What was brought of an attachment that was deleted meanwhile is
+/// taken out of the new store: the deletion may have looked before it came. Dropped, it notes what waits in a task of `tasks`.
 pub(super) fn settled(
     catalog: Arc<dyn Catalog>,
     to: Arc<dyn Storage>,
+    tasks: TaskTracker,
     seen: impl Stream<Item = Result<Seen>> + Send + 'static,
 ) -> BoxStream<'static, Result<Moved>> {
     walked(|told| async move {
         let mut seen = std::pin::pin!(seen);
         let mut arrivals = Arrivals {
-            catalog,
-            to,
+            notes: Notes { catalog, to },
+            tasks,
             told,
             waiting: Vec::new(),
             due: None,
@@ -63,7 +66,9 @@ pub(super) fn settled(
                     Some(version) => arrivals.add(moved, version).await?,
                 },
                 Some(Err(error)) => {
-                    arrivals.note().await?;
+                    if let Err(other) = arrivals.note().await {
+                        tracing::warn!(error = other.report(), "move: what came was not noted");
+                    }
                     return Err(error);
                 }
                 None => return arrivals.note().await,
@@ -74,8 +79,8 @@ pub(super) fn settled(
 
 /// Those that wait to be noted.
 struct Arrivals {
-    catalog: Arc<dyn Catalog>,
-    to: Arc<dyn Storage>,
+    notes: Notes,
+    tasks: TaskTracker,
     told: mpsc::Sender<Moved>,
     waiting: Vec<(Moved, Version)>,
     /// When the first of them has waited long enough.
@@ -97,27 +102,73 @@ impl Arrivals {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let (all, tags): (Vec<Moved>, Vec<_>) = std::mem::take(&mut self.waiting)
+        let waiting = std::mem::take(&mut self.waiting);
+        // A task, which goes on when nobody waits for it any more.
+        let noted = self.tasks.spawn(self.notes.clone().note(waiting));
+        let (noted, outcome) = noted
+            .await
+            .map_err(|error| Error::internal("a task of the move failed").with_source(error))?;
+        for moved in noted {
+            self.tell(moved).await;
+        }
+        outcome
+    }
+
+    async fn tell(&mut self, moved: Moved) {
+        // Whoever listens no more has dropped this, too.
+        let _ = self.told.send(moved).await;
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if let (false, Ok(runtime)) = (waiting.is_empty(), Handle::try_current()) {
+            let noted = self.notes.clone().note(waiting);
+            let noted = async move {
+                if let (_, Err(error)) = noted.await {
+                    tracing::warn!(error = error.report(), "move: what came was not noted");
+                }
+            };
+            drop(self.tasks.spawn_on(noted, &runtime));
+        }
+    }
+}
+
+/// Where what came is noted, and what came too late is taken away.
+#[derive(Clone)]
+struct Notes {
+    catalog: Arc<dyn Catalog>,
+    to: Arc<dyn Storage>,
+}
+
+impl Notes {
+    /// What has come of each, and the first error.
+    async fn note(self, waiting: Vec<(Moved, Version)>) -> (Vec<Moved>, Result<()>) {
+        let (mut all, tags): (Vec<Moved>, Vec<_>) = waiting
             .into_iter()
             .map(|(moved, Version(tag))| {
                 let id = moved.attachment.id.clone();
                 (moved, (id, tag))
             })
             .unzip();
-        let are_ready = self.catalog.note_store_tags(tags).await?;
-        for (mut moved, is_ready) in all.into_iter().zip(are_ready) {
-            if !is_ready {
-                let key = &moved.attachment.key;
-                self.to.delete(key).await?;
-                moved.outcome = MoveOutcome::Deleted;
+        let are_ready = match self.catalog.note_store_tags(tags).await {
+            Ok(are_ready) => are_ready,
+            Err(error) => return (Vec::new(), Err(error)),
+        };
+        let mut outcome = Ok(());
+        for (moved, is_ready) in all.iter_mut().zip(are_ready) {
+            if is_ready {
+                continue;
             }
-            self.tell(moved).await;
+            let was_brought = moved.outcome == MoveOutcome::Moved;
+            moved.outcome = MoveOutcome::Deleted;
+            let key = &moved.attachment.key;
+            if was_brought && let Err(error) = self.to.delete(key).await {
+                tracing::warn!(%key, error = error.report(), "move: deleted meanwhile, and it stays in the new store");
+                outcome = outcome.and(Err(error));
+            }
         }
-        Ok(())
-    }
-
-    async fn tell(&mut self, moved: Moved) {
-        // Whoever listens no more has dropped this, too.
-        let _ = self.told.send(moved).await;
+        (all, outcome)
     }
 }

@@ -1,7 +1,8 @@
 //! The objects of a store are brought into another one, while both are used.
 //!
-//! What is to be moved is what the catalog names and the new store does not have. Nothing is remembered between two runs: a run that
-//! was killed, or several at the same time, differ from one in nothing but time.
+//! What is to be moved is what the catalog names and the new store does not have. Nothing is remembered between two runs: several runs, or
+//! several at the same time, differ from one in nothing but time. One that was killed may have brought, in its last moment, the bytes of an
+//! attachment that was deleted in the same moment; no row names them, and `verify` does.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,7 +57,8 @@ impl Attache {
     /// Brings the bytes of all attachments from `storage.moving_from` to `storage`: one item for each attachment, in no order. Each
     /// is read to its end and hashed on its way; what is not what was uploaded is not stored. Safe at any time and from several
     /// processes. It holds 40 MiB, more where a store takes no more than a number of blocks and the file has more than 40 GB, and never more
-    /// than `memory.transfer_bytes`. Dropping the stream ends it, and leaves every object where it was, or in both stores. How far it is,
+    /// than `memory.transfer_bytes`. Dropping the stream ends it, and leaves every object where it was, or in both stores; what it has brought is noted in
+    /// a task that [`close`](Self::close) waits for. How far it is,
     /// it notes in the catalog every two seconds, for all who have that open.
     ///
     /// # Errors
@@ -92,10 +94,11 @@ impl Attache {
         let end = stream::once(async move { at_the_end.end().await });
         let metrics = self.0.metrics.clone();
         let (catalog, to) = (mover.catalog.clone(), mover.stores().to().clone());
+        let tasks = self.0.tasks.clone();
         let seen = rows
             .map_ok(move |row| mover.clone().one(row))
             .try_buffer_unordered(AT_ONCE);
-        settled(catalog, to, seen)
+        settled(catalog, to, tasks, seen)
             .inspect_ok(move |moved| {
                 metrics.object_moved(moved.outcome.as_str());
                 if moved.outcome == MoveOutcome::Moved {
@@ -209,9 +212,8 @@ impl Mover {
         let (outcome, version) = match row.listed {
             Some(object) => {
                 let outcome = there(&attachment, &object);
-                let is_news = !self.only_look
-                    && outcome == MoveOutcome::There
-                    && is_not_noted(&attachment, &object);
+                let is_news =
+                    outcome == MoveOutcome::There && self.is_not_noted(&attachment, &object).await;
                 (outcome, is_news.then_some(Version(object.store_tag)))
             }
             None => self.absent(&attachment).await?,
@@ -244,6 +246,15 @@ impl Mover {
             }
             Err(error) => Ok((self.goes_on_after(error, attachment).await?, None)),
         }
+    }
+
+    /// Whether the row of an object that came has the version that the old store names: whoever brought it ended before it was noted.
+    /// One that somebody changed at the new store is left for `verify` to tell.
+    async fn is_not_noted(&self, attachment: &Attachment, object: &ObjectInfo) -> bool {
+        let is_other = object.store_tag.is_some() && object.store_tag != attachment.store_tag;
+        is_other
+            && object.sha256 == Some(attachment.sha256)
+            && self.stores().is_of_the_old(attachment).await
     }
 
     /// Where the bytes are that the new store does not have.
@@ -349,13 +360,6 @@ fn there(attachment: &Attachment, object: &ObjectInfo) -> MoveOutcome {
         true => MoveOutcome::Differs,
         false => MoveOutcome::There,
     }
-}
-
-/// Whether an object has come whose row has the version that the old store named: whoever brought it ended before that was noted.
-fn is_not_noted(attachment: &Attachment, object: &ObjectInfo) -> bool {
-    object.sha256 == Some(attachment.sha256)
-        && object.store_tag.is_some()
-        && object.store_tag != attachment.store_tag
 }
 
 /// Bytes a second, shared by all who ask.

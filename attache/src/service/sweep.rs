@@ -69,7 +69,7 @@ impl Attache {
                 );
             }
         }
-        // Rows that another sweep took over are those of a living process, and were passed by.
+        // Rows that another sweep took over are those of a living process, and were passed by. Deletions that run are waited for, too.
         self.0.removal_locks.settled().await;
         Ok(report)
     }

@@ -113,7 +113,7 @@ impl Walk<'_> {
             wrong_digest(row.sha256, object.sha256)
                 .or_else(|| object.archived.then_some(Finding::Archived))
         };
-        let replaced = is_replaced(row, object);
+        let replaced = is_replaced(row, object) && !self.has_just_come(row, object).await;
         // Nothing was ever written beside what another program stored.
         let lost_facts = (restorable(object).is_none() || object.sha256.is_none())
             && row.created_by != Some(Author::adoption());
@@ -182,6 +182,14 @@ impl Walk<'_> {
                 self.goes_on_after(&error, &row.key)?;
                 Ok(Finding::NoFacts)
             }
+        }
+    }
+
+    /// Whether a mover brought the object, and has not noted its version yet.
+    async fn has_just_come(&self, row: &Attachment, object: &ObjectInfo) -> bool {
+        match self.storage.moving() {
+            Some(stores) => object.sha256 == Some(row.sha256) && stores.is_of_the_old(row).await,
+            None => false,
         }
     }
 

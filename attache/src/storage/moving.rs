@@ -10,7 +10,7 @@ use super::{
     Bucket, BucketPlace, Content, Grant, Multipart, Object, ObjectInfo, Offer, Opened, Probe,
     PutGrant, PutOffer, Remark, Storage, Stored, Vitals,
 };
-use crate::attachment::{ByteRange, ObjectKey};
+use crate::attachment::{Attachment, ByteRange, ObjectKey};
 use crate::bounded::Bounded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transfer::body::Body;
@@ -47,6 +47,13 @@ impl Moving {
     /// The store that is emptied.
     pub fn from(&self) -> &Arc<dyn Storage> {
         &self.from
+    }
+
+    /// Whether a row has the version that the old store names, as it has until it is noted that its object has come.
+    pub(crate) async fn is_of_the_old(&self, row: &Attachment) -> bool {
+        let old = self.from.head(&row.key).await;
+        // Of a store that is away nothing is known.
+        old.is_ok_and(|old| old.is_some_and(|old| old.store_tag == row.store_tag))
     }
 
     fn seen(&self) -> MutexGuard<'_, Bounded<ObjectKey, ()>> {
