@@ -220,6 +220,15 @@ async fn bytes_that_are_damaged_on_their_way_never_look_complete() {
             .faults(|faults| faults.corrupt_response(700_000, 1));
         let answer = world.server.get(&format!("/download/{id}"));
         assert!(answer.truncated, "the last byte is held back");
+        // Of a small one nothing has left yet, if it came at once.
+        let id = world.upload(&noise(40_000));
+        world
+            .azure
+            .faults(|faults| faults.corrupt_response(30_000, 1));
+        let answer = world.server.get(&format!("/download/{id}"));
+        if !answer.truncated {
+            answer.assert_problem(500, "bytes_missing", "a small one that is damaged");
+        }
     });
 }
 

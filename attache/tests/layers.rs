@@ -106,6 +106,7 @@ const ARROWS: &str = "
     transfer/config -> config/load config/value transfer/body transfer/budget
     transfer/deadline -> config/value error
     transfer/digests -> attachment error transfer/checksum transfer/utf8
+    transfer/gather -> error transfer/budget
     transfer/handover ->
     transfer/ranges -> attachment error transfer/body
     transfer/running -> attachment error transfer/digests transfer/utf8

@@ -14,6 +14,7 @@ use crate::observe::metrics::Direction;
 use crate::storage::{FileVersion, Opened};
 use crate::transfer::body::{self, Body, Expected};
 use crate::transfer::budget::RELAY_BYTES;
+use crate::transfer::gather::Gather;
 use crate::transfer::handover::Handover;
 use crate::transfer::ranges::Part;
 
@@ -44,7 +45,12 @@ impl Attache {
             verifies: opened.verifies,
             _permit: permit,
         };
-        Ok(Body::new(Relay::new(body, size, stream, held, started)))
+        let gather = match opened.comes_in_pieces {
+            true => Gather::new(size, &parts.budget),
+            false => None,
+        };
+        let relay = Relay::new(body, size, gather, stream, held, started);
+        Ok(Body::new(relay.begun().await?))
     }
 
     /// The body of an answer, and its length.
@@ -75,6 +81,7 @@ impl Attache {
                     length,
                     Reading {
                         body,
+                        comes_in_pieces: false,
                         verifies: None,
                     },
                 ));
@@ -122,7 +129,9 @@ impl Attache {
         // A checksum is of the whole.
         let mut crc64 = promised.filter(|_| range.is_none());
         let mut verifies = None;
-        let body = match found? {
+        let found = found?;
+        let comes_in_pieces = matches!(found, Opened::Bytes { .. });
+        let body = match found {
             Opened::Bytes { body, .. } => *body,
             Opened::File(file) => {
                 let version = file.version();
@@ -148,7 +157,11 @@ impl Attache {
             crc64,
             ..Expected::default()
         });
-        Ok(Reading { body, verifies })
+        Ok(Reading {
+            body,
+            comes_in_pieces,
+            verifies,
+        })
     }
 
     pub(super) fn unreadable(&self) -> MutexGuard<'_, Bounded<AttachmentId, ()>> {
@@ -196,6 +209,8 @@ impl Attache {
 /// Bytes on their way.
 struct Reading {
     body: Body,
+    /// As a store sends them, which are small.
+    comes_in_pieces: bool,
     /// The file that is known to be what the catalog says once the body has come to its end.
     verifies: Option<(AttachmentId, FileVersion)>,
 }

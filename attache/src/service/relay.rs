@@ -1,12 +1,13 @@
 //! The bytes of a download on their way to a client: counted as a stream and as an operation, for the request that asked.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 
 use crate::attachment::AttachmentId;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,16 +16,22 @@ use crate::observe::trace;
 use crate::storage::FileVersion;
 use crate::transfer::body::Body;
 use crate::transfer::budget::Permit;
+use crate::transfer::gather::{Gather, PATIENCE, let_others_run};
 
 use super::{Attache, Parts};
 
 /// A body that tells how it ended. What it holds is free as soon as it fails, or is dropped.
-pub(super) struct Relay(Option<Running>);
+pub(super) struct Relay {
+    running: Option<Running>,
+    /// What was polled before anybody asked for it.
+    first: Option<Option<Result<Bytes>>>,
+}
 
 struct Running {
     body: Body,
     /// Bytes that have not passed yet. Nobody asks for the end of a body whose length is known, so the last byte is it.
     left: u64,
+    gather: Option<Gather>,
     stream: StreamGuard,
     held: Resources,
     started: Instant,
@@ -43,10 +50,11 @@ pub(super) struct Resources {
 }
 
 impl Relay {
-    /// `body` has `size` bytes.
+    /// `body` has `size` bytes, which come in pieces of the store's.
     pub(super) fn new(
         body: Body,
         size: u64,
+        gather: Option<Gather>,
         stream: StreamGuard,
         held: Resources,
         started: Instant,
@@ -54,6 +62,7 @@ impl Relay {
         let mut running = Running {
             body,
             left: size,
+            gather,
             stream,
             held,
             started,
@@ -63,7 +72,56 @@ impl Relay {
         if size == 0 {
             running.complete();
         }
-        Self(Some(running))
+        Self {
+            running: Some(running),
+            first: None,
+        }
+    }
+
+    /// With its first bytes, if they are there in a moment: they leave with the head of the response.
+    ///
+    /// # Errors
+    ///
+    /// That of the body, if it is among them: there is still a response to give. [`ErrorKind::BytesMissing`] if they are others than were
+    /// uploaded.
+    pub(super) async fn begun(mut self) -> Result<Self> {
+        let gathers = |relay: &Self| {
+            let running = relay.running.as_ref();
+            running.and_then(|running| running.gather.as_ref().map(Gather::has_failed))
+        };
+        if gathers(&self).is_none() {
+            return Ok(self);
+        }
+        let mut patience = 2 * PATIENCE;
+        let first = poll_fn(|cx| match Pin::new(&mut self).poll_next(cx) {
+            Poll::Ready(first) => Poll::Ready(Some(first)),
+            Poll::Pending if patience == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                patience -= 1;
+                let_others_run(cx);
+                Poll::Pending
+            }
+        });
+        let mut first = first.await;
+        if gathers(&self) == Some(true) {
+            // Of what came before it nothing has left.
+            first = Some(self.next().await);
+        }
+        match first {
+            // It is no fault of the client's.
+            Some(Some(Err(error))) if error.kind() == ErrorKind::DigestMismatch => {
+                Err(Error::new(
+                    ErrorKind::BytesMissing,
+                    "what the store sent is not what was uploaded; `attache verify --deep` tells whether it has lost it",
+                )
+                .with_source(error))
+            }
+            Some(Some(Err(error))) => Err(error),
+            first => {
+                self.first = first;
+                Ok(self)
+            }
+        }
     }
 }
 
@@ -71,7 +129,10 @@ impl Stream for Relay {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(running) = &mut self.0 else {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(first);
+        }
+        let Some(running) = &mut self.running else {
             return Poll::Ready(None);
         };
         let next = ready!(running.poll_body(cx));
@@ -80,11 +141,11 @@ impl Stream for Relay {
             Some(Err(error)) => {
                 running.stream.failed(error);
                 running.count(Err(error));
-                self.0 = None;
+                self.running = None;
             }
             None => {
                 running.complete();
-                self.0 = None;
+                self.running = None;
             }
         }
         Poll::Ready(next)
@@ -93,10 +154,15 @@ impl Stream for Relay {
 
 impl Running {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        match self.context.clone() {
+        let (body, context) = (&mut self.body, &self.context);
+        let mut next = |cx: &mut Context<'_>| match context.clone() {
             // Polled once and made again: it keeps nothing of its own.
-            Some(context) => pin!(context.scope(self.body.next())).poll(cx),
-            None => Pin::new(&mut self.body).poll_next(cx),
+            Some(context) => pin!(context.scope(body.next())).poll(cx),
+            None => Pin::new(&mut *body).poll_next(cx),
+        };
+        match &mut self.gather {
+            Some(gather) => gather.poll_next(cx, next),
+            None => next(cx),
         }
     }
 

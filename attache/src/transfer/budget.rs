@@ -10,7 +10,8 @@
 //! - a request of an upload of several requests holds at most two parts, one that fills and one that is on its way, each of
 //!   `upload.block_bytes`, and of a sixteenth of what is free where that is less, down to 256 KiB ([`Budget::share`]); between two
 //!   requests it holds nothing,
-//! - a relayed download holds [`RELAY_BYTES`].
+//! - a relayed download holds [`RELAY_BYTES`]; one of more than 16 KiB that begins while no more than a sixteenth of all is held, 128 KiB
+//!   more: its pieces are gathered, which takes less CPU.
 //!
 //! So the buffers of all transfers never exceed `memory.transfer_bytes`, however many there are. Whoever finds
 //! no permit waits in line, first come first served; the line has at most [`MAX_WAITING`] places, and a wait
@@ -119,6 +120,20 @@ impl Budget {
     /// Whether somebody waits in line.
     pub fn is_contended(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// `bytes` for what is cheaper with them and goes on without: while no more than a sixteenth of all is held, and they are free.
+    pub(crate) fn spare(&self, bytes: u64) -> Option<Permit> {
+        let shares = &self.0;
+        if self.held() + bytes > shares.limit / 16 {
+            return None;
+        }
+        let pages = u32::try_from(bytes.div_ceil(PAGE)).ok()?;
+        let pages = shares.common.clone().try_acquire_many_owned(pages).ok()?;
+        Some(Permit {
+            _pages: pages,
+            bytes,
+        })
     }
 
     /// Waits for `bytes`, at most [`MAX_WAIT`]. Dropping the future leaves the line.

@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod config;
 pub mod deadline;
 pub mod digests;
+pub(crate) mod gather;
 pub mod handover;
 pub mod ranges;
 pub mod running;

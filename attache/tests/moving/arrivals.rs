@@ -30,8 +30,8 @@ struct Watched {
 }
 
 impl Watched {
-    fn has(&self, row: &Attachment) -> impl Future<Output = bool> {
-        async { self.inner.head(&row.key).await.expect("asked").is_some() }
+    async fn has(&self, row: &Attachment) -> bool {
+        self.inner.head(&row.key).await.expect("asked").is_some()
     }
 }
 

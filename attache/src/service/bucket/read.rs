@@ -10,6 +10,7 @@ use crate::service::relay::{Relay, Resources};
 use crate::storage::bucket::{Entry, Key, Version, unfulfilled};
 use crate::transfer::body::{self, Body, Expected};
 use crate::transfer::budget::RELAY_BYTES;
+use crate::transfer::gather::Gather;
 
 /// An object that is being read.
 #[derive(Debug)]
@@ -39,7 +40,12 @@ impl BucketHandle {
         if opened.is_err() {
             self.service.count("relay", &self.parts, started, &opened);
         }
-        opened
+        let (entry, range, relay) = opened?;
+        Ok(ObjectBody {
+            entry,
+            range,
+            body: Body::new(relay.begun().await?),
+        })
     }
 
     async fn open(
@@ -48,7 +54,7 @@ impl BucketHandle {
         range: Option<ByteRange>,
         version: Option<&Version>,
         started: Instant,
-    ) -> Result<ObjectBody> {
+    ) -> Result<(Entry, ByteRange, Relay)> {
         let inner = self.inner(key)?;
         let permit = self.parts.budget.acquire(RELAY_BYTES).await?;
         let mut stream = self.service.0.metrics.stream(Direction::Out);
@@ -75,12 +81,9 @@ impl BucketHandle {
             parts: self.parts.clone(),
             _permit: permit,
         };
-        let body = Body::new(Relay::new(body, size, stream, held, started));
-        Ok(ObjectBody {
-            entry: self.outer(entry),
-            range,
-            body,
-        })
+        let gather = Gather::new(size, &self.parts.budget);
+        let relay = Relay::new(body, size, gather, stream, held, started);
+        Ok((self.outer(entry), range, relay))
     }
 
     /// The bytes for ourselves, for a copy or a hook: of this version, and what was stored.
