@@ -66,9 +66,8 @@ pub(super) fn settled(
                     Some(version) => arrivals.add(moved, version).await?,
                 },
                 Some(Err(error)) => {
-                    if let Err(other) = arrivals.note().await {
-                        tracing::warn!(error = other.report(), "move: what came was not noted");
-                    }
+                    // What else fails is logged.
+                    let _ = arrivals.note().await;
                     return Err(error);
                 }
                 None => return arrivals.note().await,
@@ -125,11 +124,6 @@ impl Drop for Arrivals {
         let waiting = std::mem::take(&mut self.waiting);
         if let (false, Ok(runtime)) = (waiting.is_empty(), Handle::try_current()) {
             let noted = self.notes.clone().note(waiting);
-            let noted = async move {
-                if let (_, Err(error)) = noted.await {
-                    tracing::warn!(error = error.report(), "move: what came was not noted");
-                }
-            };
             drop(self.tasks.spawn_on(noted, &runtime));
         }
     }
@@ -154,7 +148,10 @@ impl Notes {
             .unzip();
         let are_ready = match self.catalog.note_store_tags(tags).await {
             Ok(are_ready) => are_ready,
-            Err(error) => return (Vec::new(), Err(error)),
+            Err(error) => {
+                tracing::warn!(error = error.report(), "move: what came was not noted");
+                return (Vec::new(), Err(error));
+            }
         };
         let mut outcome = Ok(());
         for (moved, is_ready) in all.iter_mut().zip(are_ready) {

@@ -76,6 +76,7 @@ use crate::observe::trace;
 use crate::storage::Storage;
 use crate::transfer::blocks::LAST_BLOCKS;
 use crate::transfer::budget::RELAY_BYTES;
+use crate::transfer::gather::GATHER_BYTES;
 use checked::Checked;
 use holds::Holds;
 use locks::RemovalLocks;
@@ -203,7 +204,7 @@ impl Attache {
             transfer_memory = parts.budget.limit(),
             upload_bytes =
                 (parts.config.upload.concurrency as u64 + 1) * parts.config.upload.block_bytes,
-            relay_bytes = RELAY_BYTES,
+            relay_bytes = RELAY_BYTES + GATHER_BYTES,
             "all transfer buffers together never exceed transfer_memory; one upload holds at most upload_bytes, one relay relay_bytes"
         );
         Self(Arc::new(Shared {

@@ -252,9 +252,7 @@ impl Mover {
     /// One that somebody changed at the new store is left for `verify` to tell.
     async fn is_not_noted(&self, attachment: &Attachment, object: &ObjectInfo) -> bool {
         let is_other = object.store_tag.is_some() && object.store_tag != attachment.store_tag;
-        is_other
-            && object.sha256 == Some(attachment.sha256)
-            && self.stores().is_of_the_old(attachment).await
+        is_other && self.stores().has_just_come(attachment, object).await
     }
 
     /// Where the bytes are that the new store does not have.

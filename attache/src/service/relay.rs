@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 
 use crate::attachment::AttachmentId;
 use crate::error::{Error, ErrorKind, Result};
@@ -78,22 +78,21 @@ impl Relay {
         }
     }
 
-    /// With its first bytes, if they are there in a moment: they leave with the head of the response.
+    /// With its first bytes, if they are there in a moment: they leave with the head of the response. They count when they do.
     ///
     /// # Errors
     ///
-    /// That of the body, if it is among them: there is still a response to give. [`ErrorKind::BytesMissing`] if they are others than were
-    /// uploaded.
+    /// That of the body, if it is among them, which the caller counts: there is still a response to give. [`ErrorKind::BytesMissing`] if
+    /// they are others than were uploaded.
     pub(super) async fn begun(mut self) -> Result<Self> {
-        let gathers = |relay: &Self| {
-            let running = relay.running.as_ref();
-            running.and_then(|running| running.gather.as_ref().map(Gather::has_failed))
+        let Some(running) = &mut self.running else {
+            return Ok(self);
         };
-        if gathers(&self).is_none() {
+        if running.gather.is_none() {
             return Ok(self);
         }
         let mut patience = 2 * PATIENCE;
-        let first = poll_fn(|cx| match Pin::new(&mut self).poll_next(cx) {
+        let first = poll_fn(|cx| match running.poll_body(cx) {
             Poll::Ready(first) => Poll::Ready(Some(first)),
             Poll::Pending if patience == 0 => Poll::Ready(None),
             Poll::Pending => {
@@ -103,25 +102,26 @@ impl Relay {
             }
         });
         let mut first = first.await;
-        if gathers(&self) == Some(true) {
+        if let Some(error) = running.gather.as_mut().and_then(Gather::take_failure) {
             // Of what came before it nothing has left.
-            first = Some(self.next().await);
+            first = Some(Some(Err(error)));
         }
-        match first {
-            // It is no fault of the client's.
-            Some(Some(Err(error))) if error.kind() == ErrorKind::DigestMismatch => {
-                Err(Error::new(
+        if let Some(Some(Err(error))) = first {
+            let error = match error.kind() {
+                // It is no fault of the client's.
+                ErrorKind::DigestMismatch => Error::new(
                     ErrorKind::BytesMissing,
-                    "what the store sent is not what was uploaded; `attache verify --deep` tells whether it has lost it",
+                    "what the store sent is not what was uploaded",
                 )
-                .with_source(error))
-            }
-            Some(Some(Err(error))) => Err(error),
-            first => {
-                self.first = first;
-                Ok(self)
-            }
+                .with_source(error),
+                _ => error,
+            };
+            running.stream.failed(&error);
+            running.counted = true;
+            return Err(error);
         }
+        self.first = first;
+        Ok(self)
     }
 }
 
@@ -129,13 +129,14 @@ impl Stream for Relay {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(first);
-        }
-        let Some(running) = &mut self.running else {
+        let Self { running, first } = &mut *self;
+        let Some(running) = running else {
             return Poll::Ready(None);
         };
-        let next = ready!(running.poll_body(cx));
+        let next = match first.take() {
+            Some(first) => first,
+            None => ready!(running.poll_body(cx)),
+        };
         match &next {
             Some(Ok(chunk)) => running.passed(chunk.len()),
             Some(Err(error)) => {

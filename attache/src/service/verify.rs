@@ -188,7 +188,7 @@ impl Walk<'_> {
     /// Whether a mover brought the object, and has not noted its version yet.
     async fn has_just_come(&self, row: &Attachment, object: &ObjectInfo) -> bool {
         match self.storage.moving() {
-            Some(stores) => object.sha256 == Some(row.sha256) && stores.is_of_the_old(row).await,
+            Some(stores) => stores.has_just_come(row, object).await,
             None => false,
         }
     }

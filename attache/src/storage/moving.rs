@@ -49,8 +49,14 @@ impl Moving {
         &self.from
     }
 
-    /// Whether a row has the version that the old store names, as it has until it is noted that its object has come.
-    pub(crate) async fn is_of_the_old(&self, row: &Attachment) -> bool {
+    /// Whether an object of the new store is what was uploaded, and its row has the version that the old store names, as it has until it is
+    /// noted that its object has come.
+    pub(crate) async fn has_just_come(&self, row: &Attachment, object: &ObjectInfo) -> bool {
+        let has_other_md5 =
+            matches!((row.md5, object.md5), (Some(one), Some(other)) if one != other);
+        if has_other_md5 || object.sha256 != Some(row.sha256) {
+            return false;
+        }
         let old = self.from.head(&row.key).await;
         // Of a store that is away nothing is known.
         old.is_ok_and(|old| old.is_some_and(|old| old.store_tag == row.store_tag))

@@ -15,18 +15,20 @@ use crate::transfer::budget::{Budget, Permit};
 const GATHERED: usize = 64 * 1024;
 
 /// What a body that is gathered holds in addition: what fills, and what is on its way to the client.
-const HELD: u64 = 2 * GATHERED as u64;
+pub(crate) const GATHER_BYTES: u64 = 2 * GATHERED as u64;
 
 /// Bodies up to this size come as one piece, or as two of which one is small.
 const SMALL: u64 = 16 * 1024;
 
 /// How often the other tasks of the thread are let run, and the kernel is asked what has come, before what is there goes on without what is
-/// not. It takes microseconds, and a store that is slow delays nothing by more than that.
+/// not: so many rounds at most for each piece, which take microseconds where there is little else to do.
 pub(crate) const PATIENCE: u8 = 3;
 
 /// What was gathered of a body so far. Its order and its bytes stay as they are; an error comes after the bytes that came before it.
 pub(crate) struct Gather {
     held: BytesMut,
+    /// What would have been too much for the piece before.
+    next: Option<Bytes>,
     /// What the body has yet to yield.
     left: u64,
     patience: u8,
@@ -48,19 +50,20 @@ impl Gather {
         }
         Some(Self {
             held: BytesMut::new(),
+            next: None,
             left: size,
             patience: PATIENCE,
             failed: None,
-            _permit: budget.spare(HELD)?,
+            _permit: budget.spare(GATHER_BYTES)?,
         })
     }
 
-    /// Whether an error comes next.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.is_some()
+    /// The error that would come next.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failed.take()
     }
 
-    /// What `next` yields, in larger pieces.
+    /// What `next` yields, in larger pieces; what is large as it is stays as it is.
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -70,11 +73,29 @@ impl Gather {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
-            match next(cx) {
+            let polled = match self.next.take() {
+                Some(chunk) => Poll::Ready(Some(Ok(chunk))),
+                None => {
+                    let polled = next(cx);
+                    if let Poll::Ready(Some(Ok(chunk))) = &polled {
+                        self.left = self.left.saturating_sub(chunk.len() as u64);
+                    }
+                    polled
+                }
+            };
+            match polled {
+                Poll::Ready(Some(Ok(chunk)))
+                    if self.held.is_empty() && chunk.len() >= GATHERED / 2 =>
+                {
+                    return Poll::Ready(Some(Ok(chunk)));
+                }
                 Poll::Ready(Some(Ok(chunk))) => {
-                    self.patience = PATIENCE;
-                    self.left = self.left.saturating_sub(chunk.len() as u64);
-                    if self.add(chunk) {
+                    if self.held.len() + chunk.len() > GATHERED {
+                        self.next = Some(chunk);
+                        break;
+                    }
+                    self.add(&chunk);
+                    if self.left == 0 || self.held.len() == GATHERED {
                         break;
                     }
                 }
@@ -98,15 +119,13 @@ impl Gather {
         Poll::Ready(Some(Ok(self.held.split().freeze())))
     }
 
-    /// Whether what is held goes on now: it is the end, or another chunk such as this one would be too much.
-    fn add(&mut self, chunk: Bytes) -> bool {
-        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+    fn add(&mut self, chunk: &[u8]) {
         if self.held.is_empty() {
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
             self.held
                 .reserve(GATHERED.min(left.saturating_add(chunk.len())));
         }
-        self.held.extend_from_slice(&chunk);
-        left == 0 || self.held.len() + left.min(chunk.len()) > GATHERED
+        self.held.extend_from_slice(chunk);
     }
 }
 
@@ -159,6 +178,10 @@ mod tests {
         let steps = (0..9).map(|_| piece(16 * K)).chain([piece(3)]).collect();
         let seen = gathered(9 * 16 * 1024 + 3, steps).await;
         assert_eq!(seen, [Ok(64 * K), Ok(64 * K), Ok(16 * K + 3)]);
+        // What is large is not copied, and what would be too much begins the next one.
+        let steps = [40, 16, 16, 20, 20, 1].map(|k| piece(k * K)).into();
+        let seen = gathered(113 * 1024, steps).await;
+        assert_eq!(seen, [Ok(40 * K), Ok(52 * K), Ok(21 * K)]);
         // One whose head took the place of its first bytes.
         let steps = [15, 16, 16, 16, 1].map(|k| piece(k * K)).into();
         assert_eq!(gathered(64 * 1024, steps).await, [Ok(64 * K)]);
@@ -168,10 +191,9 @@ mod tests {
     async fn what_has_come_goes_on_when_no_more_comes_for_a_few_turns_and_an_error_comes_behind_it()
     {
         let mut steps = vec![piece(16 * K), Poll::Pending, piece(16 * K)];
-        steps.extend((0..=PATIENCE).map(|_| Poll::Pending));
+        steps.extend((0..PATIENCE).map(|_| Poll::Pending));
         steps.extend([Poll::Pending, piece(5 * K), failed()]);
-        let mut expected = vec![Ok(0)];
-        expected.extend((0..PATIENCE).map(|_| Ok(0)));
+        let mut expected = vec![Ok(0); PATIENCE.into()];
         expected.extend([
             Ok(32 * K),
             // Nothing is held: it waits as long as it takes.
@@ -187,7 +209,7 @@ mod tests {
         let budget = Budget::new(16 * MIN_BUDGET);
         assert!(Gather::new(SMALL, &budget).is_none());
         let one = Gather::new(SMALL + 1, &budget).expect("there is memory");
-        assert_eq!(budget.held(), HELD);
+        assert_eq!(budget.held(), GATHER_BYTES);
         let _held = budget.acquire(MIN_BUDGET).await.expect("free");
         assert!(Gather::new(SMALL + 1, &budget).is_none());
         drop(one);

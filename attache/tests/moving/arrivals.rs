@@ -94,7 +94,11 @@ async fn two() -> (tempfile::TempDir, Attache, Arc<Watched>, [Attachment; 2]) {
     let open = async |storage| {
         let url = folder.path().join("attache.db");
         let catalog = Arc::new(SqliteCatalog::open(&url).expect("opens"));
-        let opened = Attache::with(Config::default(), storage, catalog).await;
+        let config = Config {
+            catalog: CatalogConfig::of(CatalogUrl::Sqlite(url)),
+            ..Config::default()
+        };
+        let opened = Attache::with(config, storage, catalog).await;
         opened.expect("opens")
     };
     let first = open(old.clone()).await;

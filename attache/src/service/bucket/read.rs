@@ -40,12 +40,7 @@ impl BucketHandle {
         if opened.is_err() {
             self.service.count("relay", &self.parts, started, &opened);
         }
-        let (entry, range, relay) = opened?;
-        Ok(ObjectBody {
-            entry,
-            range,
-            body: Body::new(relay.begun().await?),
-        })
+        opened
     }
 
     async fn open(
@@ -54,7 +49,7 @@ impl BucketHandle {
         range: Option<ByteRange>,
         version: Option<&Version>,
         started: Instant,
-    ) -> Result<(Entry, ByteRange, Relay)> {
+    ) -> Result<ObjectBody> {
         let inner = self.inner(key)?;
         let permit = self.parts.budget.acquire(RELAY_BYTES).await?;
         let mut stream = self.service.0.metrics.stream(Direction::Out);
@@ -83,7 +78,11 @@ impl BucketHandle {
         };
         let gather = Gather::new(size, &self.parts.budget);
         let relay = Relay::new(body, size, gather, stream, held, started);
-        Ok((self.outer(entry), range, relay))
+        Ok(ObjectBody {
+            entry: self.outer(entry),
+            range,
+            body: Body::new(relay.begun().await?),
+        })
     }
 
     /// The bytes for ourselves, for a copy or a hook: of this version, and what was stored.
