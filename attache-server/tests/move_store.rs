@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use fake_azure::FakeAzure;
-use support::{Server, borrowed, command, noise, on_azure};
+use support::{Server, Stop, borrowed, command, noise, on_azure};
 
 /// An attachment, and what it must read as.
 struct Kept {
@@ -92,17 +92,18 @@ fn stored(server: &Server, bytes: Vec<u8>) -> Kept {
     Kept { id, bytes }
 }
 
-/// SIGKILL, when it has said of so many attachments that they have moved.
-fn kill_after(mut mover: Command, moved: usize) {
+/// SIGKILL, when it has said of so many attachments that they have moved. Whether it came so far: it notes, and says, many at a time.
+fn kill_after(mut mover: Command, moved: usize) -> bool {
     mover.env("ATTACHE_LOG", "attache::service::moving=debug");
     let mut child = mover.stderr(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(child.stderr.take().unwrap()).lines();
     let moves = said
         .map_while(Result::ok)
         .filter(|line| line.contains("moved"));
-    assert_eq!(moves.take(moved).count(), moved, "it ended too soon");
+    let was_killed = moves.take(moved).count() == moved;
     child.kill().unwrap();
     child.wait().unwrap();
+    was_killed
 }
 
 async fn azure() -> FakeAzure {
@@ -116,11 +117,11 @@ async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_
     let folder = tempfile::tempdir().unwrap();
     let mut server = Server::start_in(folder, &[], &[]);
     let mut kept = Vec::new();
-    for at in 0..120_usize {
+    for at in 0..360_usize {
         // From a kilobyte to twelve megabytes, most of them small.
-        let size = match at % 40 {
-            39 => 12 * 1024 * 1024 + at,
-            19 => 300_000 + at,
+        let size = match at % 120 {
+            119 => 12 * 1024 * 1024 + at,
+            59 => 300_000 + at,
             _ => 1000 + at,
         };
         kept.push(stored(&server, noise(size)));
@@ -132,14 +133,14 @@ async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_
         let (stop, reads) = (AtomicBool::new(false), AtomicU64::new(0));
         let added = std::thread::scope(|scope| {
             let readers = [0; 2].map(|_| scope.spawn(|| load(&server, &kept, &stop, &reads)));
-            // So slow that it cannot end, and each time it is killed it has come somewhere else.
-            for killed in 0..20 {
-                let rate = if killed < 10 { "1MB/s" } else { "4MB/s" };
-                kill_after(
-                    mover(&folder, &variables, &["--rate", rate]),
-                    killed / 4 + 1,
-                );
-            }
+            let stopping = Stop(&stop);
+            // Each time it is killed it has come somewhere else, until the last one has nothing left to bring.
+            let kills = (0..20).take_while(|killed| {
+                let mover = mover(&folder, &variables, &["--rate", "8MB/s"]);
+                kill_after(mover, killed / 4 + 1)
+            });
+            let kills = kills.count();
+            assert!(kills >= 3, "killed {kills} times");
             let moved = mover(&folder, &variables, &["--json"]).output().unwrap();
             let told = String::from_utf8_lossy(&moved.stderr).into_owned();
             assert_eq!(moved.status.code(), Some(0), "{told}");
@@ -150,7 +151,7 @@ async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_
             let told = String::from_utf8_lossy(&finished.stderr).into_owned();
             assert_eq!(finished.status.code(), Some(0), "{told}");
             assert!(told.contains("take storage.moving_from out"), "{told}");
-            stop.store(true, Ordering::Relaxed);
+            drop(stopping);
             readers.map(|reader| reader.join().unwrap())
         });
         assert!(reads.load(Ordering::Relaxed) > 20, "nobody read");
@@ -223,7 +224,8 @@ async fn how_far_a_move_is_is_told_by_a_server_also_when_its_mover_was_killed() 
     let objects =
         |state: &str| server.figure(&format!("attache_move_objects{{state=\"{state}\"}}"));
     assert!(moving()["objects"].is_null(), "{}", moving());
-    kill_after(mover(&folder, &variables, &["--rate", "200KB/s"]), 3);
+    let mover_of_three = mover(&folder, &variables, &["--rate", "200KB/s"]);
+    assert!(kill_after(mover_of_three, 3), "it ended too soon");
     let told = moving();
     let moved = told["objects"].as_u64().unwrap();
     assert!((1..=11).contains(&moved), "{told}");
