@@ -135,9 +135,9 @@ async fn a_move_there_and_back_under_load_whose_mover_is_killed_again_and_again_
             let readers = [0; 2].map(|_| scope.spawn(|| load(&server, &kept, &stop, &reads)));
             let stopping = Stop(&stop);
             // Each time it is killed it has come somewhere else, until the last one has nothing left to bring.
-            let kills = (0..20).take_while(|killed| {
+            let kills = (0..8).take_while(|killed| {
                 let mover = mover(&folder, &variables, &["--rate", "8MB/s"]);
-                kill_after(mover, killed / 4 + 1)
+                kill_after(mover, killed / 2 + 1)
             });
             let kills = kills.count();
             assert!(kills >= 3, "killed {kills} times");
