@@ -248,8 +248,8 @@ impl Mover {
         }
     }
 
-    /// Whether the row of an object that came has the version that the old store names: whoever brought it ended before it was noted.
-    /// One that somebody changed at the new store is left for `verify` to tell.
+    /// Whether an object is in the new store and its row still names the old store's version: its mover ended before it noted the new one.
+    /// An object that somebody changed in the new store is left for `verify` to report.
     async fn is_not_noted(&self, attachment: &Attachment, object: &ObjectInfo) -> bool {
         let is_other = object.store_tag.is_some() && object.store_tag != attachment.store_tag;
         is_other && self.stores().has_just_come(attachment, object).await

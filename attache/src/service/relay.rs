@@ -108,7 +108,7 @@ impl Relay {
         }
         if let Some(Some(Err(error))) = first {
             let error = match error.kind() {
-                // It is no fault of the client's.
+                // The client did nothing wrong: not 400.
                 ErrorKind::DigestMismatch => Error::new(
                     ErrorKind::BytesMissing,
                     "what the store sent is not what was uploaded",

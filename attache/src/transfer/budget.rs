@@ -10,8 +10,8 @@
 //! - a request of an upload of several requests holds at most two parts, one that fills and one that is on its way, each of
 //!   `upload.block_bytes`, and of a sixteenth of what is free where that is less, down to 256 KiB ([`Budget::share`]); between two
 //!   requests it holds nothing,
-//! - a relayed download holds [`RELAY_BYTES`]; one of more than 16 KiB from a store that is no disk holds 128 KiB more, if no more than a
-//!   sixteenth of all is held with them: its pieces are gathered, which takes less CPU.
+//! - a relayed download holds [`RELAY_BYTES`]; one of more than 16 KiB, unless it is an attachment on local disk, holds 128 KiB more as
+//!   long as transfers hold no more than a sixteenth of all: its pieces are gathered, which takes less CPU.
 //!
 //! So the buffers of all transfers never exceed `memory.transfer_bytes`, however many there are. Whoever finds
 //! no permit waits in line, first come first served; the line has at most [`MAX_WAITING`] places, and a wait
