@@ -79,12 +79,23 @@ async fn read(attache: &Attache, attachment: &Attachment) -> Bytes {
     whole.expect("read").bytes
 }
 
+/// So many attachments of so many bytes, in the folder.
+async fn in_the_folder(world: &World, attachments: u64, bytes: u64) -> Vec<Attachment> {
+    let first = world.open(Backend::Local, None).await;
+    let mut all = Vec::new();
+    for seed in 0..attachments {
+        all.push(upload(&first, pattern(bytes, seed)).await);
+    }
+    first.close(Duration::ZERO).await;
+    all
+}
+
+async fn moved(attache: &Attache, options: MoveOptions) -> attache::Result<Vec<Moved>> {
+    attache.move_objects(options).try_collect().await
+}
+
 async fn outcomes(attache: &Attache, options: MoveOptions) -> Vec<MoveOutcome> {
-    let moved: Vec<Moved> = attache
-        .move_objects(options)
-        .try_collect()
-        .await
-        .expect("to its end");
+    let moved = moved(attache, options).await.expect("to its end");
     moved.into_iter().map(|moved| moved.outcome).collect()
 }
 
@@ -162,12 +173,7 @@ async fn everything_goes_from_a_folder_to_azure_and_back_and_a_second_run_moves_
 #[tokio::test]
 async fn bytes_that_are_not_what_was_uploaded_are_not_brought_and_all_others_are() {
     let world = World::new().await;
-    let first = world.open(Backend::Local, None).await;
-    let mut all = Vec::new();
-    for seed in 0..3 {
-        all.push(upload(&first, pattern(1000, seed)).await);
-    }
-    first.close(Duration::ZERO).await;
+    let all = in_the_folder(&world, 3, 1000).await;
     let path = |at: usize| {
         world
             .folder
@@ -178,11 +184,8 @@ async fn bytes_that_are_not_what_was_uploaded_are_not_brought_and_all_others_are
     std::fs::write(path(0), pattern(1000, 99)).expect("other bytes of the same length");
     std::fs::remove_file(path(1)).expect("gone");
     let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
-    let moved: Vec<Moved> = attache
-        .move_objects(MoveOptions::default())
-        .try_collect()
-        .await
-        .expect("to its end");
+    let moved = moved(&attache, MoveOptions::default()).await;
+    let moved = moved.expect("to its end");
     let of = |attachment: &Attachment| {
         let found = moved.iter().find(|one| one.attachment.id == attachment.id);
         found.expect("told").outcome
@@ -243,12 +246,7 @@ async fn several_moves_at_once_and_deletions_meanwhile_lose_nothing_and_leave_no
 #[tokio::test]
 async fn what_a_killed_move_brought_and_did_not_note_the_next_one_notes() {
     let world = World::new().await;
-    let first = world.open(Backend::Local, None).await;
-    let mut all = Vec::new();
-    for seed in 0..3 {
-        all.push(upload(&first, pattern(2000, seed)).await);
-    }
-    first.close(Duration::ZERO).await;
+    let all = in_the_folder(&world, 3, 2000).await;
     let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
     let moved = outcomes(&attache, MoveOptions::default()).await;
     assert_eq!(moved, [MoveOutcome::Moved; 3]);
@@ -265,17 +263,11 @@ async fn what_a_killed_move_brought_and_did_not_note_the_next_one_notes() {
     // The last run notes, too, which is often one that only looks.
     let looked = outcomes(&attache, LOOK).await;
     assert_eq!(looked, [MoveOutcome::There; 3]);
-    let tags = async || {
-        let mut tags = Vec::new();
-        for object in &listed {
-            let row = attache.find(&object.key.id()).await.expect("find");
-            tags.push(row.store_tag);
-        }
-        tags
-    };
-    let noted: Vec<_> = listed.iter().map(|one| one.store_tag.clone()).collect();
-    assert!(noted.iter().all(Option::is_some));
-    assert_eq!(tags().await, noted);
+    for object in &listed {
+        let row = attache.find(&object.key.id()).await.expect("find");
+        assert!(object.store_tag.is_some());
+        assert_eq!(row.store_tag, object.store_tag);
+    }
 }
 
 #[tokio::test]
@@ -322,10 +314,7 @@ async fn an_old_store_that_is_down_is_named_and_what_has_moved_is_read_without_i
         error.detail().starts_with("storage.moving_from: "),
         "{error}"
     );
-    let moved: Result<Vec<Moved>, _> = attache
-        .move_objects(MoveOptions::default())
-        .try_collect()
-        .await;
+    let moved = moved(&attache, MoveOptions::default()).await;
     let error = moved.expect_err("an outage ends the move");
     assert!(error.to_string().contains("storage.moving_from"), "{error}");
     // What a store that is gone has said is not "there is none": the row stays, and the next move brings it.
@@ -358,10 +347,7 @@ async fn a_new_store_whose_disk_is_gone_is_not_begun_again() {
         let refused = attache.upload(NewAttachment::default(), body).await;
         let error = refused.expect_err("it would be lost");
         assert!(error.detail().contains("is its disk mounted"), "{error}");
-        let moved: Result<Vec<Moved>, _> = attache
-            .move_objects(MoveOptions::default())
-            .try_collect()
-            .await;
+        let moved = moved(&attache, MoveOptions::default()).await;
         moved.expect_err("nor is anything moved there");
     }
 }
@@ -369,12 +355,7 @@ async fn a_new_store_whose_disk_is_gone_is_not_begun_again() {
 #[tokio::test]
 async fn how_far_a_move_is_is_noted_and_told_by_whoever_has_the_catalog_open() {
     let world = World::new().await;
-    let first = world.open(Backend::Local, None).await;
-    let mut all = Vec::new();
-    for seed in 0..6 {
-        all.push(upload(&first, pattern(1000, seed)).await);
-    }
-    first.close(Duration::ZERO).await;
+    let all = in_the_folder(&world, 6, 1000).await;
     let mover = world.open(Backend::Azure, Some(Backend::Local)).await;
     let server = world.open(Backend::Azure, Some(Backend::Local)).await;
     let told = async || {
@@ -452,10 +433,7 @@ async fn how_far_a_move_is_is_noted_and_told_by_whoever_has_the_catalog_open() {
 async fn a_move_without_an_old_store_says_which_key_names_it() {
     let world = World::new().await;
     let attache = world.open(Backend::Local, None).await;
-    let moved: Result<Vec<Moved>, _> = attache
-        .move_objects(MoveOptions::default())
-        .try_collect()
-        .await;
+    let moved = moved(&attache, MoveOptions::default()).await;
     let error = moved.expect_err("nothing to move");
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.detail().contains("storage.moving_from"), "{error}");
@@ -464,11 +442,7 @@ async fn a_move_without_an_old_store_says_which_key_names_it() {
 #[tokio::test]
 async fn a_move_goes_no_faster_than_it_is_told() {
     let world = World::new().await;
-    let first = world.open(Backend::Local, None).await;
-    for seed in 0..4 {
-        upload(&first, pattern(500_000, seed)).await;
-    }
-    first.close(Duration::ZERO).await;
+    in_the_folder(&world, 4, 500_000).await;
     let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
     let started = std::time::Instant::now();
     let rate = MoveOptions {

@@ -1,4 +1,5 @@
-//! What has come is noted many at a time: whoever ends when, what was deleted meanwhile does not stay in the new store.
+//! Objects that a move has brought are noted many at a time: whenever a mover stops, an attachment that was deleted meanwhile leaves no
+//! object in the new store.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock};
@@ -125,6 +126,10 @@ fn set<T>(of: &Mutex<T>, to: T) {
     *of.lock().expect("not poisoned") = to;
 }
 
+fn ids(rows: &[Attachment; 2]) -> Vec<AttachmentId> {
+    rows.iter().map(|row| row.id.clone()).collect()
+}
+
 #[tokio::test]
 async fn one_that_came_is_told_while_another_is_still_on_its_way() {
     let (_folder, attache, new, [one, other]) = two().await;
@@ -137,16 +142,11 @@ async fn one_that_came_is_told_while_another_is_still_on_its_way() {
 
 #[tokio::test]
 async fn all_that_were_deleted_meanwhile_go_also_where_the_first_cannot() {
-    let (_folder, attache, new, [one, other]) = two().await;
-    set(
-        &new.deleted_meanwhile,
-        vec![one.id.clone(), other.id.clone()],
-    );
+    let (_folder, attache, new, rows) = two().await;
+    set(&new.deleted_meanwhile, ids(&rows));
+    let [one, other] = rows;
     set(&new.stuck, HashSet::from([one.key.clone()]));
-    let moved: Result<Vec<Moved>, _> = attache
-        .move_objects(MoveOptions::default())
-        .try_collect()
-        .await;
+    let moved = moved(&attache, MoveOptions::default()).await;
     let error = moved.expect_err("one of them stays");
     assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable);
     assert!(new.has(&one).await);
@@ -155,19 +155,14 @@ async fn all_that_were_deleted_meanwhile_go_also_where_the_first_cannot() {
 
 #[tokio::test]
 async fn what_a_move_that_is_given_up_has_brought_is_noted_all_the_same() {
-    let (_folder, attache, new, [one, other]) = two().await;
-    set(
-        &new.deleted_meanwhile,
-        vec![one.id.clone(), other.id.clone()],
-    );
+    let (_folder, attache, new, rows) = two().await;
+    set(&new.deleted_meanwhile, ids(&rows));
+    let [one, other] = rows;
     let mut walk = attache.move_objects(MoveOptions::default());
-    let both = async {
-        new.came.notified().await;
-    };
     tokio::select! {
         biased;
         told = walk.try_next() => panic!("it was noted at once: {told:?}"),
-        () = both => drop(walk),
+        () = new.came.notified() => drop(walk),
     }
     attache.close(Duration::from_secs(60)).await;
     assert!(!new.has(&one).await && !new.has(&other).await);

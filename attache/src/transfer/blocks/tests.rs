@@ -96,13 +96,25 @@ impl BlockTarget for Fake {
 }
 
 /// Whose first block is refused while the second is on its way.
-#[derive(Default)]
 struct Refusing {
+    budget: Budget,
+    second_arrives: bool,
     second_is_on_its_way: tokio::sync::Notify,
     said: Mutex<Vec<&'static str>>,
+    held_at_the_end: Mutex<Option<u64>>,
 }
 
 impl Refusing {
+    fn new(budget: &Budget, second_arrives: bool) -> Self {
+        Self {
+            budget: budget.clone(),
+            second_arrives,
+            second_is_on_its_way: tokio::sync::Notify::new(),
+            said: Mutex::default(),
+            held_at_the_end: Mutex::default(),
+        }
+    }
+
     fn say(&self, what: &'static str) {
         self.said.lock().expect("not poisoned").push(what);
     }
@@ -125,6 +137,9 @@ impl BlockTarget for Refusing {
             return Err(Error::new(ErrorKind::UpstreamUnavailable, "on order"));
         }
         self.second_is_on_its_way.notify_one();
+        if !self.second_arrives {
+            return std::future::pending().await;
+        }
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -135,61 +150,26 @@ impl BlockTarget for Refusing {
         Ok(())
     }
     async fn abort(&self) {
+        *self.held_at_the_end.lock().expect("not poisoned") = Some(self.budget.held());
         self.say("aborted");
     }
 }
 
 #[tokio::test]
 async fn what_a_failed_upload_stored_is_taken_away_after_its_last_block_has_arrived() {
-    let target = Refusing::default();
+    let blocks = blocks(1000);
+    let target = Refusing::new(&blocks.budget, true);
     let bytes = vec![7; 2000];
-    let failed = upload(&target, body(&bytes, 100), None, &blocks(1000)).await;
+    let failed = upload(&target, body(&bytes, 100), None, &blocks).await;
     failed.expect_err("refused");
     let said = target.said.lock().expect("not poisoned");
     assert_eq!(*said, ["refused", "stored", "aborted"]);
 }
 
-/// Whose first block is refused, and whose second never arrives.
-struct Stuck {
-    budget: Budget,
-    second_is_on_its_way: tokio::sync::Notify,
-    held_at_the_end: Mutex<Option<u64>>,
-}
-
-#[async_trait]
-impl BlockTarget for Stuck {
-    type Receipt = ();
-
-    fn limits(&self) -> BlockLimits {
-        AZURE_LIKE
-    }
-    async fn put_whole(&self, _: Bytes, _: &Digests) -> Result<()> {
-        Ok(())
-    }
-    async fn put_block(&self, number: u32, _: Bytes) -> Result<()> {
-        if number > 0 {
-            self.second_is_on_its_way.notify_one();
-            return std::future::pending().await;
-        }
-        self.second_is_on_its_way.notified().await;
-        Err(Error::new(ErrorKind::UpstreamUnavailable, "on order"))
-    }
-    async fn commit(&self, _: &[()], _: &Digests) -> Result<()> {
-        Ok(())
-    }
-    async fn abort(&self) {
-        *self.held_at_the_end.lock().expect("not poisoned") = Some(self.budget.held());
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_block_that_does_not_arrive_is_broken_off_before_the_others_are_taken_away() {
     let blocks = blocks(1000);
-    let target = Stuck {
-        budget: blocks.budget.clone(),
-        second_is_on_its_way: tokio::sync::Notify::new(),
-        held_at_the_end: Mutex::default(),
-    };
+    let target = Refusing::new(&blocks.budget, false);
     let began = tokio::time::Instant::now();
     let failed = upload(&target, body(&[7; 2000], 100), None, &blocks).await;
     failed.expect_err("refused");
