@@ -7,6 +7,7 @@ mod fuzz;
 mod image;
 mod package;
 mod soak;
+mod suites;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   test [-- ARGS]  installs what the tests need, then runs all of them; none is skipped.
-                  ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page
+                  ARGS go to `cargo test`, as in: cargo xtask test -- -p attache-server --test page;
+                  without them two programs run at a time, and one that fails does not keep the others from running
   fuzz [--seconds N]
                   installs cargo-fuzz, then runs each fuzz target for N seconds (60)
   bench [--quick] [FLAG VALUE]...
@@ -90,10 +92,10 @@ fn main() -> ExitCode {
 
 fn test(arguments: &[&str]) -> Result<(), Failure> {
     let root = workspace();
-    test_with(&Tools::ensure(&root)?, &root, arguments)
-}
-
-fn test_with(tools: &Tools, root: &Path, arguments: &[&str]) -> Result<(), Failure> {
+    let tools = Tools::ensure(&root)?;
+    if arguments.is_empty() {
+        return suites::run_all(&tools, &root);
+    }
     // Arguments may choose packages themselves; cargo lets `-p` win over no choice, not over `--workspace`.
     let chosen = arguments
         .iter()
@@ -103,7 +105,7 @@ fn test_with(tools: &Tools, root: &Path, arguments: &[&str]) -> Result<(), Failu
                 || argument.starts_with("--package")
                 || *argument == "--workspace"
         });
-    let mut command = cargo(root);
+    let mut command = cargo(&root);
     command.arg("test");
     if !chosen {
         command.arg("--workspace");
@@ -150,7 +152,7 @@ fn ci() -> Result<(), Failure> {
         let tools = tools
             .join()
             .map_err(|_| Failure::new("xtask: cannot install what the tests need"))??;
-        test_with(&tools, &root, &[])
+        suites::run_all(&tools, &root)
     })?;
 
     say(&format!("ci: passed in {:.1?}", begun.elapsed()));
