@@ -129,6 +129,38 @@ async fn check_passes_and_says_what_the_settings_of_the_bucket_mean() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn check_fails_if_the_store_ignores_the_conditions_that_the_configuration_relies_on() {
+    let builder = FakeS3::builder().bucket("files").without_conditions();
+    let fake = builder.start().await.unwrap();
+    let mut place = Place::s3(&fake);
+    let run = place.run(&["check"]).await;
+    assert_eq!(run.code, Some(1), "{}", run.text);
+    for told in [
+        "✗ conditional_writes",
+        "IGNORED",
+        "Set storage.s3.conditional_writes = false",
+    ] {
+        assert!(run.text.contains(told), "{told}: {}", run.text);
+    }
+    assert_eq!(run.text.matches('✗').count(), 1, "{}", run.text);
+    let run = place.run(&["check", "--json"]).await;
+    let lines: serde_json::Value = serde_json::from_slice(&run.out).unwrap();
+    let lines = lines.as_array().unwrap();
+    let found = lines.iter().find(|line| line["status"] == "failed");
+    let line = found.unwrap();
+    assert_eq!(line["step"], "conditional_writes");
+    assert_eq!(line["code"], "misconfigured");
+
+    place.set("ATTACHE_STORAGE__S3__CONDITIONAL_WRITES", "false");
+    let run = place.run(&["check"]).await;
+    assert_eq!(run.code, Some(0), "{}", run.text);
+    assert!(!run.text.contains('✗'), "{}", run.text);
+    let told = "✓ conditional_writes  ignored by the store";
+    assert!(run.text.contains(told), "{}", run.text);
+    assert_eq!(fake.counts().objects, 0, "the test files are deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_names_the_key_to_change_for_what_is_wrong_and_shows_no_secret() {
     const CANARY: &str = "canary-secret-5d41402abc4b2a76";
     let fake = fake(Dialect::S3).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use attache::attachment::ObjectKey;
 use attache::secret::Secret;
 use attache::storage::multipart::Part;
-use attache::storage::s3::{S3Storage, S3StoreConfig};
+use attache::storage::s3::{IGNORES_CONDITIONS, S3Storage, S3StoreConfig};
 use attache::storage::{Grant, Offer, PutGrant, Storage};
 use attache::{Error, ErrorKind};
 use common::{
@@ -305,6 +305,29 @@ async fn an_engine_that_takes_wrong_digests_for_right_ones_is_found_out() {
 }
 
 #[tokio::test]
+async fn an_object_with_damaged_bytes_is_deleted_by_a_later_try_where_the_first_is_refused() {
+    let fake = started(FakeS3::builder().without_checksums()).await;
+    let store = open_s3(&on_s3(&fake));
+    let (key, bytes) = (fresh_key(), pattern(1000, 8));
+    let damaged = async || {
+        fake.reset_counts();
+        fake.faults(|f| f.corrupt_request(500, 1));
+        let error = store.put(&key, &content(facts(&key)), body(&bytes)).await;
+        let error = error.expect_err("one bit was turned");
+        assert_eq!(error.kind(), ErrorKind::UpstreamUnavailable, "{error:?}");
+        assert!(error.detail().contains("damaged"), "{error:?}");
+        fake.counts().of(Op::DeleteObject)
+    };
+    fake.faults(|f| f.fail_next(Op::DeleteObject, 2, 403, "AccessDenied"));
+    assert_eq!(damaged().await, 3);
+    nothing_is_left(&fake);
+    // There is an end to it, and the error is the same.
+    fake.deny([Op::DeleteObject]);
+    assert_eq!(damaged().await, 3);
+    assert!(fake.object(CONTAINER, key.as_str()).is_some());
+}
+
+#[tokio::test]
 async fn a_failed_put_leaves_nothing_behind() {
     for (fake, store) in both().await {
         let bytes = pattern(6 * BLOCK, 9);
@@ -400,6 +423,37 @@ async fn what_others_put_is_read_and_listed_without_facts() {
     }
 }
 
+#[tokio::test]
+async fn what_only_its_writer_can_read_is_listed_all_the_same_and_a_look_at_it_says_why_not() {
+    let fake = fake_s3().await;
+    let (store, bytes) = (open_s3(&on_s3(&fake)), pattern(1000, 12));
+    let mut keys = [fresh_key(), fresh_key(), fresh_key()];
+    keys.sort();
+    for key in &keys {
+        put(&store, key, &bytes).await.expect("put");
+    }
+    let foreign = &keys[1];
+    fake.encrypt_with_customer_key(CONTAINER, foreign.as_str());
+    let listed = list(&store, None).await.expect("to its end");
+    let found: Vec<_> = listed.iter().map(|info| (&info.key, info.size)).collect();
+    assert_eq!(found, [(&keys[0], 1000), (foreign, 1000), (&keys[2], 1000)]);
+    let has_facts: Vec<bool> = listed.iter().map(|info| info.facts.is_some()).collect();
+    assert_eq!(has_facts, [true, false, true]);
+    assert_eq!((listed[1].sha256, listed[1].archived), (None, false));
+    let outcomes = [
+        store.head(foreign).await.map(drop),
+        store.get(foreign, None).await.map(drop),
+    ];
+    for outcome in outcomes {
+        let error = outcome.expect_err("nobody else has the key");
+        assert_eq!(error.kind(), ErrorKind::CustomerKey, "{error:?}");
+    }
+    // Not every refusal of this status means that: a credential may have been renewed since.
+    fake.faults(|f| f.fail_next(Op::HeadObject, 1, 400, "BadRequest"));
+    let seen = store.head(&keys[0]).await.expect("the second look");
+    assert_eq!(seen.map(|info| info.size), Some(1000));
+}
+
 // What a bucket may be.
 
 #[tokio::test]
@@ -461,6 +515,44 @@ async fn a_deletion_leaves_no_version_and_no_marker() {
 }
 
 #[tokio::test]
+async fn a_deletion_keeps_all_whose_names_go_on_and_asks_no_more_for_thousands_of_them() {
+    for (fake, store) in both().await {
+        fake.set_versioning(CONTAINER, Versioning::Enabled);
+        // As adopted files may be called.
+        let key = ObjectKey::adopted("1").expect("a name");
+        fake.put_object(CONTAINER, "1", "first");
+        fake.put_object(CONTAINER, "1", "over");
+        for number in 0..2500 {
+            fake.put_object(CONTAINER, &format!("1{number}"), "beside");
+        }
+        fake.reset_counts();
+        store.delete(&key).await.expect("deleted");
+        let counts = fake.counts();
+        assert_eq!(counts.objects, 2500);
+        assert_eq!(counts.of(Op::ListObjectVersions), 1);
+        assert_eq!(counts.of(Op::DeleteObject), 2);
+        assert!(fake.versions().iter().all(|version| version.key != "1"));
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_takes_more_versions_than_a_page_has() {
+    let fake = fake_s3().await;
+    fake.set_versioning(CONTAINER, Versioning::Enabled);
+    let (store, key) = (open_s3(&on_s3(&fake)), fresh_key());
+    for _ in 0..1100 {
+        fake.put_object(CONTAINER, key.as_str(), "over");
+    }
+    let beside = format!("{key}.old");
+    fake.put_object(CONTAINER, &beside, "beside");
+    fake.reset_counts();
+    store.delete(&key).await.expect("deleted");
+    assert_eq!(fake.counts().of(Op::ListObjectVersions), 2);
+    let left: Vec<String> = fake.versions().into_iter().map(|v| v.key).collect();
+    assert_eq!(left, [beside]);
+}
+
+#[tokio::test]
 async fn what_a_lock_keeps_is_retained_and_what_is_archived_says_so() {
     let fake = fake_s3().await;
     fake.set_versioning(CONTAINER, Versioning::Enabled);
@@ -490,14 +582,13 @@ async fn what_a_lock_keeps_is_retained_and_what_is_archived_says_so() {
 #[tokio::test]
 async fn of_a_store_that_ignores_conditions_attache_looks_before_and_after_it_writes() {
     let fake = started(FakeS3::builder().without_conditions()).await;
-    let told = |store: S3Storage| async move {
+    let told = |store: S3Storage, about: &'static str| async move {
         let remarks = store.remarks(&fresh_key()).await;
-        let found = remarks
-            .into_iter()
-            .find(|remark| remark.about == "conditional_writes");
+        let found = remarks.into_iter().find(|remark| remark.about == about);
         found.expect("it is looked at").text
     };
-    let believing = told(open_s3(&on_s3(&fake))).await;
+    // Whoever relies on them is told of a fault, and not of a setting.
+    let believing = told(open_s3(&on_s3(&fake)), IGNORES_CONDITIONS).await;
     assert!(
         believing.contains("IGNORED")
             && believing.contains("storage.s3.conditional_writes = false"),
@@ -508,7 +599,8 @@ async fn of_a_store_that_ignores_conditions_attache_looks_before_and_after_it_wr
         ..on_s3(&fake)
     };
     let store = open_s3(&config);
-    assert!(told(store.clone()).await.contains("ignored by the store"));
+    let known = told(store.clone(), "conditional_writes").await;
+    assert!(known.contains("ignored by the store"), "{known}");
     for size in [10, 5 * BLOCK] {
         let (key, bytes) = (fresh_key(), pattern(size, 1));
         put(&store, &key, &bytes).await.expect("put");
@@ -526,7 +618,8 @@ async fn of_a_store_that_ignores_conditions_attache_looks_before_and_after_it_wr
     };
     let offer = store.offer_put(&fresh_key(), &grant).await.expect("asked");
     assert!(offer.is_none(), "it would replace");
-    let honest = told(open_s3(&on_s3(&fake_s3().await))).await;
+    let other = fake_s3().await;
+    let honest = told(open_s3(&on_s3(&other)), "conditional_writes").await;
     assert!(honest.starts_with("honoured"), "{honest}");
 }
 

@@ -8,7 +8,7 @@ use attache::service::verify::{Finding, Verified, VerifyOptions};
 use attache::storage::config::Backend;
 use attache::{Attache, Attachment, Config, ErrorKind, Result};
 use bytes::Bytes;
-use common::{CONTAINER, fake, with_client_secret};
+use common::{CONTAINER, fake, fake_s3, on_s3, with_client_secret};
 use fake_azure::{FakeAzure, Guard, Op};
 use futures::TryStreamExt as _;
 
@@ -228,6 +228,41 @@ async fn one_object_that_cannot_be_read_is_a_finding_and_never_the_end_of_a_rebu
             archived.sha256
         );
     }
+}
+
+#[tokio::test]
+async fn an_object_in_a_bucket_that_only_its_writer_can_read_is_a_finding_too() {
+    let fake = fake_s3().await;
+    let world = World::open(|config| {
+        config.storage.backend = Backend::S3;
+        config.storage.s3 = on_s3(&fake);
+    })
+    .await;
+    let [first, foreign, last] = [
+        world.store("first").await,
+        world.store("foreign").await,
+        world.store("last").await,
+    ];
+    fake.encrypt_with_customer_key(CONTAINER, foreign.key.as_str());
+    fake.delete_object(CONTAINER, last.key.as_str());
+    let unreadable = Finding::Unreadable {
+        code: "customer_key",
+    };
+    // What comes behind it is looked at.
+    let missing = (last.key.clone(), Finding::Missing);
+    assert_eq!(
+        world.findings(SHALLOW).await,
+        [(foreign.key.clone(), Finding::NoFacts), missing.clone()]
+    );
+    assert_eq!(
+        world.findings(DEEP).await,
+        [(foreign.key.clone(), unreadable.clone()), missing]
+    );
+    let world = world.with_the_catalog_lost().await;
+    assert_eq!(
+        world.findings(REPAIR).await,
+        [(first.key, Finding::Restored), (foreign.key, unreadable)]
+    );
 }
 
 #[tokio::test]

@@ -214,8 +214,18 @@ impl Walk<'_> {
     /// A ready row whose object was not listed.
     async fn without_bytes(&self, row: &Attachment) -> Result<Option<Verified>> {
         // It may have come after the listing had passed its place.
-        if let Some(object) = self.look(&row.key).await? {
-            return Box::pin(self.compare(row, &object)).await;
+        match self.look(&row.key).await {
+            Ok(None) => {}
+            Ok(Some(object)) => return Box::pin(self.compare(row, &object)).await,
+            Err(error) => {
+                let code = self.goes_on_after(&error, &row.key)?;
+                return Ok(Some(Verified {
+                    id: row.id.clone(),
+                    key: row.key.clone(),
+                    size: row.size,
+                    finding: Some(Finding::Unreadable { code }),
+                }));
+            }
         }
         // A deletion retires the row before the bytes go, so bytes that are gone under a row that is still ready are lost.
         if !self.is_ready(row).await? {
@@ -411,6 +421,8 @@ impl Walk<'_> {
             | ErrorKind::Archived
             | ErrorKind::CustomerKey
             | ErrorKind::Retained
+            // It was overwritten while it was read.
+            | ErrorKind::PreconditionFailed
             | ErrorKind::NotFound => {
                 tracing::warn!(%key, error = error.report(), "verify: this object is left as it is");
                 Ok(error.kind().code())

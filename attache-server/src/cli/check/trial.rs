@@ -7,6 +7,7 @@ use attache::attachment::filename::Disposition;
 use attache::delivery::config::DeliveryMode;
 use attache::delivery::{Delivery, DeliveryRequest};
 use attache::secret::SignedUrl;
+use attache::storage::s3::IGNORES_CONDITIONS;
 use attache::{Attache, Error, ErrorKind};
 use bytes::Bytes;
 
@@ -76,6 +77,10 @@ pub(super) async fn try_a_file(sheet: &mut Sheet, store: &Attache) -> Result<(),
     }
     for remark in remarks {
         match remark.known {
+            true if remark.about == IGNORES_CONDITIONS => {
+                let code = ErrorKind::Misconfigured.code();
+                sheet.wrong("conditional_writes", remark.text, Some(code))?;
+            }
             true => sheet.ok(remark.about, remark.text)?,
             false => sheet.skipped(remark.about, remark.text)?,
         }

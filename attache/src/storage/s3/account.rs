@@ -10,6 +10,12 @@ use super::refusal::Fault;
 use super::xml::Element;
 use crate::storage::Remark;
 
+/// What a remark is about that is a fault: the store ignores conditions, and the configuration relies on them.
+pub const IGNORES_CONDITIONS: &str = "conditional_writes_ignored";
+
+/// What the others on conditions are about.
+const CONDITIONS: &str = "conditional_writes";
+
 /// Looks at versions, CORS and object lock, and whether the store creates without replacing.
 ///
 /// What cannot be looked at is a remark too: attache needs no right to look at the settings.
@@ -154,16 +160,19 @@ async fn conditional_writes(inner: &Inner) -> Remark {
         (Ok(_), Err(fault), false) if fault.is_taken() => format!(
             "honoured, but {key} is false: set it to true, and attache looks for nothing before it writes"
         ),
-        (Ok(_), Ok(_), true) => format!(
-            "IGNORED: this store replaces what it was told to leave alone. Set {key} = false: attache then looks whether a name is free before it \
-             writes and whose the object is afterwards; two uploads of one name at the very same time are not kept apart. Direct uploads are off then"
-        ),
+        (Ok(_), Ok(_), true) => {
+            let cure = format!(
+                "IGNORED: this store replaces what it was told to leave alone. Set {key} = false: attache then looks whether a name is free before it \
+                 writes and whose the object is afterwards; two uploads of one name at the very same time are not kept apart. Direct uploads are off then"
+            );
+            return Remark::known(IGNORES_CONDITIONS, cure);
+        }
         (Ok(_), Ok(_), false) => "ignored by the store; attache looks before and after it writes, and offers no direct uploads".to_owned(),
         (Err(fault), ..) | (_, Err(fault), _) => {
-            return Remark::unknown("conditional_writes", &format!("could not be tried ({fault}); a store that does not know them needs {key} = false"));
+            return Remark::unknown(CONDITIONS, &format!("could not be tried ({fault}); a store that does not know them needs {key} = false"));
         }
     };
-    Remark::known("conditional_writes", told)
+    Remark::known(CONDITIONS, told)
 }
 
 impl Inner {

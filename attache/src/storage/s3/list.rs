@@ -6,7 +6,7 @@ use super::inner::Inner;
 use super::metadata::head_info;
 use super::page::{Listed, Next};
 use crate::attachment::ObjectKey;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::storage::ObjectInfo;
 
 /// How many objects are asked at a time.
@@ -21,21 +21,46 @@ pub(super) fn list(inner: &Inner, after: Option<ObjectKey>) -> BoxStream<'_, Res
         .entries(Listed::Objects, "", first)
         .map_err(|fault| inner.fail(fault, "list", &inner.place.bucket))
         .try_filter_map(move |entry| {
-            let known = entry.key.parse().ok();
+            let known: Option<ObjectKey> = entry.key.parse().ok();
             // Some stores ignore where a list is to begin.
             let known = known.filter(|key| after.as_ref().is_none_or(|after| key > after));
-            std::future::ready(Ok(known))
+            std::future::ready(Ok(known.map(|key| (key, entry.size))))
         })
-        .map(move |key: Result<ObjectKey>| async move { info(inner, &key?).await })
+        .map(move |known: Result<(ObjectKey, u64)>| async move {
+            let (key, size) = known?;
+            listed(inner, key, size).await
+        })
         .buffered(CONCURRENCY)
         .try_filter_map(|info| std::future::ready(Ok(info)))
         .boxed()
 }
 
-/// What is known of an object; `None` if it is gone meanwhile.
+/// What is known of an object that a page has. One of which nobody but its writer can know more is listed all the same, without facts.
+async fn listed(inner: &Inner, key: ObjectKey, size: u64) -> Result<Option<ObjectInfo>> {
+    let known = info(inner, &key).await;
+    match known {
+        Err(error) if error.kind() == ErrorKind::CustomerKey => Ok(Some(ObjectInfo {
+            key,
+            size,
+            facts: None,
+            sha256: None,
+            md5: None,
+            crc64: None,
+            facts_size: None,
+            store_tag: None,
+            archived: false,
+        })),
+        known => known,
+    }
+}
+
+/// What is known of an object; `None` if it is not there.
+///
+/// # Errors
+///
+/// [`CustomerKey`](ErrorKind::CustomerKey) if not even that can be read.
 pub(super) async fn info(inner: &Inner, key: &ObjectKey) -> Result<Option<ObjectInfo>> {
-    let head = inner.head(key.as_str()).await;
-    match head.map_err(|fault| inner.fail(fault, "head", key.as_str()))? {
+    match inner.look(key.as_str(), "head").await? {
         Some(headers) => head_info(inner.place.dialect, key, &headers).map(Some),
         None => Ok(None),
     }

@@ -4,21 +4,17 @@
 //! A page tells neither the type of an object nor its name for people, and not whether what was archived was restored.
 
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
-use http::Method;
 use http::header::{
-    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    LAST_MODIFIED, RANGE,
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LAST_MODIFIED,
 };
 
-use super::ask::Ask;
 use super::dialect::Dialect;
 use super::inner::Inner;
 use super::list::CONCURRENCY;
 use super::metadata::{is_archived, size};
-use super::page::{Listed, Next};
-use super::refusal::Fault;
+use super::page::{Entry, Listed, Next};
 use super::staging::{PIECES, UPLOADS};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::storage::listed::{encoded, written_at};
 use crate::storage::{ListedObject, Unfit};
 
@@ -32,42 +28,31 @@ pub(super) fn list_all<'a>(inner: &'a Inner, prefix: &str) -> BoxStream<'a, Resu
                 .any(|ours| entry.key.starts_with(ours));
             std::future::ready(!is_piece)
         })
-        .map(move |entry| async move { look(inner, entry?.key).await })
+        .map(move |entry| async move { look(inner, entry?).await })
         .buffered(CONCURRENCY)
         .try_filter_map(|listed| std::future::ready(Ok(listed)))
         .boxed()
 }
 
 /// What is known of an object; `None` if it is gone meanwhile.
-async fn look(inner: &Inner, name: String) -> Result<Option<ListedObject>> {
-    match inner.head(&name).await {
+async fn look(inner: &Inner, entry: Entry) -> Result<Option<ListedObject>> {
+    let Entry {
+        key: name, size, ..
+    } = entry;
+    let headers = inner.look(&name, "head").await;
+    match headers {
         Ok(None) => Ok(None),
         Ok(Some(headers)) => listed(inner.place.dialect, name, &headers).map(Some),
-        // Without a body it does not say why.
-        Err(Fault::Refused(refusal)) if refusal.status == 400 => match why(inner, &name).await {
-            error if error.kind() == ErrorKind::CustomerKey => Ok(Some(ListedObject {
-                name,
-                size: 0,
-                modified_at: None,
-                content_type: None,
-                disposition: None,
-                has_facts: false,
-                unfit: Some(Unfit::CustomerKey),
-            })),
-            error => Err(error),
-        },
-        Err(fault) => Err(inner.fail(fault, "head", &name)),
-    }
-}
-
-/// Why an object cannot be read, in the words of a response that has a body.
-async fn why(inner: &Inner, name: &str) -> Error {
-    let first = (RANGE, HeaderValue::from_static("bytes=0-0"));
-    match inner.ask(&Ask::new(Method::GET, name).header(first)).await {
-        Err(fault) => inner.fail(fault, "get", name),
-        Ok(_) => {
-            Error::internal("the store refuses to tell of this, and serves it").during("head", name)
-        }
+        Err(error) if error.kind() == ErrorKind::CustomerKey => Ok(Some(ListedObject {
+            name,
+            size,
+            modified_at: None,
+            content_type: None,
+            disposition: None,
+            has_facts: false,
+            unfit: Some(Unfit::CustomerKey),
+        })),
+        Err(error) => Err(error),
     }
 }
 

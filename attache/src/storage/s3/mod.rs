@@ -42,6 +42,7 @@ mod get;
 mod inner;
 mod list;
 mod list_all;
+mod look;
 mod metadata;
 mod multipart;
 mod offer;
@@ -64,6 +65,7 @@ mod versions;
 mod vitals;
 mod xml;
 
+pub use account::IGNORES_CONDITIONS;
 use authority::{AccessKey, Authority};
 use bucket::S3Bucket;
 pub use config::{S3CredentialKind, S3StoreConfig};

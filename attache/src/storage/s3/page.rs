@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) key: String,
     /// Names the version, or the upload; empty in a list of objects.
     pub(super) id: String,
+    /// Length in bytes; 0 of what has none.
+    pub(super) size: u64,
 }
 
 /// Where the next page begins: what its request has besides.
@@ -27,6 +29,40 @@ pub(super) struct Page {
     pub(super) entries: Vec<Entry>,
     /// `None`: it is the last.
     pub(super) next: Option<Next>,
+}
+
+/// A listing, page by page: nothing of it stays in memory.
+pub(super) struct Pages<'a> {
+    inner: &'a Inner,
+    pub(super) listed: Listed,
+    prefix: String,
+    /// Whether all but what has the prefix for its key is left out.
+    of_one_key: bool,
+    /// `None` behind the last.
+    next: Option<Next>,
+}
+
+impl Pages<'_> {
+    /// Leaves out what begins with the prefix and goes on, and ends where that begins: listings are in the order of keys.
+    pub(super) fn of_one_key(self) -> Self {
+        let of_one_key = true;
+        Self { of_one_key, ..self }
+    }
+
+    /// The next page; `None` behind the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, Fault> {
+        let Some(next) = self.next.take() else {
+            return Ok(None);
+        };
+        let Page { mut entries, next } = self.inner.page(self.listed, &self.prefix, &next).await?;
+        let of_the_page = entries.len();
+        if self.of_one_key {
+            entries.retain(|entry| entry.key == self.prefix);
+        }
+        // Within a page some stores list all deletions behind all versions, whatever their keys.
+        self.next = next.filter(|_| entries.len() == of_the_page);
+        Ok(Some(entries))
+    }
 }
 
 /// What is listed.
@@ -79,6 +115,17 @@ impl Inner {
         self.listing(ask, |root| read(root, listed, dialect)).await
     }
 
+    /// What has a key with this prefix, from `first` on.
+    pub(super) fn pages(&self, listed: Listed, prefix: &str, first: Next) -> Pages<'_> {
+        Pages {
+            inner: self,
+            listed,
+            prefix: prefix.to_owned(),
+            of_one_key: false,
+            next: Some(first),
+        }
+    }
+
     /// All entries of one prefix from `first` on, a page in memory at a time.
     pub(super) fn entries(
         &self,
@@ -86,25 +133,12 @@ impl Inner {
         prefix: &str,
         first: Next,
     ) -> impl Stream<Item = Result<Entry, Fault>> + use<'_> {
-        let start = (prefix.to_owned(), Some(first));
-        stream::try_unfold(start, move |(prefix, next)| async move {
-            let Some(next) = next else {
-                return Ok::<_, Fault>(None);
-            };
-            let page = self.page(listed, &prefix, &next).await?;
-            Ok(Some((
-                stream::iter(page.entries).map(Ok),
-                (prefix, page.next),
-            )))
+        let pages = self.pages(listed, prefix, first);
+        stream::try_unfold(pages, |mut pages| async move {
+            let page = pages.next().await?;
+            Ok::<_, Fault>(page.map(|entries| (stream::iter(entries).map(Ok), pages)))
         })
         .try_flatten()
-    }
-
-    /// All entries of one prefix.
-    pub(super) async fn all(&self, listed: Listed, prefix: &str) -> Result<Vec<Entry>, Fault> {
-        self.entries(listed, prefix, Next::new())
-            .try_collect()
-            .await
     }
 }
 
@@ -136,9 +170,11 @@ fn read(root: &Element, listed: Listed, dialect: Dialect) -> Option<Page> {
         .filter(|e| elements.contains(&e.name.as_str()))
     {
         let found = element.text_of(id);
+        let size: Option<u64> = element.text_of("Size").and_then(|size| size.parse().ok());
         entries.push(Entry {
             key: key_of(element.text_of("Key")?)?,
             id: found.unwrap_or_default().to_owned(),
+            size: size.unwrap_or_default(),
         });
     }
     let markers: &[(&str, &'static str)] = match (listed, dialect) {
@@ -184,9 +220,10 @@ mod tests {
     #[test]
     fn keys_are_decoded_and_a_page_that_is_not_the_last_says_where_the_next_begins() {
         let document = b"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
-            <NextContinuationToken>t</NextContinuationToken><Contents><Key>a+b%2Bc/%C3%BC</Key></Contents></ListBucketResult>";
+            <NextContinuationToken>t</NextContinuationToken><Contents><Key>a+b%2Bc/%C3%BC</Key><Size>7</Size></Contents></ListBucketResult>";
         let page = read(document, Listed::Objects, Dialect::S3).expect("a page");
         assert_eq!(page.entries[0].key, "a b+c/ü");
+        assert_eq!(page.entries[0].size, 7);
         assert_eq!(
             page.next,
             Some(vec![("continuation-token", "t".to_owned())])

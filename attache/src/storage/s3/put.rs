@@ -1,6 +1,7 @@
 //! An object is stored: by one request, or in pieces of which the store makes it. One attempt, which nobody sees before its end.
 
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,12 +17,21 @@ use super::settled::{Settled, TRIES};
 use super::staging::{Piece, folder_for, name_in};
 use crate::attachment::ObjectKey;
 use crate::error::Result;
+use crate::http::retry::Backoff;
 use crate::storage::{Content, Stored, conflict};
 use crate::transfer::blocks::{self, BlockLimits, BlockTarget};
 use crate::transfer::body::{Body, Digests, crc64};
 
 /// Most bytes of one request (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
 pub(super) const MAX_PUT_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+
+/// When the deletion of an object with damaged bytes is tried again, beside the retries that every request gets: its sender waits for it.
+const DELETION: Backoff = Backoff {
+    retries: TRIES as u32 - 1,
+    within: Duration::from_secs(20),
+    first: Duration::from_millis(400),
+    longest: Duration::from_secs(10),
+};
 
 pub(super) async fn put(
     inner: &Inner,
@@ -169,7 +179,8 @@ impl Inner {
                 Settled::Anew if tries < TRIES => {}
                 Settled::Anew => break outcome,
                 Settled::Ours(tag) => {
-                    self.see(key, Echo::Silent, bytes.len() as u64).await?;
+                    self.see_object(object, Echo::Silent, bytes.len() as u64)
+                        .await?;
                     return Ok(tag);
                 }
                 Settled::AsTold => break outcome,
@@ -177,17 +188,45 @@ impl Inner {
         };
         let answered = outcome.map_err(|fault| self.fail(fault, "put", key))?;
         let heard: Echo = echo(dialect, &answered.headers, &bytes, crc);
-        let seen = self.see(key, heard, bytes.len() as u64).await;
-        if seen.is_err()
-            && let Err(fault) = self.delete(key).await
-        {
-            tracing::warn!(key, %fault, "an object with damaged bytes is left; a sweep removes it");
-        }
-        seen?;
+        self.see_object(object, heard, bytes.len() as u64).await?;
         self.read_back(object).await?;
         Ok(dialect
             .version(&answered.headers)
             .map(|version| version.tag))
+    }
+
+    /// As [`see`](Self::see), of an object that was just made. One that has other bytes goes.
+    async fn see_object(&self, object: &NewObject<'_>, heard: Echo, size: u64) -> Result<()> {
+        let seen = self.see(object.key.as_str(), heard, size).await;
+        if seen.is_err() {
+            self.take_back(object).await;
+        }
+        seen
+    }
+
+    /// Deletes an object with damaged bytes. The metadata beside them is that of the right ones, for which everybody would take them who
+    /// does not read them.
+    async fn take_back(&self, object: &NewObject<'_>) {
+        let key = object.key.as_str();
+        let started = Instant::now();
+        let mut retries = 0;
+        while let Err(fault) = self.delete(key).await {
+            let Some(wait) = DELETION.wait(retries, started.elapsed(), fault.patience()) else {
+                tracing::error!(
+                    key,
+                    %fault,
+                    "an object whose bytes may be damaged is left at the store. That of an upload is deleted by a sweep; if `attache move` \
+                     brought it, delete it by hand before the next run, which would take it for moved: only `attache verify --deep` finds it"
+                );
+                return;
+            };
+            tokio::time::sleep(wait).await;
+            retries += 1;
+            // What others have put there since is theirs.
+            if let Ok(Whose::Nobodys | Whose::Theirs) = self.whose(key, object.attempt).await {
+                return;
+            }
+        }
     }
 
     /// Creates an object of pieces, which stay; its tag.

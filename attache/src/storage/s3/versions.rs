@@ -6,7 +6,7 @@ use http::Method;
 
 use super::ask::Ask;
 use super::inner::Inner;
-use super::page::{Entry, Listed};
+use super::page::{Entry, Listed, Next, Pages};
 use super::refusal::Fault;
 use super::xml::Element;
 
@@ -51,9 +51,8 @@ impl Inner {
         if !self.keeps_versions().await? {
             return self.delete_one(key, "").await;
         }
-        let mut versions = self.all(Listed::Versions, key).await?;
-        versions.retain(|version| version.key == key);
-        self.delete_each(versions).await
+        let versions = self.pages(Listed::Versions, key, Next::new());
+        self.remove(versions.of_one_key()).await
     }
 
     /// Deletes everything whose key has this prefix. Nothing there is success.
@@ -62,13 +61,31 @@ impl Inner {
             true => Listed::Versions,
             false => Listed::Objects,
         };
-        let entries = self.all(listed, prefix).await?;
-        self.delete_each(entries).await
+        let entries = self.pages(listed, prefix, Next::new());
+        self.remove(entries).await
     }
 
-    async fn delete_each(&self, entries: Vec<Entry>) -> Result<(), Fault> {
+    /// Removes all that is listed, two pages of it in memory at a time: a page begins behind the last entry of the one before, and stores
+    /// differ in what they make of one that is gone by then.
+    async fn remove(&self, mut pages: Pages<'_>) -> Result<(), Fault> {
+        let mut page = pages.next().await?;
+        while let Some(entries) = page {
+            page = pages.next().await?;
+            self.remove_each(pages.listed, entries).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_each(&self, listed: Listed, entries: Vec<Entry>) -> Result<(), Fault> {
         stream::iter(entries)
-            .map(|entry| async move { self.delete_one(&entry.key, &entry.id).await })
+            .map(|entry| async move {
+                match listed {
+                    Listed::Uploads => self.abort_upload(&entry.key, &entry.id).await,
+                    Listed::Objects | Listed::Versions => {
+                        self.delete_one(&entry.key, &entry.id).await
+                    }
+                }
+            })
             .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await
@@ -96,11 +113,7 @@ impl Inner {
     /// Removes all pieces, and uploads that nobody has completed: whatever is not the object itself.
     pub(super) async fn tidy_up(&self, key: &str) -> Result<(), Fault> {
         self.delete_all(&super::staging::folder(key)).await?;
-        for upload in self.all(Listed::Uploads, key).await? {
-            if upload.key == key {
-                self.abort_upload(key, &upload.id).await?;
-            }
-        }
-        Ok(())
+        let uploads = self.pages(Listed::Uploads, key, Next::new());
+        self.remove(uploads.of_one_key()).await
     }
 }

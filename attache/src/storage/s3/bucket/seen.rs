@@ -208,9 +208,9 @@ pub(super) async fn look(
     key: &Key,
     operation: &'static str,
 ) -> Result<Option<Seen>> {
-    let head = inner.head(key.as_str()).await;
-    let head = head.map_err(|fault| inner.fail(fault, operation, key.as_str()))?;
-    let Some(headers) = head else { return Ok(None) };
+    let Some(headers) = inner.look(key.as_str(), operation).await? else {
+        return Ok(None);
+    };
     let dialect = inner.place.dialect;
     Ok(Some(Seen::of(dialect, &headers, size(dialect, &headers)?)))
 }
