@@ -8,6 +8,8 @@
 #[path = "move_store/measured.rs"]
 mod measured;
 mod support;
+#[path = "move_store/used.rs"]
+mod used;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -2,8 +2,15 @@
 
 #[path = "moving/arrivals.rs"]
 mod arrivals;
+#[path = "moving/chain.rs"]
+mod chain;
 mod common;
+#[path = "moving/old_store.rs"]
+mod old_store;
+#[path = "moving/overwritten.rs"]
+mod overwritten;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,20 +55,33 @@ impl World {
     }
 
     fn config(&self, to: Backend, from: Option<Backend>) -> Config {
-        Config {
-            catalog: CatalogConfig::of(CatalogUrl::Sqlite(self.folder.path().join("attache.db"))),
-            storage: StorageSections {
-                moving_from: from.map(|from| Box::new(self.sections(from))),
-                ..self.sections(to)
-            },
-            ..Config::default()
-        }
+        let storage = StorageSections {
+            moving_from: from.map(|from| Box::new(self.sections(from))),
+            ..self.sections(to)
+        };
+        config(self.folder.path(), storage)
     }
 
     async fn open(&self, to: Backend, from: Option<Backend>) -> Attache {
         let opened = Attache::open(self.config(to, from)).await;
         opened.expect("opens")
     }
+}
+
+/// With the catalog in this folder.
+fn config(folder: &Path, storage: StorageSections) -> Config {
+    Config {
+        catalog: CatalogConfig::of(CatalogUrl::Sqlite(folder.join("attache.db"))),
+        storage,
+        ..Config::default()
+    }
+}
+
+/// A service over a storage that is handed in, with the catalog in this folder.
+async fn over(folder: &Path, sections: StorageSections, storage: Arc<dyn Storage>) -> Attache {
+    let catalog = SqliteCatalog::open(&folder.join("attache.db")).expect("opens");
+    let opened = Attache::with(config(folder, sections), storage, Arc::new(catalog)).await;
+    opened.expect("opens")
 }
 
 async fn upload(attache: &Attache, bytes: Bytes) -> Attachment {
@@ -103,72 +123,6 @@ const LOOK: MoveOptions = MoveOptions {
     rate: None,
     only_look: true,
 };
-
-fn sizes() -> impl Iterator<Item = (u64, Bytes)> {
-    // One block of the mover is 4 MiB.
-    let sizes = [0, 1, 1000, 70_000, 9 * 1024 * 1024 + 1];
-    sizes.into_iter().map(|size| (size, pattern(size, size)))
-}
-
-#[tokio::test]
-async fn everything_goes_from_a_folder_to_azure_and_back_and_a_second_run_moves_nothing() {
-    let world = World::new().await;
-    let first = world.open(Backend::Local, None).await;
-    let mut all = Vec::new();
-    for (_, bytes) in sizes() {
-        all.push((upload(&first, bytes.clone()).await, bytes));
-    }
-    first.close(Duration::ZERO).await;
-    for (to, from) in [
-        (Backend::Azure, Backend::Local),
-        (Backend::Local, Backend::Azure),
-    ] {
-        let attache = world.open(to, Some(from)).await;
-        // What is written meanwhile goes to the new store.
-        let late = pattern(500, 77);
-        all.push((upload(&attache, late.clone()).await, late));
-        for (attachment, bytes) in &all {
-            assert!(read(&attache, attachment).await == bytes, "before it moves");
-        }
-        let outcome = outcomes(&attache, MoveOptions::default()).await;
-        let moved = outcome.iter().filter(|one| **one == MoveOutcome::Moved);
-        assert!(moved.count() >= 5, "{outcome:?}");
-        assert!(outcome.iter().all(|one| !one.is_left()), "{outcome:?}");
-        let again = outcomes(&attache, MoveOptions::default()).await;
-        assert_eq!(again, vec![MoveOutcome::There; all.len()]);
-        assert_eq!(outcomes(&attache, LOOK).await, again);
-        let parts = attache.parts();
-        let moving = parts.storage.moving().expect("two stores");
-        for (attachment, bytes) in &all {
-            let whole = get(&**moving.to(), &attachment.key, None).await;
-            let whole = whole.expect("in the new store");
-            assert!(whole.bytes == bytes);
-            assert_eq!(whole.info.sha256, Some(attachment.sha256));
-            let facts = whole.info.facts.expect("facts");
-            assert_eq!(facts.filename, attachment.filename);
-        }
-        drop(parts);
-        attache.close(Duration::ZERO).await;
-        // Without the old store nothing is missed.
-        let alone = world.open(to, None).await;
-        let wrong: Vec<_> = alone
-            .verify(attache::service::verify::VerifyOptions {
-                deep: true,
-                repair: false,
-            })
-            .try_filter(|one| std::future::ready(one.finding.is_some()))
-            .try_collect()
-            .await
-            .expect("to its end");
-        assert_eq!(wrong, []);
-        alone.close(Duration::ZERO).await;
-        if to == Backend::Azure {
-            // So that the way back has something to bring.
-            let folder = world.folder.path().join("objects");
-            std::fs::remove_dir_all(folder).expect("the old store is given up");
-        }
-    }
-}
 
 #[tokio::test]
 async fn bytes_that_are_not_what_was_uploaded_are_not_brought_and_all_others_are() {

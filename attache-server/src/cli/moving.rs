@@ -1,6 +1,9 @@
 //! `attache move`: bytes from the store where they have been until now into the one where they will be.
 
+use std::collections::HashSet;
+
 use attache::Attache;
+use attache::attachment::AttachmentId;
 use attache::config::value::{Format as _, Raw, Size};
 use attache::service::moving::{MoveOptions, MoveOutcome, Moved};
 use clap::Args;
@@ -73,8 +76,8 @@ struct Tally {
     there: u64,
     deleted: u64,
     left: u64,
-    /// Of uploads that are in progress.
-    uploading_bytes: u64,
+    /// Uploads that were in progress when the look began, and still are.
+    uploading: u64,
 }
 
 impl Move {
@@ -83,6 +86,11 @@ impl Move {
     }
 
     async fn walk(&self, store: &Attache) -> Outcome {
+        // Before the walk: what becomes an attachment behind it is looked for once more.
+        let mut uploads: HashSet<AttachmentId> = match self.finish {
+            true => store.uploads_in_progress().await?.into_iter().collect(),
+            false => HashSet::new(),
+        };
         let mut walk = store.move_objects(MoveOptions {
             rate: self.rate,
             only_look: self.finish,
@@ -91,21 +99,29 @@ impl Move {
         let mut spinner = progress::counting(what);
         let mut tally = Tally::default();
         while let Some(moved) = walk.try_next().await? {
+            uploads.remove(&moved.attachment.id);
             tally.add(&moved);
             if moved.outcome.is_left() {
                 spinner.bar.suspend(|| self.show(&moved))?;
             }
             spinner.tell(|| tally.so_far());
         }
-        spinner.bar.finish_and_clear();
-        if self.finish {
-            tally.uploading_bytes = store.uploading_bytes().await?;
+        if !uploads.is_empty() {
+            let (became, uploading) = store.became_of(uploads.into_iter().collect()).await?;
+            tally.uploading = uploading;
+            for moved in &became {
+                tally.add(moved);
+                if moved.outcome.is_left() {
+                    spinner.bar.suspend(|| self.show(moved))?;
+                }
+            }
         }
+        spinner.bar.finish_and_clear();
         if self.json {
             print_json(&tally)?;
         }
         note(self.summary(&tally));
-        Ok(match (tally.left, tally.uploading_bytes) {
+        Ok(match (tally.left, tally.uploading) {
             (0, 0) => Exit::Done,
             _ => Exit::Failed,
         })
@@ -129,10 +145,13 @@ impl Move {
     fn summary(&self, tally: &Tally) -> String {
         let so_far = tally.so_far();
         match (tally.left, self.finish) {
-            (0, true) if tally.uploading_bytes > 0 => format!(
-                "{so_far}: all are in the new store, but uploads are in progress ({}), and one that began before its server was reloaded \
+            (0, true) if tally.uploading > 0 => format!(
+                "{so_far}: all are in the new store, but {} in progress all the while, and one that began before its server was reloaded \
                  goes to the old one; look again when they have ended",
-                HumanBytes(tally.uploading_bytes)
+                match tally.uploading {
+                    1 => "one upload was".to_owned(),
+                    many => format!("{many} uploads were"),
+                }
             ),
             (0, true) => format!(
                 "{so_far}: all are in the new store; take storage.moving_from out of the configuration and reload every server. \
@@ -164,12 +183,16 @@ fn words(outcome: MoveOutcome) -> (Option<&'static str>, &'static str) {
         ),
         MoveOutcome::Differs => (
             None,
-            "differs: the bytes in the store are not those that were uploaded, and were left as they are; `attache verify --deep` \
-             says in which store",
+            "differs: the bytes that storage has, or storage.moving_from if storage has none, are not those that were uploaded, and were \
+             left as they are; put those of a backup in their place, or delete it with `attache rm`",
         ),
         MoveOutcome::Failed("archived") => (
             Some("archived"),
             "archived: the old store keeps it in its archive tier, where it cannot be read; rehydrate it, and move again",
+        ),
+        MoveOutcome::Failed("precondition_failed") => (
+            Some("precondition_failed"),
+            "changed: something else wrote into storage.moving_from or storage while it was read; end that, and move again",
         ),
         MoveOutcome::Failed(code) => (
             Some(code),

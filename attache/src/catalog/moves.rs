@@ -1,12 +1,13 @@
-//! How far a move of the bytes from one store into another is, for those who do not move: servers tell it, and a mover is another
-//! process than they are.
+//! What a catalog knows of a move of the bytes from one store into another: how far it is, which servers tell and another process notes,
+//! and which uploads are in progress beside it.
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use crate::attachment::AttachmentId;
 use crate::error::Result;
 
-/// Keeps how far a move is. Every method may be repeated, and its future may be dropped.
+/// Keeps how far a move is, and tells what may still go elsewhere. Every method may be repeated, and its future may be dropped.
 #[async_trait]
 pub trait MoveNotes: Send + Sync {
     /// Notes how far a move is. Of several who move from one place to another at the same time, or one after the other, the furthest is
@@ -15,6 +16,15 @@ pub trait MoveNotes: Send + Sync {
 
     /// What was noted, if anything was.
     async fn noted_move(&self) -> Result<Option<MoveNote>>;
+
+    /// Uploads that are in progress, of whatever size, in a process that lives or may live, in the order of their ids: those after `after`, at
+    /// most `limit`. Each goes to the store that its process had when it began. They are pending, or uploads in parts that a request
+    /// [holds](super::partial::PartialUploads::take); between two requests an upload in parts is not among them.
+    async fn uploading(
+        &self,
+        after: Option<&AttachmentId>,
+        limit: u32,
+    ) -> Result<Vec<AttachmentId>>;
 }
 
 /// How far a move is.

@@ -258,10 +258,14 @@ enum Verdict {
 impl Adopter {
     async fn list(self: Arc<Self>, mut found: mpsc::Sender<ListedObject>) -> Result<()> {
         let listing = self.storage.list_all(&self.options.prefix).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                "this storage.backend cannot list what other programs put there",
-            )
+            let why = match self.storage.moving() {
+                Some(_) => {
+                    "files are moved from storage.moving_from: adopt those of the old store before that, or those of the new one when \
+                     storage.moving_from has been taken out of the configuration"
+                }
+                None => "this storage.backend cannot list what other programs put there",
+            };
+            Error::new(ErrorKind::Misconfigured, why)
         })?;
         let mut listing = std::pin::pin!(listing);
         while let Some(object) = listing.next().await {
@@ -372,7 +376,8 @@ impl Adopter {
                     tracing::warn!(%key, error = error.report(), "adopt: this object is left as it is");
                     Ok(Err(Refusal::Unreadable(error.kind().code())))
                 }
-                ErrorKind::NotFound => Ok(Err(Refusal::Changed)),
+                // Deleted, or overwritten.
+                ErrorKind::NotFound | ErrorKind::PreconditionFailed => Ok(Err(Refusal::Changed)),
                 // An outage of the whole store would only repeat itself.
                 _ => Err(error.during("adopt", key.as_str())),
             },

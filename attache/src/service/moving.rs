@@ -18,7 +18,7 @@ use super::moved::Account;
 pub use super::moved::{MoveOutcome, Moved};
 use super::walk::{ready_rows, walked};
 use super::{Attache, Parts};
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, AttachmentId};
 use crate::catalog::Catalog;
 use crate::catalog::moves::MoveNote;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,15 +43,77 @@ pub struct MoveOptions {
     pub only_look: bool,
 }
 
+/// Uploads in progress that are read at a time.
+const UPLOADS_A_PAGE: u32 = 1000;
+
 impl Attache {
-    /// The bytes of uploads that are in progress, in this process or another one. One that began under an earlier configuration goes to the
-    /// store of that.
+    /// Uploads that are in progress, in this process or another one. One that began under an earlier configuration goes to the store of
+    /// that. They are no more than the memory of all processes has room for.
     ///
     /// # Errors
     ///
     /// Those of the catalog.
-    pub async fn uploading_bytes(&self) -> Result<u64> {
-        Ok(self.0.catalog.totals().await?.reserved_bytes)
+    pub async fn uploads_in_progress(&self) -> Result<Vec<AttachmentId>> {
+        let moves = self.0.catalog.moves().ok_or_else(keeps_no_moves)?;
+        let mut uploads = Vec::new();
+        loop {
+            let page = moves.uploading(uploads.last(), UPLOADS_A_PAGE).await?;
+            let was_last = page.len() < UPLOADS_A_PAGE as usize;
+            uploads.extend(page);
+            if was_last {
+                return Ok(uploads);
+            }
+        }
+    }
+
+    /// What has become of uploads that were in progress: attachments, and where their bytes are now; and how many are in progress still.
+    /// Nothing is moved.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misconfigured`] if nothing is moved; those of the catalog and of the stores.
+    pub async fn became_of(&self, uploads: Vec<AttachmentId>) -> Result<(Vec<Moved>, u64)> {
+        let parts = self.parts();
+        if parts.storage.moving().is_none() {
+            return Err(nothing_to_move());
+        }
+        // Those first: one that becomes an attachment between the two is found.
+        let in_progress = self.uploads_in_progress().await?;
+        let mover = self.mover(
+            parts,
+            MoveOptions {
+                rate: None,
+                only_look: true,
+            },
+        );
+        let (mut became, mut still) = (Vec::new(), 0);
+        for id in uploads {
+            if in_progress.binary_search(&id).is_ok() {
+                still += 1;
+                continue;
+            }
+            let attachment = match self.0.catalog.find_uncached(&id).await {
+                Ok(attachment) => attachment,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let (outcome, _) = mover.absent(&attachment).await?;
+            became.push(Moved {
+                attachment,
+                outcome,
+            });
+        }
+        Ok((became, still))
+    }
+
+    fn mover(&self, parts: Arc<Parts>, options: MoveOptions) -> Mover {
+        Mover {
+            catalog: self.0.catalog.clone(),
+            budget: Budget::new(parts.config.memory.transfer_bytes),
+            rate: options.rate.map(Rate::new).map(Arc::new),
+            only_look: options.only_look,
+            parts,
+        }
     }
 
     /// Brings the bytes of all attachments from `storage.moving_from` to `storage`: one item for each attachment, in no order. Each
@@ -68,19 +130,9 @@ impl Attache {
     pub fn move_objects(&self, options: MoveOptions) -> BoxStream<'static, Result<Moved>> {
         let parts = self.parts();
         let Some(places) = places(&parts) else {
-            let error = Error::new(
-                ErrorKind::Misconfigured,
-                "nothing is to be moved: storage.moving_from is not set; it names the store where the bytes have been until now",
-            );
-            return stream::once(std::future::ready(Err(error))).boxed();
+            return stream::once(std::future::ready(Err(nothing_to_move()))).boxed();
         };
-        let mover = Arc::new(Mover {
-            parts: parts.clone(),
-            catalog: self.0.catalog.clone(),
-            budget: Budget::new(parts.config.memory.transfer_bytes),
-            rate: options.rate.map(Rate::new).map(Arc::new),
-            only_look: options.only_look,
-        });
+        let mover = Arc::new(self.mover(parts.clone(), options));
         let this = self.clone();
         let in_place = async move { this.in_place(&parts).await };
         let rows = stream::once(in_place)
@@ -123,6 +175,20 @@ impl Attache {
             ..note
         })
     }
+}
+
+fn nothing_to_move() -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        "nothing is to be moved: storage.moving_from is not set; it names the store where the bytes have been until now",
+    )
+}
+
+fn keeps_no_moves() -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        "this catalog cannot tell which uploads are in progress",
+    )
 }
 
 /// Notes how far the move is with what has come of one attachment.
@@ -211,7 +277,7 @@ impl Mover {
         let attachment = row.attachment;
         let (outcome, version) = match row.listed {
             Some(object) => {
-                let outcome = there(&attachment, &object);
+                let outcome = self.judged(&attachment, &object).await?;
                 let is_news =
                     outcome == MoveOutcome::There && self.is_not_noted(&attachment, &object).await;
                 (outcome, is_news.then_some(Version(object.store_tag)))
@@ -230,9 +296,9 @@ impl Mover {
         let key = &attachment.key;
         // A small one is sent with less than it takes to ask: if it has come, the store refuses another.
         if (self.only_look || attachment.size > BLOCK)
-            && let Some(object) = self.stores().to().head(key).await?
+            && let Some(outcome) = self.in_the_new(attachment).await?
         {
-            return Ok((there(attachment, &object), None));
+            return Ok((outcome, None));
         }
         if self.only_look {
             return Ok((self.looked_for(attachment).await?, None));
@@ -255,6 +321,19 @@ impl Mover {
         is_other && self.stores().has_just_come(attachment, object).await
     }
 
+    /// What the new store has under the key of an attachment, if it has anything.
+    async fn in_the_new(&self, attachment: &Attachment) -> Result<Option<MoveOutcome>> {
+        let key = &attachment.key;
+        match self.stores().to().head(key).await {
+            Ok(None) => Ok(None),
+            Ok(Some(object)) => self.judged(attachment, &object).await.map(Some),
+            Err(error) => match said_of_one(&error) {
+                Some(outcome) => Ok(Some(outcome)),
+                None => Err(error.during("move", key.as_str())),
+            },
+        }
+    }
+
     /// Where the bytes are that the new store does not have.
     async fn looked_for(&self, attachment: &Attachment) -> Result<MoveOutcome> {
         if !self.is_ready(attachment).await? {
@@ -272,24 +351,8 @@ impl Mover {
         let _permit = self.budget.acquire(RELAY_BYTES).await?;
         let from = self.stores().from();
         let object = from.get(&attachment.key, None).await.map_err(of_the_old)?;
-        let download = &self.parts.config.download;
-        let rate = self.rate.clone();
-        let mut allowance = download.timeout;
-        if let Some(rate) = &rate {
-            // All of them share the rate, and a slow move is not a dead store.
-            allowance.base += 2 * AT_ONCE as u32 * rate.time_of(attachment.size);
-        }
-        let chunks = object
-            .body
-            .paced(
-                download.idle_timeout,
-                allowance,
-                Some(attachment.size),
-                store_late,
-            )
-            .map_err(of_the_old)
-            .and_then(move |chunk| paid(rate.clone(), chunk));
-        let body = Body::new(chunks)
+        let chunks = self.at_our_rate(object.body, attachment.size);
+        let body = Body::new(chunks.map_err(of_the_old))
             .hashed(attachment.md5.is_some())
             .expecting(Expected {
                 size: Some(attachment.size),
@@ -299,6 +362,23 @@ impl Mover {
         let content = self.content(attachment);
         let to = self.stores().to();
         to.put(&attachment.key, &content, body).await
+    }
+
+    /// A download of a store that may go silent, no faster than was asked for.
+    fn at_our_rate(
+        &self,
+        body: Body,
+        size: u64,
+    ) -> impl futures::Stream<Item = Result<Bytes>> + Send + use<> {
+        let download = &self.parts.config.download;
+        let rate = self.rate.clone();
+        let mut allowance = download.timeout;
+        if let Some(rate) = &rate {
+            // All of them share the rate, and a slow move is not a dead store.
+            allowance.base += 2 * AT_ONCE as u32 * rate.time_of(size);
+        }
+        body.paced(download.idle_timeout, allowance, Some(size), store_late)
+            .and_then(move |chunk| paid(rate.clone(), chunk))
     }
 
     /// As it was stored with the bytes when they were uploaded.
@@ -317,23 +397,43 @@ impl Mover {
         )
     }
 
+    /// What an object in the new store says of an attachment. One that tells no SHA-256 was put there by another program, and is read.
+    async fn judged(&self, attachment: &Attachment, object: &ObjectInfo) -> Result<MoveOutcome> {
+        let outcome = there(attachment, object);
+        if outcome != MoveOutcome::There || object.sha256.is_some() {
+            return Ok(outcome);
+        }
+        match self.read_back(attachment).await {
+            Ok(()) => Ok(MoveOutcome::There),
+            Err(error) => {
+                said_of_one(&error).ok_or_else(|| error.during("move", attachment.key.as_str()))
+            }
+        }
+    }
+
+    /// Reads what the new store has, and compares it with what was uploaded.
+    async fn read_back(&self, attachment: &Attachment) -> Result<()> {
+        let _permit = self.budget.acquire(RELAY_BYTES).await?;
+        let object = self.stores().to().get(&attachment.key, None).await?;
+        let mut body =
+            Body::new(self.at_our_rate(object.body, attachment.size)).expecting(Expected {
+                size: Some(attachment.size),
+                sha256: Some(attachment.sha256.0),
+                ..Expected::default()
+            });
+        while body.next().await.transpose()?.is_some() {}
+        Ok(())
+    }
+
     /// What an error says of one object. An outage would only repeat itself, and ends the move.
     async fn goes_on_after(&self, error: Error, attachment: &Attachment) -> Result<MoveOutcome> {
         let key = &attachment.key;
-        let outcome = match error.kind() {
-            ErrorKind::NotFound => MoveOutcome::Missing,
-            ErrorKind::DigestMismatch => MoveOutcome::Differs,
-            ErrorKind::Conflict
-            | ErrorKind::Archived
-            | ErrorKind::CustomerKey
-            | ErrorKind::Retained
-            | ErrorKind::Internal
-            | ErrorKind::TooLarge => MoveOutcome::Failed(error.kind().code()),
-            _ => return Err(error.during("move", key.as_str())),
+        let Some(outcome) = said_of_one(&error) else {
+            return Err(error.during("move", key.as_str()));
         };
         // Another process may have brought it since it was listed.
-        if let Some(object) = self.stores().to().head(key).await? {
-            return Ok(there(attachment, &object));
+        if let Some(outcome) = self.in_the_new(attachment).await? {
+            return Ok(outcome);
         }
         if let MoveOutcome::Failed(_) = outcome {
             tracing::warn!(%key, error = error.report(), "move: this object is left where it is");
@@ -350,7 +450,24 @@ impl Mover {
     }
 }
 
-/// What an object in the new store says of an attachment.
+/// What an error says of one object; `None` for an outage, which would only repeat itself.
+fn said_of_one(error: &Error) -> Option<MoveOutcome> {
+    Some(match error.kind() {
+        ErrorKind::NotFound => MoveOutcome::Missing,
+        ErrorKind::DigestMismatch => MoveOutcome::Differs,
+        ErrorKind::Conflict
+        | ErrorKind::Archived
+        | ErrorKind::CustomerKey
+        | ErrorKind::Retained
+        // It was overwritten while it was read.
+        | ErrorKind::PreconditionFailed
+        | ErrorKind::Internal
+        | ErrorKind::TooLarge => MoveOutcome::Failed(error.kind().code()),
+        _ => return None,
+    })
+}
+
+/// What an object in the new store tells of an attachment.
 fn there(attachment: &Attachment, object: &ObjectInfo) -> MoveOutcome {
     let differs = object.size != attachment.size
         || object.sha256.is_some_and(|told| told != attachment.sha256);

@@ -1,9 +1,14 @@
 //! Whether the store that the catalog is about is there.
 
+use std::time::Duration;
+
 use super::{Attache, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::config::Backend;
-use crate::storage::{Probe, Storage};
+use crate::storage::{Moving, Probe, Storage};
+
+/// How long somebody who asks for it waits for a store that is emptied.
+const OLD_PROBE_TIME: Duration = Duration::from_secs(15);
 
 impl Attache {
     /// Whether storage and catalog can be used now.
@@ -14,25 +19,67 @@ impl Attache {
     pub async fn ready(&self) -> Result<Probe> {
         self.0.catalog.probe().await?;
         let parts = self.parts();
-        self.in_place(&parts).await?;
-        parts.storage.probe().await
+        self.takes_uploads(&parts).await?;
+        let mut probe = parts.storage.probe().await?;
+        if let Some(moving) = parts.storage.moving()
+            && let Err(error) = self.old_in_place(moving).await
+        {
+            // A balancer that took every replica out would take away what has moved, too.
+            probe.summary = format!(
+                "{}; {error}; what has not been moved cannot be read",
+                probe.summary
+            );
+        }
+        Ok(probe)
     }
 
-    /// Whether the store is the one that the catalog tells of. Bytes that are put into the empty folder of a disk that is not
+    /// Whether the store that takes what is uploaded is the one that the catalog tells of: of a move, the new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`in_place`](Self::in_place).
+    pub(super) async fn takes_uploads(&self, parts: &Parts) -> Result<()> {
+        match parts.storage.moving() {
+            Some(moving) => self.new_in_place(parts, &**moving.to()).await,
+            None => self.one_in_place(&*parts.storage).await,
+        }
+    }
+
+    /// Whether the store that is emptied can be used; `None` if nothing is moved. Servers serve without it what has moved.
+    pub async fn old_store(&self) -> Option<Result<Probe>> {
+        let parts = self.parts();
+        let moving = parts.storage.moving()?;
+        Some(self.probe_old(moving).await)
+    }
+
+    /// What is wrong with the store that is emptied, or what it says.
+    pub(super) async fn probe_old(&self, moving: &Moving) -> Result<Probe> {
+        let probe = moving.probe_from(OLD_PROBE_TIME).await?;
+        self.old_in_place(moving).await?;
+        Ok(probe)
+    }
+
+    /// Whether the store that is emptied is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`in_place`](Self::in_place).
+    async fn old_in_place(&self, moving: &Moving) -> Result<()> {
+        let old = self.one_in_place(&**moving.from()).await;
+        old.map_err(|error| error.about("storage.moving_from"))
+    }
+
+    /// Whether the store is the one that the catalog tells of; of a move, both. Bytes that are put into the empty folder of a disk that is not
     /// mounted are lost when it is, and those that are deleted there are not deleted.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::UpstreamUnavailable`].
     pub(super) async fn in_place(&self, parts: &Parts) -> Result<()> {
-        match parts.storage.moving() {
-            Some(moving) => {
-                let old = self.one_in_place(&**moving.from()).await;
-                old.map_err(|error| error.about("storage.moving_from"))?;
-                self.new_in_place(parts, &**moving.to()).await
-            }
-            None => self.one_in_place(&*parts.storage).await,
+        if let Some(moving) = parts.storage.moving() {
+            self.old_in_place(moving).await?;
         }
+        self.takes_uploads(parts).await
     }
 
     async fn one_in_place(&self, storage: &dyn Storage) -> Result<()> {

@@ -82,6 +82,10 @@ impl Attache {
         report.kept.extend(beside.kept);
         if report.rebuilt.contains(&"storage") {
             parts.storage.probe().await?;
+            // Of a store that is away later, what has moved is there all the same; one that never was there is a mistake.
+            if let Some(moving) = parts.storage.moving() {
+                self.probe_old(moving).await?;
+            }
         }
         self.0.parts.store(Arc::new(parts));
         Ok(report)

@@ -74,7 +74,7 @@ impl Attache {
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
         stream: &mut StreamGuard,
     ) -> Result<Uploaded> {
-        self.in_place(parts).await?;
+        self.takes_uploads(parts).await?;
         let limits = &parts.config.upload;
         if let (Some(size), Some(max)) = (new.size, limits.max_file_bytes)
             && size > max
@@ -139,6 +139,9 @@ impl Attache {
                 return Err(error.during("upload", id.as_str()));
             }
         }
+        // From here on it is seen to be in progress. A client that kept its first bytes back for so long that the configuration changed goes
+        // to the store of the new one: nobody looks for it in the old one.
+        let parts = &self.parts();
         let asked = Arc::new(AtomicBool::new(false));
         let content = parts.content(facts(&draft), new.size);
         let inspected = parts.inspectors.begin(&content.facts, &self.0.metrics);

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, Peekable, StreamExt as _};
@@ -17,6 +18,10 @@ use crate::transfer::body::Body;
 
 /// Objects of which it is remembered that they are in the new store: those that many ask for are looked for once.
 const REMEMBERED: usize = 64 * 1024;
+
+/// How long a probe waits for the store that is emptied: less than load balancers, and than [`ready`](crate::Attache::ready) is given, as what
+/// has moved does not need it.
+const OLD_PROBE_TIME: Duration = Duration::from_secs(2);
 
 /// A store that takes everything that is new, over one that still has what is old.
 ///
@@ -60,6 +65,24 @@ impl Moving {
         let old = self.from.head(&row.key).await;
         // Of a store that is away nothing is known.
         old.is_ok_and(|old| old.is_some_and(|old| old.store_tag == row.store_tag))
+    }
+
+    /// Asks the old store, for so long at most: one that is away is asked again and again otherwise.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with `storage.moving_from`.
+    pub(crate) async fn probe_from(&self, patience: Duration) -> Result<Probe> {
+        let probe = tokio::time::timeout(patience, self.from.probe()).await;
+        probe
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::UpstreamTimeout,
+                    format!("timed out: no response within {} s", patience.as_secs()),
+                )
+                .for_operator())
+            })
+            .map_err(of_the_old)
     }
 
     fn seen(&self) -> MutexGuard<'_, Bounded<ObjectKey, ()>> {
@@ -188,14 +211,13 @@ impl Storage for Moving {
 
     /// Of the new store. What the old one says is told, and no more: what has moved is there without it.
     async fn probe(&self) -> Result<Probe> {
-        let (new, old) = futures::join!(self.to.probe(), self.from.probe());
+        let (new, old) = futures::join!(self.to.probe(), self.probe_from(OLD_PROBE_TIME));
         let mut probe = new?;
         probe.summary = match old {
             Ok(old) => format!("{}; moving from: {}", probe.summary, old.summary),
             Err(error) => format!(
                 "{}; moving from: {}; what has not been moved cannot be read",
-                probe.summary,
-                of_the_old(error)
+                probe.summary, error
             ),
         };
         Ok(probe)

@@ -68,6 +68,8 @@ enum Lie {
     NotesTheFirstTag,
     NotesWhoeverCameLast,
     NeverGoesBack,
+    NamesNoUploads,
+    NamesWhatIsUploaded,
     NotAtAll,
 }
 
@@ -410,6 +412,20 @@ impl MoveNotes for Liar {
     async fn noted_move(&self) -> Result<Option<MoveNote>> {
         self.honest.noted_move().await
     }
+
+    async fn uploading(
+        &self,
+        after: Option<&AttachmentId>,
+        limit: u32,
+    ) -> Result<Vec<AttachmentId>> {
+        let mut named = self.honest.uploading(after, limit).await?;
+        match self.lie {
+            Lie::NamesNoUploads => named.clear(),
+            Lie::NamesWhatIsUploaded => named.extend(self.seen().committed.keys().cloned()),
+            _ => {}
+        }
+        Ok(named)
+    }
 }
 
 fn liar(lie: Lie) -> (Shared, tempfile::TempDir) {
@@ -484,6 +500,8 @@ caught! {
     NotesTheFirstTag by repair::what_the_store_calls_a_version_is_kept_until_another_is_noted;
     NotesWhoeverCameLast by moves::the_furthest_of_several_who_move_is_what_is_noted;
     NeverGoesBack by moves::a_move_that_has_seen_all_or_goes_elsewhere_replaces_what_was_noted;
+    NamesNoUploads by moves::uploads_in_progress_are_named_whatever_their_size_and_nothing_else_is;
+    NamesWhatIsUploaded by moves::uploads_in_progress_are_named_whatever_their_size_and_nothing_else_is;
 }
 
 /// The wrapper itself breaks nothing: what is caught is the lie.

@@ -92,16 +92,7 @@ impl Storage for Watched {
 async fn two() -> (tempfile::TempDir, Attache, Arc<Watched>, [Attachment; 2]) {
     let folder = tempfile::tempdir().expect("a folder");
     let old: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let open = async |storage| {
-        let url = folder.path().join("attache.db");
-        let catalog = Arc::new(SqliteCatalog::open(&url).expect("opens"));
-        let config = Config {
-            catalog: CatalogConfig::of(CatalogUrl::Sqlite(url)),
-            ..Config::default()
-        };
-        let opened = Attache::with(config, storage, catalog).await;
-        opened.expect("opens")
-    };
+    let open = async |storage| over(folder.path(), StorageSections::default(), storage).await;
     let first = open(old.clone()).await;
     let rows = [
         upload(&first, pattern(1000, 1)).await,

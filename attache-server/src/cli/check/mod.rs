@@ -160,6 +160,14 @@ async fn examine_store(
         sheet.skipped("clock", SKIPPED)?;
         sheet.skipped("storage", SKIPPED)?;
     }
+    let busy = progress::spinner("asking the store that is moved from");
+    let old = store.old_store().await;
+    busy.finish_and_clear();
+    match old {
+        None => {}
+        Some(Ok(probe)) => sheet.ok("moving_from", probe.summary)?,
+        Some(Err(error)) => sheet.failed("moving_from", &error)?,
+    }
     if probed.is_err() {
         // The catalog is another thing, and may have a fault of its own.
         return match store.limits(None).await {

@@ -1,9 +1,10 @@
-//! How far a move is: one row, that of the furthest mover.
+//! How far a move is: one row, that of the furthest mover. And what is uploaded beside it.
 
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::SqliteCatalog;
+use crate::attachment::AttachmentId;
 use crate::catalog::moves::{MoveNote, MoveNotes};
 use crate::catalog::{instant, millis, signed, unsigned};
 use crate::error::Result;
@@ -64,6 +65,33 @@ impl MoveNotes for SqliteCatalog {
                 noted_at: instant(noted_ms)?,
                 ..note
             }))
+        })
+        .await
+    }
+
+    async fn uploading(
+        &self,
+        after: Option<&AttachmentId>,
+        limit: u32,
+    ) -> Result<Vec<AttachmentId>> {
+        let after = after.map_or_else(String::new, ToString::to_string);
+        let shared = self.shared.clone();
+        self.read_many("uploading", move |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT a.id, CASE a.state WHEN 'pending' THEN a.worker ELSE u.worker END \
+                 FROM attachments a LEFT JOIN uploads u ON u.id = a.id WHERE a.state <> 'ready' AND a.id > ?1 \
+                 AND (a.state = 'pending' OR a.state = 'partial' AND u.worker IS NOT NULL) ORDER BY a.id",
+            )?;
+            let mut rows = statement.query([&after])?;
+            let mut found = Vec::new();
+            while found.len() < limit as usize
+                && let Some(row) = rows.next()?
+            {
+                if shared.workers.is_alive(&row.get::<_, String>(1)?) {
+                    found.push(row.get::<_, String>(0)?.parse()?);
+                }
+            }
+            Ok(found)
         })
         .await
     }

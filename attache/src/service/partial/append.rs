@@ -92,7 +92,7 @@ impl Attache {
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
         stream: &StreamGuard,
     ) -> Result<Appended> {
-        self.in_place(parts).await?;
+        self.takes_uploads(parts).await?;
         // Told before anybody is disturbed, where it can be told.
         refuse(parts, &upload, append)?;
         if upload.is_complete {

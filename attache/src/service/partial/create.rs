@@ -44,7 +44,7 @@ impl Attache {
     /// [`Misconfigured`](crate::ErrorKind::Misconfigured) where store or catalog take no such uploads; those of storage and catalog.
     pub async fn create_upload(&self, new: NewPartial) -> Result<Upload> {
         let parts = self.parts();
-        self.in_place(&parts).await?;
+        self.takes_uploads(&parts).await?;
         let id = self.record_upload(&parts, new, false).await?;
         let upload = self.find_upload(&id).await?;
         match upload.is_whole() {

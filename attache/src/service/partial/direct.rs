@@ -59,7 +59,7 @@ impl Attache {
         caller: String,
     ) -> Result<(Upload, DirectPut)> {
         let parts = self.parts();
-        self.in_place(&parts).await?;
+        self.takes_uploads(&parts).await?;
         let size = new.size.ok_or_else(|| {
             Error::bad_request("\"size\" is missing: how many bytes the file has")
         })?;
@@ -148,7 +148,7 @@ impl Attache {
         id: &AttachmentId,
         body: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> Result<Hex<16>> {
-        self.in_place(parts).await?;
+        self.takes_uploads(parts).await?;
         let upload = self.find_upload(id).await?;
         if !upload.direct {
             return Err(Error::not_found(id.as_str()));
@@ -327,7 +327,14 @@ impl Attache {
         let mut stored = Stored::from(digests);
         let content = parts.content(facts, Some(size)).settled(stored.utf8);
         let noted = parts.storage.write_facts(&upload.key, &content, &stored);
-        stored.store_tag = noted.await?;
+        stored.store_tag = noted.await.map_err(|error| match error.kind() {
+            // The client sent it to the store that was the only one then.
+            ErrorKind::Retained if parts.storage.moving().is_some() => Error::new(
+                ErrorKind::Conflict,
+                "files go to another store since this upload was begun; begin it again",
+            ),
+            _ => error,
+        })?;
         let step = Step {
             epoch: upload.epoch,
             from: upload.offset,

@@ -99,6 +99,18 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
+/// Makes the folders above a file, as the name that another program gave it may have; they are on disk when this returns.
+pub(super) fn make_parents(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => {
+            make_parents(parent)?;
+            private::make_folder(parent)?;
+            sync_parent(parent)
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn write_error(error: io::Error, operation: &'static str) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::new(

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::place::{MARKER, Place, blocking, make_folders, sync_parent, write_error};
+use super::place::{MARKER, Place, blocking, make_folders, make_parents, sync_parent, write_error};
 use super::sidecar::{sidecar, write_sidecar};
 use super::spool::{Spooled, spool_into, temp_in};
 use crate::attachment::ObjectKey;
@@ -122,6 +122,11 @@ pub(super) fn publish(
 ) -> io::Result<()> {
     if path.exists() {
         return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // A disk that went away has not even that, and gets no folders.
+    if temp.is_dir() {
+        make_parents(path)?;
+        make_parents(facts_path)?;
     }
     write_sidecar(temp, sidecar, facts_path)?;
     if let Err(error) = bytes.persist_noclobber(path) {

@@ -90,11 +90,13 @@ macro_rules! __catalog_suite {
                     what_has_expired_is_not_there_and_what_is_retired_neither
                     of_a_direct_upload_it_is_known_when_it_was_begun_until_it_is_forgotten
                     what_has_expired_is_named_unless_a_request_works_on_it
+                    an_upload_in_parts_is_in_progress_while_a_request_holds_it
                     uploads_that_wait_are_counted_and_listed_in_the_order_of_their_beginnings
                 }
                 moves {
                     the_furthest_of_several_who_move_is_what_is_noted
                     a_move_that_has_seen_all_or_goes_elsewhere_replaces_what_was_noted
+                    uploads_in_progress_are_named_whatever_their_size_and_nothing_else_is
                 }
                 repair {
                     what_is_restored_is_as_it_was_and_counts

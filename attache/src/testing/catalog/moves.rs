@@ -1,9 +1,9 @@
-//! How far a move is, for a catalog that keeps it.
+//! How far a move is and what is uploaded beside it, for a catalog that keeps that.
 
 use time::OffsetDateTime;
 
 use crate::catalog::moves::MoveNote;
-use crate::testing::rows::Shared;
+use crate::testing::rows::{Shared, draft, stored};
 
 /// To the millisecond, as it is kept.
 fn note(objects: u64) -> MoveNote {
@@ -79,4 +79,43 @@ pub async fn a_move_that_has_seen_all_or_goes_elsewhere_replaces_what_was_noted(
     };
     moves.note_move(&elsewhere).await.expect("noted");
     assert_eq!(moves.noted_move().await.expect("asked"), Some(elsewhere));
+}
+
+pub async fn uploads_in_progress_are_named_whatever_their_size_and_nothing_else_is(
+    catalog: &Shared,
+) {
+    let Some(moves) = catalog.moves() else {
+        return;
+    };
+    assert_eq!(moves.uploading(None, 10).await.expect("asked"), []);
+    let mut pending = Vec::new();
+    for n in 0..7 {
+        let mut draft = draft();
+        // What comes as a form, or is empty, reserves nothing.
+        draft.reserve = n % 2;
+        catalog.begin(&draft).await.expect("begin");
+        pending.push(draft.id);
+    }
+    pending.sort();
+    let (ready, retired) = (draft(), draft());
+    for draft in [&ready, &retired] {
+        catalog.begin(draft).await.expect("begin");
+    }
+    catalog.commit(&ready.id, &stored(1)).await.expect("commit");
+    catalog.retire(&retired.id).await.expect("retire");
+    let named = moves.uploading(None, 10).await.expect("asked");
+    assert_eq!(named, pending);
+    let mut pages = Vec::new();
+    while let page = moves.uploading(pages.last(), 3).await.expect("asked")
+        && !page.is_empty()
+    {
+        assert!(page.len() <= 3);
+        pages.extend(page);
+    }
+    assert_eq!(pages, pending);
+    for id in &pending[1..] {
+        catalog.commit(id, &stored(1)).await.expect("commit");
+    }
+    let named = moves.uploading(None, 10).await.expect("asked");
+    assert_eq!(named, pending[..1]);
 }

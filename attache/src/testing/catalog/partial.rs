@@ -318,6 +318,24 @@ pub async fn what_has_expired_is_named_unless_a_request_works_on_it(catalog: &Sh
     assert_eq!(expired().await, [id]);
 }
 
+pub async fn an_upload_in_parts_is_in_progress_while_a_request_holds_it(catalog: &Shared) {
+    let (Some(partial), Some(moves)) = (catalog.partial(), catalog.moves()) else {
+        return;
+    };
+    let id = create(partial, None).await.id;
+    let in_progress = async || moves.uploading(None, 10).await.expect("asked");
+    assert_eq!(in_progress().await, []);
+    let held = take(partial, &id).await;
+    assert_eq!(in_progress().await, std::slice::from_ref(&id));
+    partial.release(&id, held.epoch).await.expect("released");
+    assert_eq!(in_progress().await, []);
+    // While it is made an attachment.
+    partial.resume(&id).await.expect("taken up");
+    assert_eq!(in_progress().await, std::slice::from_ref(&id));
+    catalog.commit(&id, &stored(10)).await.expect("committed");
+    assert_eq!(in_progress().await, []);
+}
+
 pub async fn uploads_that_wait_are_counted_and_listed_in_the_order_of_their_beginnings(
     catalog: &Shared,
 ) {
