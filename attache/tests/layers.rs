@@ -33,7 +33,7 @@ const ARROWS: &str = "
     catalog/config -> config/value
     catalog/copy -> access/access_keys access/tokens attachment catalog catalog/bulk catalog/moves error
     catalog/draft -> attachment attachment/filename
-    catalog/moves -> error
+    catalog/moves -> attachment error
     catalog/open -> access/access_keys access/config access/keys access/sealed access/tokens catalog catalog/bulk catalog/cached catalog/config catalog/postgres catalog/sqlite error lease secret
     catalog/partial -> attachment attachment/filename catalog/draft error storage/multipart
     catalog/postgres -> access/access_keys access/sealed access/tokens attachment attachment/media catalog catalog/bulk catalog/config catalog/moves catalog/partial catalog/range catalog/url catalog/workers error http/roots lease secret storage storage/multipart

@@ -29,6 +29,7 @@ mod reserving;
 mod sweep;
 mod unsettled;
 mod upload;
+mod uploading;
 pub mod verify;
 mod walk;
 

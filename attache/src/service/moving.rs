@@ -18,7 +18,7 @@ use super::moved::Account;
 pub use super::moved::{MoveOutcome, Moved};
 use super::walk::{ready_rows, walked};
 use super::{Attache, Parts};
-use crate::attachment::{Attachment, AttachmentId};
+use crate::attachment::Attachment;
 use crate::catalog::Catalog;
 use crate::catalog::moves::MoveNote;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,70 +43,8 @@ pub struct MoveOptions {
     pub only_look: bool,
 }
 
-/// Uploads in progress that are read at a time.
-const UPLOADS_A_PAGE: u32 = 1000;
-
 impl Attache {
-    /// Uploads that are in progress, in this process or another one. One that began under an earlier configuration goes to the store of
-    /// that. They are no more than the memory of all processes has room for.
-    ///
-    /// # Errors
-    ///
-    /// Those of the catalog.
-    pub async fn uploads_in_progress(&self) -> Result<Vec<AttachmentId>> {
-        let moves = self.0.catalog.moves().ok_or_else(keeps_no_moves)?;
-        let mut uploads = Vec::new();
-        loop {
-            let page = moves.uploading(uploads.last(), UPLOADS_A_PAGE).await?;
-            let was_last = page.len() < UPLOADS_A_PAGE as usize;
-            uploads.extend(page);
-            if was_last {
-                return Ok(uploads);
-            }
-        }
-    }
-
-    /// What has become of uploads that were in progress: attachments, and where their bytes are now; and how many are in progress still.
-    /// Nothing is moved.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misconfigured`] if nothing is moved; those of the catalog and of the stores.
-    pub async fn became_of(&self, uploads: Vec<AttachmentId>) -> Result<(Vec<Moved>, u64)> {
-        let parts = self.parts();
-        if parts.storage.moving().is_none() {
-            return Err(nothing_to_move());
-        }
-        // Those first: one that becomes an attachment between the two is found.
-        let in_progress = self.uploads_in_progress().await?;
-        let mover = self.mover(
-            parts,
-            MoveOptions {
-                rate: None,
-                only_look: true,
-            },
-        );
-        let (mut became, mut still) = (Vec::new(), 0);
-        for id in uploads {
-            if in_progress.binary_search(&id).is_ok() {
-                still += 1;
-                continue;
-            }
-            let attachment = match self.0.catalog.find_uncached(&id).await {
-                Ok(attachment) => attachment,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let (outcome, _) = mover.absent(&attachment).await?;
-            became.push(Moved {
-                attachment,
-                outcome,
-            });
-        }
-        Ok((became, still))
-    }
-
-    fn mover(&self, parts: Arc<Parts>, options: MoveOptions) -> Mover {
+    pub(super) fn mover(&self, parts: Arc<Parts>, options: MoveOptions) -> Mover {
         Mover {
             catalog: self.0.catalog.clone(),
             budget: Budget::new(parts.config.memory.transfer_bytes),
@@ -177,17 +115,10 @@ impl Attache {
     }
 }
 
-fn nothing_to_move() -> Error {
+pub(super) fn nothing_to_move() -> Error {
     Error::new(
         ErrorKind::Misconfigured,
         "nothing is to be moved: storage.moving_from is not set; it names the store where the bytes have been until now",
-    )
-}
-
-fn keeps_no_moves() -> Error {
-    Error::new(
-        ErrorKind::Misconfigured,
-        "this catalog cannot tell which uploads are in progress",
     )
 }
 
@@ -217,7 +148,7 @@ pub(super) fn places(parts: &Parts) -> Option<(String, String)> {
     })
 }
 
-struct Mover {
+pub(super) struct Mover {
     parts: Arc<Parts>,
     catalog: Arc<dyn Catalog>,
     budget: Budget,
@@ -289,6 +220,12 @@ impl Mover {
             outcome,
         };
         Ok(Seen { moved, version })
+    }
+
+    /// Where the bytes of an attachment are, for one that only looks.
+    pub(super) async fn look(&self, attachment: &Attachment) -> Result<MoveOutcome> {
+        let (outcome, _) = self.absent(attachment).await?;
+        Ok(outcome)
     }
 
     /// An attachment that the new store did not list. It may have come since.

@@ -48,7 +48,7 @@ async fn an_upload_that_began_before_its_server_was_reloaded_is_told_until_its_b
 
     go_on.send(()).expect("it waits");
     let late = uploading.await.expect("uploaded");
-    assert_eq!(uploads, [late.id.clone()]);
+    assert_eq!(uploads, std::slice::from_ref(&late.id));
     let became = async || {
         let (became, still) = attache.became_of(uploads.clone()).await.expect("asked");
         assert_eq!(still, 0);
