@@ -119,6 +119,11 @@ async fn outcomes(attache: &Attache, options: MoveOptions) -> Vec<MoveOutcome> {
     moved.into_iter().map(|moved| moved.outcome).collect()
 }
 
+fn outcome_of(moved: &[Moved], attachment: &Attachment) -> MoveOutcome {
+    let found = moved.iter().find(|one| one.attachment.id == attachment.id);
+    found.expect("told").outcome
+}
+
 const LOOK: MoveOptions = MoveOptions {
     rate: None,
     only_look: true,
@@ -140,10 +145,7 @@ async fn bytes_that_are_not_what_was_uploaded_are_not_brought_and_all_others_are
     let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
     let moved = moved(&attache, MoveOptions::default()).await;
     let moved = moved.expect("to its end");
-    let of = |attachment: &Attachment| {
-        let found = moved.iter().find(|one| one.attachment.id == attachment.id);
-        found.expect("told").outcome
-    };
+    let of = |attachment| outcome_of(&moved, attachment);
     assert_eq!(of(&all[0]), MoveOutcome::Differs);
     assert_eq!(of(&all[1]), MoveOutcome::Missing);
     assert_eq!(of(&all[2]), MoveOutcome::Moved);

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::out::{count, note, print, print_json};
 use super::outcome::{CommandError, Exit, Outcome};
-use super::progress;
+use super::progress::{self, Counting};
 use super::stop::Stop;
 
 /// Bring the bytes of all attachments from storage.moving_from to storage.
@@ -100,20 +100,14 @@ impl Move {
         let mut tally = Tally::default();
         while let Some(moved) = walk.try_next().await? {
             uploads.remove(&moved.attachment.id);
-            tally.add(&moved);
-            if moved.outcome.is_left() {
-                spinner.bar.suspend(|| self.show(&moved))?;
-            }
+            self.take(&mut tally, &spinner, &moved)?;
             spinner.tell(|| tally.so_far());
         }
         if !uploads.is_empty() {
             let (became, uploading) = store.became_of(uploads.into_iter().collect()).await?;
             tally.uploading = uploading;
             for moved in &became {
-                tally.add(moved);
-                if moved.outcome.is_left() {
-                    spinner.bar.suspend(|| self.show(moved))?;
-                }
+                self.take(&mut tally, &spinner, moved)?;
             }
         }
         spinner.bar.finish_and_clear();
@@ -125,6 +119,20 @@ impl Move {
             (0, 0) => Exit::Done,
             _ => Exit::Failed,
         })
+    }
+
+    /// Counts one, and shows it if it is left.
+    fn take(
+        &self,
+        tally: &mut Tally,
+        spinner: &Counting,
+        moved: &Moved,
+    ) -> Result<(), CommandError> {
+        tally.add(moved);
+        match moved.outcome.is_left() {
+            true => spinner.bar.suspend(|| self.show(moved)),
+            false => Ok(()),
+        }
     }
 
     fn show(&self, moved: &Moved) -> Result<(), CommandError> {

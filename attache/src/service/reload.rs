@@ -81,10 +81,15 @@ impl Attache {
         report.rebuilt.extend(beside.rebuilt);
         report.kept.extend(beside.kept);
         if report.rebuilt.contains(&"storage") {
-            parts.storage.probe().await?;
-            // Of a store that is away later, what has moved is there all the same; one that never was there is a mistake.
-            if let Some(moving) = parts.storage.moving() {
-                self.probe_old(moving).await?;
+            match parts.storage.moving() {
+                // Of an old store that is away later, what has moved is there all the same; one that never was there is a mistake.
+                Some(moving) => {
+                    moving.to().probe().await?;
+                    self.probe_old(moving).await?;
+                }
+                None => {
+                    parts.storage.probe().await?;
+                }
             }
         }
         self.0.parts.store(Arc::new(parts));

@@ -11,7 +11,7 @@ const UPLOADS_A_PAGE: u32 = 1000;
 
 impl Attache {
     /// Uploads that are in progress, in this process or another one. One that began under an earlier configuration goes to the store of
-    /// that. They are no more than the memory of all processes has room for.
+    /// that. There are no more of them than requests that all processes run at once.
     ///
     /// # Errors
     ///

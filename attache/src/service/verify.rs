@@ -214,28 +214,20 @@ impl Walk<'_> {
     /// A ready row whose object was not listed.
     async fn without_bytes(&self, row: &Attachment) -> Result<Option<Verified>> {
         // It may have come after the listing had passed its place.
-        match self.look(&row.key).await {
-            Ok(None) => {}
+        let finding = match self.look(&row.key).await {
             Ok(Some(object)) => return Box::pin(self.compare(row, &object)).await,
-            Err(error) => {
-                let code = self.goes_on_after(&error, &row.key)?;
-                return Ok(Some(Verified {
-                    id: row.id.clone(),
-                    key: row.key.clone(),
-                    size: row.size,
-                    finding: Some(Finding::Unreadable { code }),
-                }));
-            }
-        }
-        // A deletion retires the row before the bytes go, so bytes that are gone under a row that is still ready are lost.
-        if !self.is_ready(row).await? {
-            return Ok(None);
-        }
+            // A deletion retires the row before the bytes go, so bytes that are gone under a row that is still ready are lost.
+            Ok(None) if !self.is_ready(row).await? => return Ok(None),
+            Ok(None) => Finding::Missing,
+            Err(error) => Finding::Unreadable {
+                code: self.goes_on_after(&error, &row.key)?,
+            },
+        };
         Ok(Some(Verified {
             id: row.id.clone(),
             key: row.key.clone(),
             size: row.size,
-            finding: Some(Finding::Missing),
+            finding: Some(finding),
         }))
     }
 

@@ -376,6 +376,23 @@ pub struct ObjectInfo {
     pub archived: bool,
 }
 
+impl ObjectInfo {
+    /// Of an object of which nothing else is known.
+    pub(crate) fn of_size(key: ObjectKey, size: u64) -> Self {
+        Self {
+            key,
+            size,
+            facts: None,
+            sha256: None,
+            md5: None,
+            crc64: None,
+            facts_size: None,
+            store_tag: None,
+            archived: false,
+        }
+    }
+}
+
 /// An object that is being read.
 #[derive(Debug)]
 pub struct Object {

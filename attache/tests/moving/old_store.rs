@@ -170,10 +170,7 @@ async fn what_another_program_put_into_the_new_store_is_read_before_it_is_believ
     put(&all[0], pattern(1000, 0));
     put(&all[1], pattern(1000, 99));
     let looked = moved(&attache, LOOK).await.expect("to its end");
-    let of = |attachment: &Attachment| {
-        let found = looked.iter().find(|one| one.attachment.id == attachment.id);
-        found.expect("told").outcome
-    };
+    let of = |attachment| outcome_of(&looked, attachment);
     assert_eq!(of(&all[0]), MoveOutcome::There);
     assert_eq!(of(&all[1]), MoveOutcome::Differs);
     assert_eq!(of(&all[2]), MoveOutcome::NotMoved);

@@ -54,17 +54,7 @@ pub(super) fn read_sidecar(path: &Path) -> Option<Sidecar> {
 }
 
 pub(super) fn info(key: ObjectKey, size: u64, sidecar: Option<Sidecar>) -> ObjectInfo {
-    let mut info = ObjectInfo {
-        key,
-        size,
-        facts: None,
-        sha256: None,
-        md5: None,
-        crc64: None,
-        facts_size: None,
-        store_tag: None,
-        archived: false,
-    };
+    let mut info = ObjectInfo::of_size(key, size);
     if let Some(sidecar) = sidecar {
         info.sha256 = sidecar.sha256.and_then(|hex| hex.parse().ok());
         info.md5 = sidecar.md5.and_then(|hex| hex.parse().ok());

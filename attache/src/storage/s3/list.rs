@@ -39,17 +39,9 @@ pub(super) fn list(inner: &Inner, after: Option<ObjectKey>) -> BoxStream<'_, Res
 async fn listed(inner: &Inner, key: ObjectKey, size: u64) -> Result<Option<ObjectInfo>> {
     let known = info(inner, &key).await;
     match known {
-        Err(error) if error.kind() == ErrorKind::CustomerKey => Ok(Some(ObjectInfo {
-            key,
-            size,
-            facts: None,
-            sha256: None,
-            md5: None,
-            crc64: None,
-            facts_size: None,
-            store_tag: None,
-            archived: false,
-        })),
+        Err(error) if error.kind() == ErrorKind::CustomerKey => {
+            Ok(Some(ObjectInfo::of_size(key, size)))
+        }
         known => known,
     }
 }

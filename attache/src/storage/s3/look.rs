@@ -1,4 +1,4 @@
-//! What lies beside the bytes of an object, and why that cannot be had. S3 refuses even a HEAD of what is encrypted with a key of its
+//! The headers of an object, and why they cannot be read. S3 refuses even a HEAD of what is encrypted with a key of its
 //! writer's (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html>), and such a response has no body
 //! to say so.
 
