@@ -155,7 +155,7 @@ impl Move {
         match (tally.left, self.finish) {
             (0, true) if tally.uploading > 0 => format!(
                 "{so_far}: all are in the new store, but {} in progress all the while, and one that began before its server was reloaded \
-                 goes to the old one; look again when they have ended",
+                 goes to the old one; look again when they have ended (`attache sweep` ends those of a process that was killed)",
                 match tally.uploading {
                     1 => "one upload was".to_owned(),
                     many => format!("{many} uploads were"),

@@ -17,8 +17,9 @@ pub trait MoveNotes: Send + Sync {
     /// What was noted, if anything was.
     async fn noted_move(&self) -> Result<Option<MoveNote>>;
 
-    /// Uploads that are in progress, of whatever size, in a process that lives or may live, in the order of their ids: those after `after`, at
-    /// most `limit`. Each goes to the store that its process had when it began. They are pending, or uploads in parts that a request
+    /// Uploads that may become attachments where their process had them stored when they began, of whatever size, in the order of their ids:
+    /// those after `after`, at most `limit`. They are all that are pending, also those of a process that is dead or seems to be: it may come back,
+    /// and what it had stored a sweep may finish. And they are uploads in parts that a request of a living process
     /// [holds](super::partial::PartialUploads::take); between two requests an upload in parts is not among them.
     async fn uploading(
         &self,

@@ -277,11 +277,13 @@ impl Mover {
             return Ok(MoveOutcome::Deleted);
         }
         let from = self.stores().from();
-        let found = from.head(&attachment.key).await.map_err(of_the_old)?;
-        Ok(match found {
-            Some(_) => MoveOutcome::NotMoved,
-            None => MoveOutcome::Missing,
-        })
+        match from.head(&attachment.key).await.map_err(of_the_old) {
+            Ok(Some(_)) => Ok(MoveOutcome::NotMoved),
+            Ok(None) => Ok(MoveOutcome::Missing),
+            Err(error) => {
+                said_of_one(&error).ok_or_else(|| error.during("move", attachment.key.as_str()))
+            }
+        }
     }
 
     async fn bring(&self, attachment: &Attachment) -> Result<Stored> {
@@ -342,6 +344,8 @@ impl Mover {
         }
         match self.read_back(attachment).await {
             Ok(()) => Ok(MoveOutcome::There),
+            // It was deleted meanwhile: with its attachment, or from the new store alone.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.looked_for(attachment).await,
             Err(error) => {
                 said_of_one(&error).ok_or_else(|| error.during("move", attachment.key.as_str()))
             }

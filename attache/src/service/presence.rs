@@ -5,10 +5,14 @@ use std::time::Duration;
 use super::{Attache, Parts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::config::Backend;
+use crate::storage::moving::old_is_late;
 use crate::storage::{Moving, Probe, Storage};
 
 /// How long somebody who asks for it waits for a store that is emptied.
 const OLD_PROBE_TIME: Duration = Duration::from_secs(15);
+
+/// How long [`Attache::ready`] waits for the disk of such a store, after the store was asked for 2 s: load balancers wait for 5 s.
+const OLD_DISK_TIME: Duration = Duration::from_secs(1);
 
 impl Attache {
     /// Whether storage and catalog can be used now.
@@ -22,7 +26,7 @@ impl Attache {
         self.takes_uploads(&parts).await?;
         let mut probe = parts.storage.probe().await?;
         if let Some(moving) = parts.storage.moving()
-            && let Err(error) = self.old_in_place(moving).await
+            && let Err(error) = self.old_in_place_within(OLD_DISK_TIME, moving).await
         {
             // A balancer that took every replica out would take away what has moved, too.
             probe.summary = format!(
@@ -55,8 +59,14 @@ impl Attache {
     /// What is wrong with the store that is emptied, or what it says.
     pub(super) async fn probe_old(&self, moving: &Moving) -> Result<Probe> {
         let probe = moving.probe_from(OLD_PROBE_TIME).await?;
-        self.old_in_place(moving).await?;
+        self.old_in_place_within(OLD_PROBE_TIME, moving).await?;
         Ok(probe)
+    }
+
+    /// As [`old_in_place`](Self::old_in_place), for so long at most: a disk of a network that is away lets everybody wait.
+    async fn old_in_place_within(&self, patience: Duration, moving: &Moving) -> Result<()> {
+        let in_place = tokio::time::timeout(patience, self.old_in_place(moving)).await;
+        in_place.unwrap_or_else(|_| Err(old_is_late(patience)))
     }
 
     /// Whether the store that is emptied is there.

@@ -141,7 +141,14 @@ impl Attache {
         }
         // From here on it is seen to be in progress. A client that kept its first bytes back for so long that the configuration changed goes
         // to the store of the new one: nobody looks for it in the old one.
-        let parts = &self.parts();
+        let now = self.parts();
+        if !Arc::ptr_eq(parts, &now)
+            && let Err(error) = self.takes_uploads(&now).await
+        {
+            self.undo(&now, &id, pending, None).await;
+            return Err(error.during("upload", id.as_str()));
+        }
+        let parts = &now;
         let asked = Arc::new(AtomicBool::new(false));
         let content = parts.content(facts(&draft), new.size);
         let inspected = parts.inspectors.begin(&content.facts, &self.0.metrics);

@@ -330,8 +330,11 @@ impl Walk<'_> {
         if original == object.key {
             return Ok(false);
         }
-        let found = self.look(&original).await?;
-        Ok(found.is_some_and(|found| restorable(&found).is_some()))
+        match self.look(&original).await {
+            Ok(found) => Ok(found.is_some_and(|found| restorable(&found).is_some())),
+            // Something is there of which nothing can be known: nothing is restored beside it.
+            Err(error) => self.goes_on_after(&error, &original).map(|_| true),
+        }
     }
 
     /// Brings back the row of an object that nothing names; `None` if something names it after all.

@@ -74,15 +74,10 @@ impl Moving {
     /// What is wrong with `storage.moving_from`.
     pub(crate) async fn probe_from(&self, patience: Duration) -> Result<Probe> {
         let probe = tokio::time::timeout(patience, self.from.probe()).await;
-        probe
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::UpstreamTimeout,
-                    format!("timed out: no response within {} s", patience.as_secs()),
-                )
-                .for_operator())
-            })
-            .map_err(of_the_old)
+        probe.map_or_else(
+            |_| Err(old_is_late(patience)),
+            |probe| probe.map_err(of_the_old),
+        )
     }
 
     fn seen(&self) -> MutexGuard<'_, Bounded<ObjectKey, ()>> {
@@ -110,6 +105,12 @@ pub(crate) fn of_the_old(error: Error) -> Error {
         false => error,
         true => error.about("storage.moving_from"),
     }
+}
+
+/// The store that is emptied was asked for so long.
+pub(crate) fn old_is_late(patience: Duration) -> Error {
+    let late = format!("timed out: no response within {} s", patience.as_secs());
+    of_the_old(Error::new(ErrorKind::UpstreamTimeout, late).for_operator())
 }
 
 /// What came of the new store, or of the old one where the new one has nothing.

@@ -178,10 +178,13 @@ async fn what_another_program_put_into_the_new_store_is_read_before_it_is_believ
     assert_eq!(moved.iter().filter(|one| one.is_left()).count(), 1);
 }
 
-#[tokio::test]
-async fn a_client_that_keeps_its_first_bytes_back_over_a_reload_uploads_to_the_new_store() {
-    let world = World::new().await;
-    let attache = world.open(Backend::Local, None).await;
+/// An upload whose first bytes are kept back until it is told to go on.
+async fn kept_back(
+    attache: &Attache,
+) -> (
+    tokio::sync::oneshot::Sender<()>,
+    tokio::task::JoinHandle<attache::Result<Attachment>>,
+) {
     let (asked, is_asked) = tokio::sync::oneshot::channel();
     let (go_on, wait) = tokio::sync::oneshot::channel();
     let body = futures::stream::once(async move {
@@ -189,18 +192,65 @@ async fn a_client_that_keeps_its_first_bytes_back_over_a_reload_uploads_to_the_n
         wait.await.expect("told to go on");
         Ok(pattern(1000, 2))
     });
-    let uploading = {
-        let attache = attache.clone();
-        tokio::spawn(async move { attache.upload(NewAttachment::default(), body).await })
-    };
+    let attache = attache.clone();
+    let uploading = tokio::spawn(async move {
+        let uploaded = attache.upload(NewAttachment::default(), body).await;
+        uploaded.map(|uploaded| uploaded.attachment)
+    });
     is_asked.await.expect("the upload runs");
+    (go_on, uploading)
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_its_first_bytes_back_over_a_reload_uploads_to_the_new_store() {
+    let world = World::new().await;
+    let attache = world.open(Backend::Local, None).await;
+    let (go_on, uploading) = kept_back(&attache).await;
     let both = world.config(Backend::Azure, Some(Backend::Local));
     attache.reload(both).await.expect("reloaded");
     // Nothing is in progress that would have to be looked for in the old store.
     assert_eq!(attache.uploads_in_progress().await.expect("asked"), []);
     go_on.send(()).expect("it waits");
-    let uploaded = uploading.await.expect("ends").expect("stored").attachment;
+    let uploaded = uploading.await.expect("ends").expect("stored");
     let parts = attache.parts();
     let to = parts.storage.moving().expect("two stores").to();
     assert!(to.head(&uploaded.key).await.expect("asked").is_some());
+}
+
+#[tokio::test]
+async fn such_an_upload_is_refused_where_the_disk_of_the_new_store_is_not_mounted() {
+    let world = World::new().await;
+    let begun = world.open(Backend::Local, Some(Backend::Azure)).await;
+    upload(&begun, pattern(100, 1)).await;
+    begun.close(Duration::ZERO).await;
+    std::fs::remove_dir_all(world.folder.path().join("objects")).expect("not mounted");
+    let attache = world.open(Backend::Azure, None).await;
+    let (go_on, uploading) = kept_back(&attache).await;
+    let both = world.config(Backend::Local, Some(Backend::Azure));
+    attache.reload(both).await.expect("reloaded");
+    go_on.send(()).expect("it waits");
+    let error = uploading
+        .await
+        .expect("ends")
+        .expect_err("it would be lost");
+    assert!(error.detail().contains("is its disk mounted"), "{error}");
+    assert_eq!(attache.uploads_in_progress().await.expect("asked"), []);
+}
+
+#[tokio::test]
+async fn an_upload_of_a_process_that_was_killed_is_in_progress_until_a_sweep_has_settled_it() {
+    let world = World::new().await;
+    let catalog = SqliteCatalog::open(&world.folder.path().join("attache.db")).expect("opens");
+    let draft = attache::testing::rows::draft();
+    catalog.begin(&draft).await.expect("begun");
+    // It may have stored its bytes, and a sweep may make an attachment of them.
+    drop(catalog);
+    let attache = world.open(Backend::Azure, Some(Backend::Local)).await;
+    let uploads = attache.uploads_in_progress().await.expect("asked");
+    assert_eq!(uploads, std::slice::from_ref(&draft.id));
+    let (became, still) = attache.became_of(uploads.clone()).await.expect("asked");
+    assert_eq!((became, still), (Vec::new(), 1));
+    attache.sweep().await.expect("swept");
+    let (became, still) = attache.became_of(uploads).await.expect("asked");
+    assert_eq!((became, still), (Vec::new(), 0));
 }

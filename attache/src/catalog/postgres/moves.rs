@@ -5,7 +5,6 @@ use async_trait::async_trait;
 use super::PostgresCatalog;
 use super::ask::Ask;
 use super::rows::{each, get};
-use super::unfinished::is_dead;
 use super::worker::DEAD_AFTER;
 use crate::attachment::AttachmentId;
 use crate::catalog::moves::{MoveNote, MoveNotes};
@@ -65,14 +64,11 @@ impl MoveNotes for PostgresCatalog {
     ) -> Result<Vec<AttachmentId>> {
         let ask = Ask::new(format!(
             "SELECT id FROM attache.attachments a WHERE state <> 'ready' AND id > $1
-             AND (state = 'pending' AND (worker = $2 OR NOT {})
-                 OR state = 'partial' AND EXISTS (SELECT FROM attache.uploads u JOIN attache.workers w ON w.id = u.worker
+             AND (state = 'pending' OR state = 'partial' AND EXISTS (SELECT FROM attache.uploads u JOIN attache.workers w ON w.id = u.worker
                          WHERE u.id = a.id AND w.seen_at > clock_timestamp() - {DEAD_AFTER}))
-             ORDER BY id LIMIT $3",
-            is_dead("$2")
+             ORDER BY id LIMIT $2"
         ))
         .text(after.map_or_else(String::new, ToString::to_string))
-        .text(self.shared.me())
         .int(i64::from(limit))
         .long();
         let rows = self.read("uploading", &ask).await?;

@@ -78,8 +78,7 @@ impl MoveNotes for SqliteCatalog {
         let shared = self.shared.clone();
         self.read_many("uploading", move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT a.id, CASE a.state WHEN 'pending' THEN a.worker ELSE u.worker END \
-                 FROM attachments a LEFT JOIN uploads u ON u.id = a.id WHERE a.state <> 'ready' AND a.id > ?1 \
+                "SELECT a.id, a.state = 'pending', u.worker FROM attachments a LEFT JOIN uploads u ON u.id = a.id WHERE a.state <> 'ready' AND a.id > ?1 \
                  AND (a.state = 'pending' OR a.state = 'partial' AND u.worker IS NOT NULL) ORDER BY a.id",
             )?;
             let mut rows = statement.query([&after])?;
@@ -87,7 +86,9 @@ impl MoveNotes for SqliteCatalog {
             while found.len() < limit as usize
                 && let Some(row) = rows.next()?
             {
-                if shared.workers.is_alive(&row.get::<_, String>(1)?) {
+                let holder: Option<String> = row.get(2)?;
+                let is_held = || holder.is_some_and(|of| shared.workers.is_alive(&of));
+                if row.get(1)? || is_held() {
                     found.push(row.get::<_, String>(0)?.parse()?);
                 }
             }

@@ -203,7 +203,7 @@ impl Attache {
         id: &AttachmentId,
         sha256: Option<[u8; 32]>,
     ) -> Result<Attachment> {
-        let (this, id, parts) = (self.clone(), id.clone(), self.parts());
+        let (this, id) = (self.clone(), id.clone());
         let task = self.0.tasks.spawn(trace::carried(async move {
             let upload = this.find_upload(&id).await?;
             if !upload.direct {
@@ -211,7 +211,7 @@ impl Attache {
             }
             let attachment = match upload.is_complete {
                 true => this.0.catalog.find_uncached(&id).await?,
-                false => this.read_and_commit(&parts, &id, sha256).await?,
+                false => this.read_and_commit(&id, sha256).await?,
             };
             match sha256.is_none_or(|promised| promised == attachment.sha256.0) {
                 true => Ok(attachment),
@@ -228,11 +228,12 @@ impl Attache {
 
     async fn read_and_commit(
         &self,
-        parts: &Arc<Parts>,
         id: &AttachmentId,
         sha256: Option<[u8; 32]>,
     ) -> Result<Attachment> {
         let hold = self.hold(id).await?;
+        // From here on it is seen to be in progress; before that, the store of an earlier configuration may have been given up.
+        let parts = &self.parts();
         if hold.upload.is_complete {
             hold.release().await;
             return self.0.catalog.find_uncached(id).await;

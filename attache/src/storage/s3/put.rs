@@ -211,20 +211,25 @@ impl Inner {
         let started = Instant::now();
         let mut retries = 0;
         while let Err(fault) = self.delete(key).await {
-            let Some(wait) = DELETION.wait(retries, started.elapsed(), fault.patience()) else {
-                tracing::error!(
-                    key,
-                    %fault,
-                    "an object whose bytes may be damaged is left at the store. That of an upload is deleted by a sweep; if `attache move` \
-                     brought it, delete it by hand before the next run, which would take it for moved: only `attache verify --deep` finds it"
-                );
-                return;
-            };
-            tokio::time::sleep(wait).await;
-            retries += 1;
-            // What others have put there since is theirs.
-            if let Ok(Whose::Nobodys | Whose::Theirs) = self.whose(key, object.attempt).await {
-                return;
+            loop {
+                let Some(wait) = DELETION.wait(retries, started.elapsed(), fault.patience()) else {
+                    tracing::error!(
+                        key,
+                        %fault,
+                        "an object whose bytes may be damaged is left at the store. That of an upload is deleted by a sweep; if `attache move` \
+                         brought it, delete it by hand before the next run, which would take it for moved: only `attache verify --deep` finds it"
+                    );
+                    return;
+                };
+                tokio::time::sleep(wait).await;
+                retries += 1;
+                match self.whose(key, object.attempt).await {
+                    Ok(Whose::Ours(_)) => break,
+                    // What others have put there since is theirs.
+                    Ok(Whose::Nobodys | Whose::Theirs) => return,
+                    // Not known to be ours is not ours to delete.
+                    Err(_) => {}
+                }
             }
         }
     }
