@@ -62,8 +62,17 @@ impl World {
 
     /// Begins a download, reads a little of it, and keeps the connection.
     fn begin(&self, id: &str) -> TcpStream {
+        self.begin_with(id, "")
+    }
+
+    /// The same, with more lines in its head.
+    fn begin_with(&self, id: &str, lines: &str) -> TcpStream {
         let mut stream = self.server.connect();
-        write!(stream, "GET /download/{id} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET /download/{id} HTTP/1.1\r\nhost: a\r\n{lines}\r\n"
+        )
+        .unwrap();
         let mut some = [0; 1000];
         stream.read_exact(&mut some).unwrap();
         assert!(
@@ -420,5 +429,44 @@ async fn a_client_that_takes_nothing_is_cut() {
             world.azure.counts().open_reads == 0
         });
         drop(stalled);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_client_that_stands_still_holds_no_read_of_the_store_and_gets_every_byte_when_it_goes_on()
+{
+    // Suspended after 5 s, cut after 30.
+    let limit = ("ATTACHE_DOWNLOAD__IDLE_TIMEOUT", "30s");
+    let world = World::start(Retention::Keep, &[limit]).await;
+    tokio::task::block_in_place(|| {
+        let bytes = noise(40 * MIB);
+        let (kept, deleted) = (world.upload(&bytes), world.upload(&bytes));
+        let gets = world.azure.counts().of(Op::GetBlob);
+        let begin = |id| world.begin_with(id, "connection: close\r\n");
+        let (mut reader, mut loser) = (begin(&kept), begin(&deleted));
+        assert_eq!(world.azure.counts().open_reads, 2);
+        within(Duration::from_secs(20), "both are let go of", || {
+            world.azure.counts().open_reads == 0
+        });
+        let status = world.server.get("/v1/status").json();
+        assert_eq!(status["streams"]["downloads_open"], 2);
+        let delete = format!("/v1/attachments/{deleted}");
+        assert_eq!(
+            world.server.request("DELETE", &delete, &[], b"").status,
+            204
+        );
+
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert!(
+            rest.ends_with(&bytes[bytes.len() - 39 * MIB..]),
+            "{}",
+            rest.len()
+        );
+        assert_eq!(world.azure.counts().of(Op::GetBlob), gets + 3);
+
+        let mut lost = Vec::new();
+        let _ = loser.read_to_end(&mut lost);
+        assert!(lost.len() < bytes.len() - MIB, "{}", lost.len());
     });
 }

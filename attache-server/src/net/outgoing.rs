@@ -1,7 +1,7 @@
 //! The body of a relay on its way to a client: its length is exact, an error in it aborts, and nobody can hold it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::valve::Valve;
+use super::valve::{Source, Valve};
 
 /// How we learn that the client stopped reading.
 #[derive(Clone, Debug)]
@@ -49,7 +49,11 @@ impl Outgoing {
             idle_since: None,
         }));
         let (watchdog, valve) = match backpressure {
-            Backpressure::Socket(valve) => (None, Some(valve)),
+            Backpressure::Socket(valve) => {
+                let source: Weak<Mutex<State>> = Arc::downgrade(&state);
+                valve.attach(source);
+                (None, Some(valve))
+            }
             Backpressure::Stream { patience } => {
                 let idle = let_go_of_idle(state.clone(), patience);
                 (Some(tokio::spawn(idle).abort_handle()), None)
@@ -64,17 +68,36 @@ impl Outgoing {
     }
 }
 
-/// Drops the source once its client was idle for `patience`.
+/// How long a client may take nothing before its source is suspended, of the time after which it is cut.
+pub(super) fn suspends_after(patience: Duration) -> Duration {
+    patience / 6
+}
+
+impl Source for Mutex<State> {
+    fn suspend(&self) {
+        if let Some(chunks) = &mut lock(self).chunks {
+            chunks.suspend();
+        }
+    }
+}
+
+/// Suspends the source once its client was idle for a while, and drops it when that was as long as `patience`.
 async fn let_go_of_idle(state: Arc<Mutex<State>>, patience: Duration) {
+    let mut due = Instant::now() + suspends_after(patience);
     loop {
-        let since = lock(&state).idle_since.unwrap_or_else(Instant::now);
-        let due = since + patience;
         tokio::time::sleep_until(due).await;
+        let now = Instant::now();
         let mut state = lock(&state);
-        if state
-            .idle_since
-            .is_some_and(|since| since.elapsed() >= patience)
-        {
+        let since = state.idle_since.unwrap_or(now);
+        let idle = now - since;
+        due = since + suspends_after(patience);
+        if idle >= suspends_after(patience) {
+            if let Some(chunks) = &mut state.chunks {
+                chunks.suspend();
+            }
+            due = since + patience;
+        }
+        if idle >= patience {
             tracing::debug!("timed out: a client stopped reading a stream; its source is closed");
             state.chunks = None;
             return;

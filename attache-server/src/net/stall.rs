@@ -4,12 +4,13 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
+use super::outgoing::suspends_after;
 use super::socket::Socket;
 use super::valve::Valve;
 
@@ -20,8 +21,25 @@ use super::valve::Valve;
 pub(crate) struct StallTimeout {
     socket: Socket,
     stall: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    standing: Option<Standing>,
     valve: Arc<Valve>,
+}
+
+/// A client that takes nothing now.
+struct Standing {
+    timer: Pin<Box<Sleep>>,
+    /// How long it may go on after `timer` has ended, unless that is when it is cut.
+    then: Option<Duration>,
+}
+
+impl Standing {
+    fn new(stall: Duration) -> Self {
+        let first = suspends_after(stall);
+        Self {
+            timer: Box::pin(tokio::time::sleep(first)),
+            then: Some(stall - first),
+        }
+    }
 }
 
 impl StallTimeout {
@@ -30,33 +48,37 @@ impl StallTimeout {
         Self {
             socket,
             stall,
-            timer: None,
+            standing: None,
             valve,
         }
     }
 
-    /// Passes on the outcome of a write. A socket that takes nothing starts the timer, and any byte stops it.
+    /// Passes on the outcome of a write. A socket that takes nothing starts the timer, and any byte stops it. What is fetched for it is
+    /// suspended first.
     fn after_write<T>(
         &mut self,
         cx: &mut Context<'_>,
         wrote: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if wrote.is_ready() {
-            self.timer = None;
+            self.standing = None;
             self.valve.open();
             return wrote;
         }
         self.valve.close();
         let stall = self.stall;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
-        std::future::Future::poll(timer.as_mut(), cx).map(|()| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "timed out: the client stopped reading",
-            ))
-        })
+        let standing = self.standing.get_or_insert_with(|| Standing::new(stall));
+        loop {
+            ready!(std::future::Future::poll(standing.timer.as_mut(), cx));
+            let Some(rest) = standing.then.take() else {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "timed out: the client stopped reading",
+                )));
+            };
+            self.valve.suspend_source();
+            standing.timer.as_mut().reset(Instant::now() + rest);
+        }
     }
 }
 
@@ -104,12 +126,14 @@ impl AsyncWrite for StallTimeout {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, Weak};
     use std::task::Waker;
 
     use futures::poll;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::valve::Source;
     use super::*;
 
     /// A client, and the server's end with its valve.
@@ -125,6 +149,32 @@ mod tests {
             valve.clone(),
         );
         (client.expect("a connection"), stream, valve)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_fetched_for_a_client_that_takes_nothing_is_suspended_before_the_client_is_cut()
+    {
+        struct Watched(Instant, Mutex<Vec<u64>>);
+        impl Source for Watched {
+            fn suspend(&self) {
+                let seconds = self.0.elapsed().as_secs();
+                self.1.lock().expect("its own").push(seconds);
+            }
+        }
+        let (_client, mut server, valve) = pair().await;
+        let watched = Arc::new(Watched(Instant::now(), Mutex::default()));
+        let source: Weak<Watched> = Arc::downgrade(&watched);
+        valve.attach(source);
+        let chunk = vec![0; 64 * 1024];
+        let error = loop {
+            match server.write(&chunk).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(watched.0.elapsed().as_secs(), 60);
+        assert_eq!(*watched.1.lock().expect("its own"), [10]);
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! Whether a client's socket takes bytes, so that nothing is fetched for one that does not.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
@@ -10,10 +12,17 @@ use futures::task::AtomicWaker;
 /// A server fills its queue for a connection whether the socket takes bytes or not; with this, a client that stands still
 /// costs what was in the queue when it stopped, and not a full queue. For the one body of a connection at a time, which is
 /// how HTTP/1 responds.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Valve {
     closed: AtomicBool,
     waiting: AtomicWaker,
+    source: Mutex<Option<Weak<dyn Source>>>,
+}
+
+/// What comes through a valve.
+pub(super) trait Source: Send + Sync {
+    /// Lets go of what it holds open, until it is asked for more.
+    fn suspend(&self);
 }
 
 impl Valve {
@@ -29,6 +38,21 @@ impl Valve {
         }
     }
 
+    /// What comes through it from now on.
+    pub(super) fn attach(&self, source: Weak<dyn Source>) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    }
+
+    /// The client has taken nothing for a while.
+    pub(super) fn suspend_source(&self) {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let attached = source.as_ref().and_then(Weak::upgrade);
+        drop(source);
+        if let Some(source) = attached {
+            source.suspend();
+        }
+    }
+
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
@@ -38,5 +62,13 @@ impl Valve {
             self.closed.store(false, Ordering::Release);
             self.waiting.wake();
         }
+    }
+}
+
+impl fmt::Debug for Valve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Valve")
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }

@@ -43,6 +43,7 @@ impl Attache {
             service: self.clone(),
             parts: parts.clone(),
             verifies: opened.verifies,
+            stays: true,
             _permit: permit,
         };
         let gather = match opened.comes_in_pieces {
@@ -50,7 +51,7 @@ impl Attache {
             false => None,
         };
         let relay = Relay::new(body, size, gather, stream, held, started);
-        Ok(Body::new(relay.begun().await?))
+        Ok(Body::suspending(relay.begun().await?))
     }
 
     /// The body of an answer, and its length.

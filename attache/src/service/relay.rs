@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::metrics::StreamGuard;
 use crate::observe::trace;
 use crate::storage::FileVersion;
-use crate::transfer::body::Body;
+use crate::transfer::body::{Body, Suspend};
 use crate::transfer::budget::Permit;
 use crate::transfer::gather::{Gather, PATIENCE, let_others_run};
 
@@ -46,6 +46,8 @@ pub(super) struct Resources {
     pub(super) parts: Arc<Parts>,
     /// The file that is known to be what the catalog says once its last byte has passed.
     pub(super) verifies: Option<(AttachmentId, FileVersion)>,
+    /// Nobody overwrites it, so it can be let go of and asked for again.
+    pub(super) stays: bool,
     pub(super) _permit: Permit,
 }
 
@@ -150,6 +152,16 @@ impl Stream for Relay {
             }
         }
         Poll::Ready(next)
+    }
+}
+
+impl Suspend for Relay {
+    fn suspend(&mut self) {
+        if let Some(running) = &mut self.running
+            && running.held.stays
+        {
+            running.body.suspend();
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! One object of a store on a network as one stream: a request that breaks is resumed at the byte that was reached, of the same version.
+//! One object of a store on a network as one stream: a request that breaks is resumed at the byte that was reached, of the same version;
+//! and so is one that was let go because nobody read it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::stream::{Stream, StreamExt as _};
 
 use crate::attachment::ByteRange;
 use crate::error::Result;
 use crate::http::{Answer, Broken};
-use crate::transfer::body::Body;
+use crate::transfer::body::{Body, Suspend};
 
 /// How often a download that breaks is resumed without having moved by [`PROGRESS`]. One that moves is bounded by
 /// `download.timeout` alone.
@@ -50,6 +51,7 @@ pub(super) async fn body(version: impl Version, served: ByteRange, answer: Answe
     let resumed = Arc::new(AtomicBool::new(false));
     let mut download = Download {
         version: Box::new(version),
+        first: None,
         next: served.start,
         end: served.end,
         body: Opening::Open(answer),
@@ -57,13 +59,16 @@ pub(super) async fn body(version: impl Version, served: ByteRange, answer: Answe
         resumed_at: served.start,
         resumed: resumed.clone(),
     };
-    let first = download.next().await.transpose()?;
-    Ok(Body::new(stream::iter(first.map(Ok)).chain(download)).noting_resumes(resumed))
+    download.first = download.next().await.transpose()?;
+    Ok(Body::suspending(download).noting_resumes(resumed))
 }
 
 /// A download that takes itself up again where it broke, pinned to the version that it began with.
 struct Download {
     version: Box<dyn Version>,
+    /// What came already.
+    first: Option<Bytes>,
+    /// Behind it.
     next: u64,
     end: u64,
     body: Opening,
@@ -77,6 +82,8 @@ struct Download {
 /// The answer that is read, or the one that is awaited in its place.
 enum Opening {
     Open(Answer),
+    /// None, until more is asked for.
+    Suspended,
     Resuming(BoxFuture<'static, Result<Answer>>),
     Failed,
 }
@@ -86,9 +93,16 @@ impl Stream for Download {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         loop {
             let body = match &mut this.body {
                 Opening::Open(body) => body,
+                Opening::Suspended => {
+                    this.body = Opening::Resuming(this.open_rest());
+                    continue;
+                }
                 Opening::Resuming(resuming) => match ready!(resuming.as_mut().poll(cx)) {
                     Ok(body) => {
                         this.body = Opening::Open(body);
@@ -126,7 +140,27 @@ impl Stream for Download {
     }
 }
 
+impl Suspend for Download {
+    fn suspend(&mut self) {
+        if matches!(self.body, Opening::Open(_)) && self.next < self.end {
+            tracing::debug!(
+                name = self.version.name(),
+                at = self.next,
+                "download suspended: nobody reads it"
+            );
+            self.body = Opening::Suspended;
+        }
+    }
+}
+
 impl Download {
+    fn open_rest(&self) -> BoxFuture<'static, Result<Answer>> {
+        self.version.open(ByteRange {
+            start: self.next,
+            end: self.end,
+        })
+    }
+
     fn resume(&mut self, why: &Interrupted) -> BoxFuture<'static, Result<Answer>> {
         self.resumes += 1;
         self.resumed_at = self.next;
@@ -141,10 +175,7 @@ impl Download {
             "download interrupted; resuming"
         );
         let wait = Duration::from_millis(50 << self.resumes).mul_f64(0.5 + rand::random::<f64>());
-        let opened = self.version.open(ByteRange {
-            start: self.next,
-            end: self.end,
-        });
+        let opened = self.open_rest();
         let resumed = async move {
             tokio::time::sleep(wait).await;
             opened.await

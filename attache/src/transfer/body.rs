@@ -24,11 +24,17 @@ pub use crate::transfer::deadline::Allowance;
 pub(crate) use crate::transfer::deadline::{sender_late, store_late};
 pub use crate::transfer::digests::{Digests, Expected, crc64};
 
+/// What a body reads that can let go of what it holds open, and go on later.
+pub(crate) trait Suspend: Stream<Item = Result<Bytes>> + Send + Unpin {
+    /// Lets go of it. When it is polled again it opens it again, at the byte that it had come to.
+    fn suspend(&mut self);
+}
+
 /// A stream of bytes, pulled by its reader: nothing is read ahead, dropping it ends its source.
 ///
 /// After the first error, or after the end, it yields nothing more.
 pub struct Body {
-    chunks: BoxStream<'static, Result<Bytes>>,
+    chunks: Chunks,
     meter: Meter,
     expected: Option<Box<Expected>>,
     pace: Option<Box<Pace>>,
@@ -36,6 +42,20 @@ pub struct Body {
     /// The length that was promised is reached, and everything holds; only the end itself is to come.
     sealed: Option<Box<Digests>>,
     resumed: Option<Arc<AtomicBool>>,
+}
+
+enum Chunks {
+    Plain(BoxStream<'static, Result<Bytes>>),
+    Suspending(Box<dyn Suspend>),
+}
+
+impl Chunks {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match self {
+            Self::Plain(chunks) => chunks.poll_next_unpin(cx),
+            Self::Suspending(chunks) => chunks.poll_next_unpin(cx),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -48,8 +68,17 @@ enum State {
 impl Body {
     /// A body that yields `chunks`. An error among them ends it.
     pub fn new(chunks: impl Stream<Item = Result<Bytes>> + Send + 'static) -> Self {
+        Self::of(Chunks::Plain(chunks.boxed()))
+    }
+
+    /// A body that yields `chunks`, and that [can be suspended](Self::suspend).
+    pub(crate) fn suspending(chunks: impl Suspend + 'static) -> Self {
+        Self::of(Chunks::Suspending(Box::new(chunks)))
+    }
+
+    fn of(chunks: Chunks) -> Self {
         Self {
-            chunks: chunks.boxed(),
+            chunks,
             meter: Meter::default(),
             expected: None,
             pace: None,
@@ -70,6 +99,15 @@ impl Body {
     pub fn was_resumed(&self) -> bool {
         let resumed = self.resumed.as_ref();
         resumed.is_some_and(|resumed| resumed.load(Ordering::Relaxed))
+    }
+
+    /// Lets go of the connection that it comes over, and of what is in its buffers, for a reader that may not ask for more
+    /// soon. When it is asked, it is opened again where it was, the same version, and fails if that is gone. Does nothing to a body that
+    /// is not an attachment of a store on a network.
+    pub fn suspend(&mut self) {
+        if let Chunks::Suspending(chunks) = &mut self.chunks {
+            chunks.suspend();
+        }
     }
 
     /// A body of bytes that are in memory already.
@@ -225,7 +263,7 @@ impl Stream for Body {
             if this.state != State::Open {
                 return Poll::Ready(None);
             }
-            let outcome = match this.chunks.poll_next_unpin(cx) {
+            let outcome = match this.chunks.poll_next(cx) {
                 Poll::Pending => match this
                     .pace
                     .as_mut()

@@ -73,7 +73,8 @@ section! {
     /// `[download]`
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct DownloadConfig in "download" {
-        /// How long the store may send nothing and a client may take nothing.
+        /// How long the store may send nothing and a client may take nothing. After a sixth of it, in which a client took nothing, the request to the
+        /// store is let go of; what is left is asked for when the client goes on.
         idle_timeout: Duration = Duration::from_secs(60) => Time,
         /// How long one download may take.
         timeout: Allowance = Allowance { base: Duration::from_secs(10 * 60), rate: 64 * 1024 } => Own,

@@ -13,8 +13,14 @@ use crate::world::Peer;
 #[derive(Clone, Copy, Debug)]
 pub struct Slow {
     pub readers: usize,
+    /// When every buffer on the way is full.
     pub bytes_each: u64,
+    /// Behind [`STANDING`].
+    pub bytes_each_later: u64,
 }
+
+/// How long slow readers take nothing before it is seen what is still held for them.
+pub const STANDING: Duration = Duration::from_secs(15);
 
 /// What those who left have left behind.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +75,11 @@ impl Stage<'_> {
                 continue;
             };
             eprintln!(
-                "bench: {} slow readers, {}: {} KiB each",
+                "bench: {} slow readers, {}: {} KiB each, {} later",
                 slow.readers,
                 peer.name(),
-                slow.bytes_each / KIB
+                slow.bytes_each / KIB,
+                slow.bytes_each_later / KIB
             );
             results.slow.insert(peer, slow);
             sockets_are_empty().await;
@@ -144,11 +151,15 @@ impl Stage<'_> {
             }
             moved = now;
         }
-        let held = server.process.resident().saturating_sub(before);
+        let each = || server.process.resident().saturating_sub(before) / readers as u64;
+        let bytes_each = each();
+        tokio::time::sleep(STANDING).await;
+        let bytes_each_later = each();
         drop(streams);
         Ok(Slow {
             readers,
-            bytes_each: held / readers as u64,
+            bytes_each,
+            bytes_each_later,
         })
     }
 

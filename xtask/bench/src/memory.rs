@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::Outcome;
 use crate::cases::{MIB, size_word};
 use crate::figures::{kib, median, mib, name_of, tenths_of_kib};
+use crate::holding::STANDING;
 use crate::plan::Plan;
 use crate::plot::{Bar, bars};
 use crate::stage::Results;
@@ -57,12 +58,13 @@ pub fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) 
     let _ = writeln!(
         text,
         "\n## Slow readers and leavers\n\n\
-         *Slow readers* ask for {}, take a little and then nothing until every buffer on the way is full; the figure is resident \
-         memory above the idle process. *Leavers* take a little and close; five times {} of them, and the figure is what each \
+         *Slow readers* ask for {}, take a little and then nothing until every buffer on the way is full; the figures are resident \
+         memory above the idle process, then and {} seconds later. *Leavers* take a little and close; five times {} of them, and the figure is what each \
          further time added, so what a server keeps for ever and not what its allocator keeps for later.\n\n\
-         | | slow readers | resident for each | kept for each leaver | descriptors kept | reads of the store still open |\n\
-         | --- | --- | --- | --- | --- | --- |",
+         | | slow readers | resident for each | later | kept for each leaver | descriptors kept | reads of the store still open |\n\
+         | --- | --- | --- | --- | --- | --- | --- |",
         size_word(100 * MIB),
+        STANDING.as_secs(),
         plan.leavers()
     );
     let mut plotted = Vec::new();
@@ -73,12 +75,17 @@ pub fn memory(text: &mut String, plan: &Plan, results: &Results, folder: &Path) 
             continue;
         }
         let each = slow.map_or("–".to_owned(), |slow| kib(slow.bytes_each));
+        let later = slow.map_or("–".to_owned(), |slow| kib(slow.bytes_each_later));
         let readers = slow.map_or("broke off".to_owned(), |slow| slow.readers.to_string());
         let kept = left.map_or("broke off | – | –".to_owned(), |left| {
             let kept = tenths_of_kib(left.bytes_each);
             format!("{kept} | {} | {}", left.descriptors, left.reads)
         });
-        let _ = writeln!(text, "| {} | {readers} | {each} | {kept} |", peer.name());
+        let _ = writeln!(
+            text,
+            "| {} | {readers} | {each} | {later} | {kept} |",
+            peer.name()
+        );
         if let Some(slow) = slow {
             plotted.push(Bar {
                 name: peer.name().to_owned(),

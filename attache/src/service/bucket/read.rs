@@ -72,6 +72,7 @@ impl BucketHandle {
         );
         let held = Resources {
             verifies: None,
+            stays: false,
             service: self.service.clone(),
             parts: self.parts.clone(),
             _permit: permit,
@@ -81,7 +82,7 @@ impl BucketHandle {
         Ok(ObjectBody {
             entry: self.outer(entry),
             range,
-            body: Body::new(relay.begun().await?),
+            body: Body::suspending(relay.begun().await?),
         })
     }
 

@@ -117,6 +117,28 @@ pub async fn readers_at_once_do_not_disturb_each_other(store: &Store) {
     }
 }
 
+pub async fn a_body_that_is_suspended_goes_on_where_it_was(store: &Store) {
+    let size = 5 * BLOCK + 17;
+    let (key, bytes) = (fresh_key(), pattern(size, 3));
+    put(&**store, &key, &bytes).await.expect("put");
+    for wanted in [range(0, size), range(1000, size - 1000)] {
+        let mut body = store.get(&key, Some(wanted)).await.expect("get").body;
+        // Before its first bytes, behind each piece, and at its end; and once more than is needed.
+        let mut all = Vec::new();
+        loop {
+            body.suspend();
+            body.suspend();
+            let Some(piece) = body.next().await else {
+                break;
+            };
+            all.extend_from_slice(&piece.expect("a piece"));
+        }
+        body.suspend();
+        assert!(body.next().await.is_none(), "nothing follows the end");
+        assert!(all == slice(&bytes, wanted), "{} of {wanted:?}", all.len());
+    }
+}
+
 pub async fn dropping_a_get_frees_the_storage(store: &Store) {
     let (key, bytes) = (fresh_key(), pattern(4 * 1024 * 1024, 11));
     put(&**store, &key, &bytes).await.expect("put");

@@ -92,6 +92,7 @@ macro_rules! __storage_suite {
                 open_has_the_bytes_of_get_and_a_file_another_version_once_it_is_another_one
                 get_of_an_absent_object_is_not_found
                 readers_at_once_do_not_disturb_each_other
+                a_body_that_is_suspended_goes_on_where_it_was
                 dropping_a_get_frees_the_storage
             }
             delete {
