@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::allocator::allocated_bytes;
+use crate::allocator;
 use crate::auth::tokens::Tokens;
 use crate::config::Settings;
 use crate::jobs;
@@ -32,6 +32,28 @@ const REFUSALS: usize = 64;
 
 /// Serves until SIGTERM or SIGINT. `source` is read again on reload.
 pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
+    // In boxes, so that what opening takes is given back before anything is served.
+    let Opened {
+        listener,
+        s3,
+        app,
+        mut jobs,
+    } = Box::pin(open(loaded, source)).await?;
+    allocator::collect_after_start();
+    let outcome = Box::pin(run(listener, s3, &app)).await;
+    jobs.shutdown().await;
+    outcome
+}
+
+/// What serves.
+struct Opened {
+    listener: TcpListener,
+    s3: Option<TcpListener>,
+    app: App,
+    jobs: JoinSet<()>,
+}
+
+async fn open(loaded: Loaded, source: Source) -> Result<Opened> {
     let config = loaded.settings.clone();
     for remark in config.remarks() {
         tracing::warn!("{remark}");
@@ -55,11 +77,14 @@ pub(crate) async fn serve(loaded: Loaded, source: Source) -> Result<()> {
     // Before anybody learns that it runs: an early SIGHUP would end the process.
     let hangup = signal_stream(SignalKind::hangup())?;
     announce(address, s3_address, app.reloader.tls.current().is_some());
-    app.attache.count_heap_with(allocated_bytes);
-    let mut jobs = jobs::start(&app, hangup);
-    let outcome = run(listener, s3, &app).await;
-    jobs.shutdown().await;
-    outcome
+    app.attache.count_heap_with(allocator::allocated_bytes);
+    let jobs = jobs::start(&app, hangup);
+    Ok(Opened {
+        listener,
+        s3,
+        app,
+        jobs,
+    })
 }
 
 fn address_of(listener: &TcpListener) -> Result<SocketAddr> {
@@ -125,7 +150,6 @@ fn announce(address: SocketAddr, s3: Option<SocketAddr>, secure: bool) {
     // A closed stdout is no reason not to serve.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
-    crate::allocator::collect_after_start();
 }
 
 fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {

@@ -470,3 +470,39 @@ async fn a_client_that_stands_still_holds_no_read_of_the_store_and_gets_every_by
         assert!(lost.len() < bytes.len() - MIB, "{}", lost.len());
     });
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stream_of_http_2_that_is_given_no_room_holds_no_read_of_the_store_either() {
+    let limit = ("ATTACHE_DOWNLOAD__IDLE_TIMEOUT", "30s");
+    let world = World::start(Retention::Keep, &[limit]).await;
+    let bytes = noise(4 * MIB);
+    let id = tokio::task::block_in_place(|| world.upload(&bytes));
+    let stream = tokio::net::TcpStream::connect(world.server.address);
+    let (client, connection) = h2::client::handshake(stream.await.unwrap()).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = http::Request::get(format!("http://a/download/{id}"));
+    let (answer, _) = client
+        .send_request(request.body(()).unwrap(), true)
+        .unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let mut all = body.data().await.unwrap().unwrap().to_vec();
+    tokio::task::block_in_place(|| {
+        within(Duration::from_secs(20), "it is let go of", || {
+            world.azure.counts().open_reads == 0
+        });
+    });
+    // What has come takes room until it is said to be taken.
+    let mut taken = all.len();
+    loop {
+        body.flow_control().release_capacity(taken).unwrap();
+        let Some(piece) = body.data().await else {
+            break;
+        };
+        let piece = piece.unwrap();
+        taken = piece.len();
+        all.extend_from_slice(&piece);
+    }
+    assert!(all == bytes, "{}", all.len());
+    connection.abort();
+}

@@ -153,29 +153,43 @@ fn report(error: &CommandError) {
 fn run(cli: Cli) -> Outcome {
     let file = cli.config.filter(|path| !path.as_os_str().is_empty());
     let file = file.as_deref();
-    let start = |filter, endpoint: Option<&str>| {
-        telemetry::start(filter, endpoint).map_err(CommandError::Usage)
-    };
-    if !matches!(cli.command, Command::Serve(_)) {
-        start("warn", None)?;
-    }
     match cli.command {
-        Command::Serve(typed) => {
-            let source = Source {
-                file: file.map(Path::to_owned),
-                listen: typed.listen,
-            };
-            let loaded = source.load()?;
-            start("info", loaded.settings.telemetry.otlp_endpoint.as_deref())?;
-            block_on_this_thread(async {
-                otlp::send_from_here();
-                let outcome = serve::serve(loaded, source).await;
-                // While there is a runtime to send from.
-                let _ = tokio::task::spawn_blocking(otlp::flush).await;
-                outcome?;
-                Ok(Exit::Done)
-            })
+        Command::Serve(typed) => run_server(file, typed),
+        command => {
+            start_telemetry("warn", None)?;
+            run_command(command, file)
         }
+    }
+}
+
+fn start_telemetry(filter: &str, endpoint: Option<&str>) -> Result<(), CommandError> {
+    telemetry::start(filter, endpoint).map_err(CommandError::Usage)
+}
+
+/// Not inlined, nor is [`run_command`]: together they would have a frame with room for the futures of all commands, every page of which is
+/// touched, and which lasts as long as the server does.
+#[inline(never)]
+fn run_server(file: Option<&Path>, typed: Serve) -> Outcome {
+    let source = Source {
+        file: file.map(Path::to_owned),
+        listen: typed.listen,
+    };
+    let loaded = source.load()?;
+    start_telemetry("info", loaded.settings.telemetry.otlp_endpoint.as_deref())?;
+    block_on_this_thread(async {
+        otlp::send_from_here();
+        let outcome = Box::pin(serve::serve(loaded, source)).await;
+        // While there is a runtime to send from.
+        let _ = tokio::task::spawn_blocking(otlp::flush).await;
+        outcome?;
+        Ok(Exit::Done)
+    })
+}
+
+#[inline(never)]
+fn run_command(command: Command, file: Option<&Path>) -> Outcome {
+    match command {
+        Command::Serve(typed) => run_server(file, typed),
         Command::Config(show) => {
             print(&match show.example {
                 true => load::example::<Settings>(),
