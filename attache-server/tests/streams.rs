@@ -465,8 +465,13 @@ async fn a_client_that_stands_still_holds_no_read_of_the_store_and_gets_every_by
         );
         assert_eq!(world.azure.counts().of(Op::GetBlob), gets + 3);
 
+        let went_on = Instant::now();
         let mut lost = Vec::new();
         let _ = loser.read_to_end(&mut lost);
+        assert!(
+            went_on.elapsed() < Duration::from_secs(10),
+            "it was not cut"
+        );
         assert!(lost.len() < bytes.len() - MIB, "{}", lost.len());
     });
 }
@@ -475,8 +480,9 @@ async fn a_client_that_stands_still_holds_no_read_of_the_store_and_gets_every_by
 async fn a_stream_of_http_2_that_is_given_no_room_holds_no_read_of_the_store_either() {
     let limit = ("ATTACHE_DOWNLOAD__IDLE_TIMEOUT", "30s");
     let world = World::start(Retention::Keep, &[limit]).await;
-    let bytes = noise(4 * MIB);
+    let bytes = noise(40 * MIB);
     let id = tokio::task::block_in_place(|| world.upload(&bytes));
+    let gets = world.azure.counts().of(Op::GetBlob);
     let stream = tokio::net::TcpStream::connect(world.server.address);
     let (client, connection) = h2::client::handshake(stream.await.unwrap()).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -487,6 +493,7 @@ async fn a_stream_of_http_2_that_is_given_no_room_holds_no_read_of_the_store_eit
         .unwrap();
     let mut body = answer.await.unwrap().into_body();
     let mut all = body.data().await.unwrap().unwrap().to_vec();
+    assert_eq!(world.azure.counts().open_reads, 1);
     tokio::task::block_in_place(|| {
         within(Duration::from_secs(20), "it is let go of", || {
             world.azure.counts().open_reads == 0
@@ -504,5 +511,6 @@ async fn a_stream_of_http_2_that_is_given_no_room_holds_no_read_of_the_store_eit
         all.extend_from_slice(&piece);
     }
     assert!(all == bytes, "{}", all.len());
+    assert_eq!(world.azure.counts().of(Op::GetBlob), gets + 2);
     connection.abort();
 }

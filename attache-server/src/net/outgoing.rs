@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::valve::{Source, Valve};
+use super::valve::{PARTS, Source, Valve};
 
 /// How we learn that the client stopped reading.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Backpressure {
     /// `stall.rs` cuts who takes nothing for too long.
     Socket(Arc<Valve>),
     /// By what it asks for of this stream. In HTTP/2 a client can stop one by giving it no window, and keep the connection
-    /// alive; the body then lets go of the store and of its memory after `patience`.
+    /// alive; the body is then suspended, and lets go of its memory after `patience`.
     Stream { patience: Duration },
 }
 
@@ -40,6 +40,9 @@ struct State {
     chunks: Option<Box<Body>>,
     /// Since when the client has what it asked for, and asks for nothing.
     idle_since: Option<Instant>,
+    /// After how many [parts](PARTS) it is suspended: twice as many each time, so that a reader that is slow, and to whom the kernel gives much
+    /// at a time, is soon let alone.
+    suspends_after: u32,
 }
 
 impl Outgoing {
@@ -47,6 +50,7 @@ impl Outgoing {
         let state = Arc::new(Mutex::new(State {
             chunks: Some(chunks),
             idle_since: None,
+            suspends_after: 1,
         }));
         let (watchdog, valve) = match backpressure {
             Backpressure::Socket(valve) => {
@@ -68,35 +72,38 @@ impl Outgoing {
     }
 }
 
-/// How long a client may take nothing before its source is suspended, of the time after which it is cut.
-pub(super) fn suspends_after(patience: Duration) -> Duration {
-    patience / 6
+impl State {
+    fn stands_still(&mut self, parts: u32) {
+        if let Some(chunks) = &mut self.chunks
+            && parts >= self.suspends_after
+            && chunks.suspend()
+        {
+            self.suspends_after *= 2;
+        }
+    }
 }
 
 impl Source for Mutex<State> {
-    fn suspend(&self) {
-        if let Some(chunks) = &mut lock(self).chunks {
-            chunks.suspend();
-        }
+    fn stands_still(&self, parts: u32) {
+        lock(self).stands_still(parts);
     }
 }
 
 /// Suspends the source once its client was idle for a while, and drops it when that was as long as `patience`.
 async fn let_go_of_idle(state: Arc<Mutex<State>>, patience: Duration) {
-    let mut due = Instant::now() + suspends_after(patience);
+    let part = (patience / PARTS).max(Duration::from_millis(1));
+    let mut due = Instant::now() + part;
     loop {
         tokio::time::sleep_until(due).await;
         let now = Instant::now();
         let mut state = lock(&state);
         let since = state.idle_since.unwrap_or(now);
         let idle = now - since;
-        due = since + suspends_after(patience);
-        if idle >= suspends_after(patience) {
-            if let Some(chunks) = &mut state.chunks {
-                chunks.suspend();
-            }
-            due = since + patience;
-        }
+        let parts = u32::try_from(idle.as_nanos() / part.as_nanos()).unwrap_or(PARTS);
+        state.stands_still(parts);
+        due = (since + part * (parts + 1))
+            .min(since + patience)
+            .max(now + Duration::from_millis(1));
         if idle >= patience {
             tracing::debug!("timed out: a client stopped reading a stream; its source is closed");
             state.chunks = None;

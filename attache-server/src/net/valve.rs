@@ -19,10 +19,14 @@ pub(crate) struct Valve {
     source: Mutex<Option<Weak<dyn Source>>>,
 }
 
+/// In how many parts the time is looked at after which a client that takes nothing is cut.
+pub(super) const PARTS: u32 = 6;
+
 /// What comes through a valve.
 pub(super) trait Source: Send + Sync {
-    /// Lets go of what it holds open, until it is asked for more.
-    fn suspend(&self);
+    /// Its client has taken nothing for this many parts of the time after which it is cut: lets go of what it holds open, until it
+    /// is asked for more, where that pays.
+    fn stands_still(&self, parts: u32);
 }
 
 impl Valve {
@@ -43,13 +47,13 @@ impl Valve {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
     }
 
-    /// The client has taken nothing for a while.
-    pub(super) fn suspend_source(&self) {
+    /// The client has taken nothing for this many parts of the time after which it is cut.
+    pub(super) fn stands_still(&self, parts: u32) {
         let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let attached = source.as_ref().and_then(Weak::upgrade);
         drop(source);
         if let Some(source) = attached {
-            source.suspend();
+            source.stands_still(parts);
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Resources {
     pub(super) parts: Arc<Parts>,
     /// The file that is known to be what the catalog says once its last byte has passed.
     pub(super) verifies: Option<(AttachmentId, FileVersion)>,
-    /// Nobody overwrites it, so it can be let go of and asked for again.
+    /// No client overwrites it, so it can be let go of and asked for again.
     pub(super) stays: bool,
     pub(super) _permit: Permit,
 }
@@ -156,11 +156,10 @@ impl Stream for Relay {
 }
 
 impl Suspend for Relay {
-    fn suspend(&mut self) {
-        if let Some(running) = &mut self.running
-            && running.held.stays
-        {
-            running.body.suspend();
+    fn suspend(&mut self) -> bool {
+        match &mut self.running {
+            Some(running) => running.held.stays && running.body.suspend(),
+            None => false,
         }
     }
 }

@@ -141,15 +141,18 @@ impl Stream for Download {
 }
 
 impl Suspend for Download {
-    fn suspend(&mut self) {
-        if matches!(self.body, Opening::Open(_)) && self.next < self.end {
-            tracing::debug!(
-                name = self.version.name(),
-                at = self.next,
-                "download suspended: nobody reads it"
-            );
-            self.body = Opening::Suspended;
+    fn suspend(&mut self) -> bool {
+        let open = matches!(self.body, Opening::Open(_) | Opening::Resuming(_));
+        if !open || self.next >= self.end {
+            return false;
         }
+        tracing::debug!(
+            name = self.version.name(),
+            at = self.next,
+            "download suspended: nobody reads it"
+        );
+        self.body = Opening::Suspended;
+        true
     }
 }
 

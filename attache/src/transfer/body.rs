@@ -26,8 +26,8 @@ pub use crate::transfer::digests::{Digests, Expected, crc64};
 
 /// What a body reads that can let go of what it holds open, and go on later.
 pub(crate) trait Suspend: Stream<Item = Result<Bytes>> + Send + Unpin {
-    /// Lets go of it. When it is polled again it opens it again, at the byte that it had come to.
-    fn suspend(&mut self);
+    /// Lets go of it; whether there was something to let go of. When it is polled again it opens it again, at the byte that it had come to.
+    fn suspend(&mut self) -> bool;
 }
 
 /// A stream of bytes, pulled by its reader: nothing is read ahead, dropping it ends its source.
@@ -102,12 +102,21 @@ impl Body {
     }
 
     /// Lets go of the connection that it comes over, and of what is in its buffers, for a reader that may not ask for more
-    /// soon. When it is asked, it is opened again where it was, the same version, and fails if that is gone. Does nothing to a body that
-    /// is not an attachment of a store on a network.
-    pub fn suspend(&mut self) {
-        if let Chunks::Suspending(chunks) = &mut self.chunks {
-            chunks.suspend();
+    /// soon. When it is asked, it is opened again where it was, the same version, and fails if that is gone. What had come ahead comes again.
+    ///
+    /// Whether there was something to let go of: an attachment of a store on a network, or one range of it, that is not at its end. Nobody
+    /// is woken by it: whoever awaits a chunk meanwhile asks again.
+    pub fn suspend(&mut self) -> bool {
+        let Chunks::Suspending(chunks) = &mut self.chunks else {
+            return false;
+        };
+        let suspended = chunks.suspend();
+        if let Some(pace) = &mut self.pace
+            && suspended
+        {
+            pace.rest();
         }
+        suspended
     }
 
     /// A body of bytes that are in memory already.
@@ -315,134 +324,4 @@ pub(crate) fn too_large(max: u64) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(chunks: &[&'static [u8]]) -> Body {
-        let chunks: Vec<_> = chunks.iter().map(|c| Ok(Bytes::from_static(c))).collect();
-        Body::new(futures::stream::iter(chunks))
-    }
-
-    async fn end(mut body: Body) -> Result<Digests> {
-        while let Some(chunk) = body.next().await {
-            chunk?;
-        }
-        Ok(body.digests().expect("a body that ended has digests"))
-    }
-
-    #[tokio::test]
-    async fn digests_are_known_at_the_end_and_do_not_depend_on_the_chunks() {
-        let whole = end(body(&[b"123456789"]).hashed(true)).await.expect("ends");
-        let split = end(body(&[b"1234", b"", b"56789"]).hashed(true))
-            .await
-            .expect("ends");
-        assert_eq!(whole, split);
-        assert_eq!(whole.size, 9);
-        assert_eq!(whole.crc64, Some(0xAE8B_1486_0A79_9888), "the check value");
-        assert_eq!(
-            whole.md5.expect("asked for").to_string(),
-            "25f9e794323b453885f5181f1b624d0b"
-        );
-    }
-
-    #[tokio::test]
-    async fn md5_is_of_what_is_short_enough_unless_somebody_promised_it() {
-        let digests = async |up_to, promised| {
-            let expected = Expected {
-                md5: promised,
-                ..Expected::default()
-            };
-            let body = body(&[b"12345", b"6789"])
-                .hashed(false)
-                .with_md5_up_to(up_to);
-            end(body.expecting(expected)).await
-        };
-        let md5 = digests(9, None)
-            .await
-            .expect("ends")
-            .md5
-            .expect("nine bytes");
-        assert_eq!(md5.to_string(), "25f9e794323b453885f5181f1b624d0b");
-        for up_to in [0, 4, 8] {
-            assert_eq!(
-                digests(up_to, None).await.expect("ends").md5,
-                None,
-                "{up_to}"
-            );
-            let promised = digests(up_to, Some(md5.0)).await.expect("kept");
-            assert_eq!(promised.md5, Some(md5), "{up_to}");
-            let broken = digests(up_to, Some([0; 16])).await.expect_err("broken");
-            assert_eq!(broken.kind(), ErrorKind::DigestMismatch);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_broken_promise_is_an_error_in_place_of_the_end() {
-        for (expected, kind) in [
-            (
-                Expected {
-                    size: Some(8),
-                    ..Expected::default()
-                },
-                ErrorKind::DigestMismatch,
-            ),
-            (
-                Expected {
-                    size: Some(10),
-                    ..Expected::default()
-                },
-                ErrorKind::DigestMismatch,
-            ),
-            (
-                Expected {
-                    max_size: Some(8),
-                    ..Expected::default()
-                },
-                ErrorKind::TooLarge,
-            ),
-            (
-                Expected {
-                    md5: Some([0; 16]),
-                    ..Expected::default()
-                },
-                ErrorKind::DigestMismatch,
-            ),
-            (
-                Expected {
-                    sha256: Some([0; 32]),
-                    ..Expected::default()
-                },
-                ErrorKind::DigestMismatch,
-            ),
-            (
-                Expected {
-                    crc64: Some(0),
-                    ..Expected::default()
-                },
-                ErrorKind::DigestMismatch,
-            ),
-        ] {
-            let mut body = body(&[b"1234", b"56789"]).expecting(expected);
-            let error = loop {
-                match body.next().await.expect("an error before the end") {
-                    Ok(_) => {}
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(error.kind(), kind, "{expected:?}");
-            assert!(body.next().await.is_none(), "nothing follows an error");
-            assert!(body.digests().is_none());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_bad_digest_holds_back_the_last_chunk_where_the_length_is_known() {
-        let mut body = body(&[b"1234", b"56789"]).expecting(Expected {
-            size: Some(9),
-            crc64: Some(0),
-            ..Expected::default()
-        });
-        assert!(body.next().await.expect("the first chunk").is_ok());
-        assert!(body.next().await.expect("the last chunk").is_err());
-    }
-}
+mod tests;

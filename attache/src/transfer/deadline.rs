@@ -119,6 +119,11 @@ impl Pace {
         }
     }
 
+    /// Nothing is awaited any more, and what was waited so far does not count.
+    pub(super) fn rest(&mut self) {
+        self.armed = None;
+    }
+
     /// Whether what is awaited is late, of which `received` bytes have come.
     pub(super) fn poll_late(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<Error> {
         let deadline = self.started + self.allowance.of(self.size.max(received));
