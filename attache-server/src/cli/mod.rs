@@ -82,6 +82,13 @@ Example:
 
 SIGHUP, or a change of the file, reloads the configuration. The first SIGTERM or SIGINT lets running transfers finish within server.shutdown_grace; a second one aborts them.")]
     Serve(Serve),
+    #[command(flatten)]
+    Other(Other),
+}
+
+/// All that ends by itself.
+#[derive(Debug, Subcommand)]
+enum Other {
     Put(put::Put),
     Get(get::Get),
     Url(url::Url),
@@ -155,9 +162,9 @@ fn run(cli: Cli) -> Outcome {
     let file = file.as_deref();
     match cli.command {
         Command::Serve(typed) => run_server(file, typed),
-        command => {
+        Command::Other(other) => {
             start_telemetry("warn", None)?;
-            run_command(command, file)
+            run_other(other, file)
         }
     }
 }
@@ -166,7 +173,7 @@ fn start_telemetry(filter: &str, endpoint: Option<&str>) -> Result<(), CommandEr
     telemetry::start(filter, endpoint).map_err(CommandError::Usage)
 }
 
-/// Not inlined, nor is [`run_command`]: together they would have a frame with room for the futures of all commands, every page of which is
+/// Not inlined, nor is [`run_other`]: together they would have a frame with room for the futures of all commands, every page of which is
 /// touched, and which lasts as long as the server does.
 #[inline(never)]
 fn run_server(file: Option<&Path>, typed: Serve) -> Outcome {
@@ -187,38 +194,37 @@ fn run_server(file: Option<&Path>, typed: Serve) -> Outcome {
 }
 
 #[inline(never)]
-fn run_command(command: Command, file: Option<&Path>) -> Outcome {
+fn run_other(command: Other, file: Option<&Path>) -> Outcome {
     match command {
-        Command::Serve(typed) => run_server(file, typed),
-        Command::Config(show) => {
+        Other::Config(show) => {
             print(&match show.example {
                 true => load::example::<Settings>(),
                 false => load::to_toml(&Settings::load(file, &[])?),
             })?;
             Ok(Exit::Done)
         }
-        Command::Check(check) => block_on(check.run(file)),
-        Command::Health(health) => block_on(health.run(file)),
-        Command::Put(put) => {
+        Other::Check(check) => block_on(check.run(file)),
+        Other::Health(health) => block_on(health.run(file)),
+        Other::Put(put) => {
             let config = put::without_network_timeouts(stored(file)?.store);
             with_store(config, async |store| put.run(store).await)
         }
-        Command::Get(get) => read_store(file, async |store| get.run(store).await),
-        Command::Url(url) => {
+        Other::Get(get) => read_store(file, async |store| get.run(store).await),
+        Other::Url(url) => {
             let Settings { server, store, .. } = stored(file)?;
             read_store_of(store, async |store| url.run(store, &server).await)
         }
-        Command::Ls(ls) => read_store(file, async |store| ls.run(store).await),
-        Command::Rm(rm) => read_store(file, async |store| rm.run(store).await),
-        Command::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
-        Command::Backup(backup) => backup.run(&stored(file)?.store),
-        Command::Restore(restore) => restore.run(stored(file)?.store),
-        Command::Catalog(catalog) => catalog.run(&Settings::load(file, &[])?),
-        Command::Key(key) => key.run(&Settings::load(file, &[])?),
-        Command::Token(token) => token.run(Settings::load(file, &[])?),
-        Command::Adopt(adopt) => read_store(file, async |store| adopt.run(store).await),
-        Command::Verify(verify) => read_store(file, async |store| verify.run(store).await),
-        Command::Move(moving) => read_store(file, async |store| moving.run(store).await),
+        Other::Ls(ls) => read_store(file, async |store| ls.run(store).await),
+        Other::Rm(rm) => read_store(file, async |store| rm.run(store).await),
+        Other::Sweep(sweep) => read_store(file, async |store| sweep.run(store).await),
+        Other::Backup(backup) => backup.run(&stored(file)?.store),
+        Other::Restore(restore) => restore.run(stored(file)?.store),
+        Other::Catalog(catalog) => catalog.run(&Settings::load(file, &[])?),
+        Other::Key(key) => key.run(&Settings::load(file, &[])?),
+        Other::Token(token) => token.run(Settings::load(file, &[])?),
+        Other::Adopt(adopt) => read_store(file, async |store| adopt.run(store).await),
+        Other::Verify(verify) => read_store(file, async |store| verify.run(store).await),
+        Other::Move(moving) => read_store(file, async |store| moving.run(store).await),
     }
 }
 

@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::valve::{PARTS, Source, Valve};
+use super::valve::{PARTS, Source, Valve, end_of};
 
 /// How we learn that the client stopped reading.
 #[derive(Clone, Debug)]
@@ -91,24 +91,21 @@ impl Source for Mutex<State> {
 
 /// Suspends the source once its client was idle for a while, and drops it when that was as long as `patience`.
 async fn let_go_of_idle(state: Arc<Mutex<State>>, patience: Duration) {
-    let part = (patience / PARTS).max(Duration::from_millis(1));
-    let mut due = Instant::now() + part;
+    let mut due = end_of(1, Instant::now(), patience);
     loop {
         tokio::time::sleep_until(due).await;
-        let now = Instant::now();
         let mut state = lock(&state);
+        let now = Instant::now();
         let since = state.idle_since.unwrap_or(now);
-        let idle = now - since;
-        let parts = u32::try_from(idle.as_nanos() / part.as_nanos()).unwrap_or(PARTS);
-        state.stands_still(parts);
-        due = (since + part * (parts + 1))
-            .min(since + patience)
-            .max(now + Duration::from_millis(1));
-        if idle >= patience {
+        let ended = (now - since).as_nanos() * u128::from(PARTS) / patience.as_nanos().max(1);
+        let ended = u32::try_from(ended).unwrap_or(PARTS);
+        if ended >= PARTS {
             tracing::debug!("timed out: a client stopped reading a stream; its source is closed");
             state.chunks = None;
             return;
         }
+        state.stands_still(ended);
+        due = end_of(ended + 1, since, patience);
     }
 }
 

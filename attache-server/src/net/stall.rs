@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::socket::Socket;
-use super::valve::{PARTS, Valve};
+use super::valve::{PARTS, Valve, end_of};
 
 /// A connection whose writes fail once the client has taken no byte for `stall`.
 ///
@@ -27,8 +27,9 @@ pub(crate) struct StallTimeout {
 /// A client that takes nothing now.
 struct Standing {
     since: Instant,
-    /// Ends at the end of each part of the time after which it is cut.
+    /// Ends with each of the [`PARTS`] of the time after which it is cut,
     timer: Pin<Box<Sleep>>,
+    /// so many of which have ended.
     parts: u32,
 }
 
@@ -37,7 +38,7 @@ impl Standing {
         let since = Instant::now();
         Self {
             since,
-            timer: Box::pin(tokio::time::sleep_until(since + stall / PARTS)),
+            timer: Box::pin(tokio::time::sleep_until(end_of(1, since, stall))),
             parts: 0,
         }
     }
@@ -54,8 +55,8 @@ impl StallTimeout {
         }
     }
 
-    /// Passes on the outcome of a write. A socket that takes nothing starts the timer, and any byte stops it. What is fetched for it is
-    /// told meanwhile.
+    /// Passes on the outcome of a write. A socket that takes nothing starts the timer, and any byte stops it. Meanwhile what is fetched for it
+    /// learns how long it stands still.
     fn after_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,7 +80,7 @@ impl StallTimeout {
                 )));
             }
             self.valve.stands_still(standing.parts);
-            let next = standing.since + stall * (standing.parts + 1) / PARTS;
+            let next = end_of(standing.parts + 1, standing.since, stall);
             standing.timer.as_mut().reset(next);
         }
     }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
+use tokio::time::Instant;
 
 /// Closed while a client's socket takes nothing: what is on its way to the client then need not be fetched yet.
 ///
@@ -21,6 +23,11 @@ pub(crate) struct Valve {
 
 /// In how many parts the time is looked at after which a client that takes nothing is cut.
 pub(super) const PARTS: u32 = 6;
+
+/// When the `part`th of them ends, of `patience` with a client that takes nothing `since` then.
+pub(super) fn end_of(part: u32, since: Instant, patience: Duration) -> Instant {
+    since + patience * part / PARTS
+}
 
 /// What comes through a valve.
 pub(super) trait Source: Send + Sync {

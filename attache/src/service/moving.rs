@@ -18,7 +18,7 @@ use super::moved::Account;
 pub use super::moved::{MoveOutcome, Moved};
 use super::walk::{ready_rows, walked};
 use super::{Attache, Parts};
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, ObjectKey};
 use crate::catalog::Catalog;
 use crate::catalog::moves::MoveNote;
 use crate::error::{Error, ErrorKind, Result};
@@ -264,10 +264,7 @@ impl Mover {
         match self.stores().to().head(key).await {
             Ok(None) => Ok(None),
             Ok(Some(object)) => self.judged(attachment, &object).await.map(Some),
-            Err(error) => match said_of_one(&error) {
-                Some(outcome) => Ok(Some(outcome)),
-                None => Err(error.during("move", key.as_str())),
-            },
+            Err(error) => said_of_one(error, key).map(Some),
         }
     }
 
@@ -280,9 +277,7 @@ impl Mover {
         match from.head(&attachment.key).await.map_err(of_the_old) {
             Ok(Some(_)) => Ok(MoveOutcome::NotMoved),
             Ok(None) => Ok(MoveOutcome::Missing),
-            Err(error) => {
-                said_of_one(&error).ok_or_else(|| error.during("move", attachment.key.as_str()))
-            }
+            Err(error) => said_of_one(error, &attachment.key),
         }
     }
 
@@ -346,9 +341,7 @@ impl Mover {
             Ok(()) => Ok(MoveOutcome::There),
             // It was deleted meanwhile: with its attachment, or from the new store alone.
             Err(error) if error.kind() == ErrorKind::NotFound => self.looked_for(attachment).await,
-            Err(error) => {
-                said_of_one(&error).ok_or_else(|| error.during("move", attachment.key.as_str()))
-            }
+            Err(error) => said_of_one(error, &attachment.key),
         }
     }
 
@@ -368,16 +361,14 @@ impl Mover {
 
     /// What an error says of one object. An outage would only repeat itself, and ends the move.
     async fn goes_on_after(&self, error: Error, attachment: &Attachment) -> Result<MoveOutcome> {
-        let key = &attachment.key;
-        let Some(outcome) = said_of_one(&error) else {
-            return Err(error.during("move", key.as_str()));
-        };
+        let (key, report) = (&attachment.key, error.report());
+        let outcome = said_of_one(error, key)?;
         // Another process may have brought it since it was listed.
         if let Some(outcome) = self.in_the_new(attachment).await? {
             return Ok(outcome);
         }
         if let MoveOutcome::Failed(_) = outcome {
-            tracing::warn!(%key, error = error.report(), "move: this object is left where it is");
+            tracing::warn!(%key, error = report, "move: this object is left where it is");
         }
         Ok(outcome)
     }
@@ -391,9 +382,9 @@ impl Mover {
     }
 }
 
-/// What an error says of one object; `None` for an outage, which would only repeat itself.
-fn said_of_one(error: &Error) -> Option<MoveOutcome> {
-    Some(match error.kind() {
+/// What an error says of one object; the error of an outage, which would only repeat itself.
+fn said_of_one(error: Error, key: &ObjectKey) -> Result<MoveOutcome> {
+    Ok(match error.kind() {
         ErrorKind::NotFound => MoveOutcome::Missing,
         ErrorKind::DigestMismatch => MoveOutcome::Differs,
         ErrorKind::Conflict
@@ -404,7 +395,7 @@ fn said_of_one(error: &Error) -> Option<MoveOutcome> {
         | ErrorKind::PreconditionFailed
         | ErrorKind::Internal
         | ErrorKind::TooLarge => MoveOutcome::Failed(error.kind().code()),
-        _ => return None,
+        _ => return Err(error.during("move", key.as_str())),
     })
 }
 

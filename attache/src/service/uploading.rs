@@ -11,7 +11,7 @@ const UPLOADS_A_PAGE: u32 = 1000;
 
 impl Attache {
     /// Uploads that are in progress, in this process or another one. One that began under an earlier configuration goes to the store of
-    /// that. There are no more of them than requests that all processes run at once.
+    /// that. At most one for each request that runs now, and one for each that was interrupted and that no sweep has settled yet.
     ///
     /// # Errors
     ///

@@ -104,8 +104,8 @@ impl Body {
     /// Lets go of the connection that it comes over, and of what is in its buffers, for a reader that may not ask for more
     /// soon. When it is asked, it is opened again where it was, the same version, and fails if that is gone. What had come ahead comes again.
     ///
-    /// Whether there was something to let go of: an attachment of a store on a network, or one range of it, that is not at its end. Nobody
-    /// is woken by it: whoever awaits a chunk meanwhile asks again.
+    /// Whether there was something to let go of: an attachment of a store on a network, or one range of it, that is not at its end. A
+    /// task that waits for the next chunk is not woken: the body must be polled again.
     pub fn suspend(&mut self) -> bool {
         let Chunks::Suspending(chunks) = &mut self.chunks else {
             return false;

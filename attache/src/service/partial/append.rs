@@ -99,8 +99,7 @@ impl Attache {
             return self.append_to_complete(upload, append, body).await;
         }
         let hold = self.hold(&upload.id).await?;
-        // From here on it is seen to be in progress; before that, the store of an earlier configuration may have been given up.
-        let parts = &self.parts();
+        let parts = &hold.parts.clone();
         let upload = hold.upload.clone();
         let length = match refuse(parts, &upload, append) {
             Ok(length) => length,

@@ -232,8 +232,7 @@ impl Attache {
         sha256: Option<[u8; 32]>,
     ) -> Result<Attachment> {
         let hold = self.hold(id).await?;
-        // From here on it is seen to be in progress; before that, the store of an earlier configuration may have been given up.
-        let parts = &self.parts();
+        let parts = &hold.parts.clone();
         if hold.upload.is_complete {
             hold.release().await;
             return self.0.catalog.find_uncached(id).await;

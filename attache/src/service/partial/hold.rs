@@ -6,13 +6,14 @@
 //! not let go in time (it was killed, or is paused) is passed over: the upload gets a new epoch, and what the older one still writes
 //! does not count.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Attache;
+use super::{Attache, Parts};
 use crate::attachment::AttachmentId;
 use crate::catalog::partial::Upload;
 use crate::error::Result;
@@ -34,6 +35,9 @@ pub(super) struct Hold {
     service: Attache,
     /// As it was when it was taken.
     pub(super) upload: Upload,
+    /// Of the configuration by then: from when it was taken it is seen to be in progress, and the store of an earlier one may have been given up
+    /// before.
+    pub(super) parts: Arc<Parts>,
     place: Place,
 }
 
@@ -92,6 +96,7 @@ impl Attache {
         Ok(Hold {
             service: self.clone(),
             upload,
+            parts: self.parts(),
             place,
         })
     }
